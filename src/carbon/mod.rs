@@ -1,0 +1,110 @@
+//! Edge in: grams per kilowatt-hour. For now the yearly figures of data/grid_intensity.csv, or the
+//! user's own; live providers join beside [`table`].
+
+pub mod table;
+
+use crate::model::identity::Name;
+use crate::model::quantity::{Intensity, Pue};
+use crate::model::reading::Factor;
+
+/// What the user says about the electricity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// Nothing: the world's average, with a warning.
+    Unknown,
+    /// The table's figure for a zone.
+    Zone {
+        /// A key of the table.
+        zone: String,
+        /// Which of the zone's figures; without a wish lifecycle, or the only one there is.
+        basis: Option<Basis>,
+    },
+    /// The user's own figure.
+    Own {
+        /// The figure.
+        intensity: Intensity,
+        /// What it is called on the page; empty for `custom`.
+        zone: Option<String>,
+        /// What it includes.
+        basis: Basis,
+    },
+}
+
+/// What a figure includes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// Fuel supply and construction too.
+    #[default]
+    Lifecycle,
+    /// What leaves the stack.
+    Direct,
+}
+
+impl Basis {
+    /// As in the table and on the page.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Basis::Lifecycle => "lifecycle",
+            Basis::Direct => "direct",
+        }
+    }
+}
+
+/// Why a choice cannot be met.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChoiceError {
+    /// Not a zone.
+    #[error("there is no grid zone {zone:?}{} (zones: ISO country codes such as FR, US-CAMX for eGRID subregions, US-CA for states; see data/grid_intensity.csv)", nearest.as_ref().map(|(zone, name)| format!("; did you mean {zone} ({name})?")).unwrap_or_default())]
+    NoSuchZone {
+        /// What was asked for.
+        zone: String,
+        /// The nearest key and its name.
+        nearest: Option<(String, String)>,
+    },
+    /// The zone has a figure, on another basis.
+    #[error("zone {zone} has no {wanted} figure, only {}: set intensity_basis to it, or give your own intensity", there.join(", "))]
+    NoSuchBasis {
+        /// The zone.
+        zone: String,
+        /// What was asked for.
+        wanted: &'static str,
+        /// What there is.
+        there: Vec<String>,
+    },
+}
+
+/// The figure in force.
+///
+/// # Errors
+/// The zone is not in the table, or not on this basis.
+pub fn resolve(choice: &Choice, pue: Pue) -> Result<Factor, ChoiceError> {
+    match choice {
+        Choice::Unknown => table::find("WORLD", None).map(|row| factor(&row, pue)),
+        Choice::Zone { zone, basis } => table::find(zone, *basis).map(|row| factor(&row, pue)),
+        Choice::Own { intensity, zone, basis } => Ok(Factor {
+            zone: zone.as_deref().unwrap_or("custom").into(),
+            intensity: *intensity,
+            pue,
+            basis: basis.as_str().into(),
+            accounting: "".into(),
+            quality: "configured".into(),
+            source: "config".into(),
+            year: "".into(),
+        }),
+    }
+}
+
+fn factor(row: &table::Row, pue: Pue) -> Factor {
+    let name = |text: &str| -> Name { text.into() };
+    Factor {
+        zone: name(&row.zone),
+        intensity: row.intensity,
+        pue,
+        basis: name(&row.basis),
+        accounting: name(&row.accounting),
+        quality: name("static"),
+        source: name(&row.source),
+        year: name(&row.year),
+    }
+}

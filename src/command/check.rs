@@ -1,0 +1,43 @@
+//! `jouleprint check`: is the configuration right, and what does it amount to?
+
+use crate::carbon;
+use crate::config::{ConfigError, Flags, Settings, socket_addresses};
+
+/// Prints what is in force.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn run(flags: &Flags) -> Result<(), ConfigError> {
+    let settings = Settings::load(flags)?;
+    for address in &settings.listen {
+        socket_addresses(address)?;
+    }
+    let factor = carbon::resolve(&settings.carbon, settings.pue)
+        .map_err(|error| ConfigError::Flag { name: "zone", message: error.to_string() })?;
+    match &flags.config_file {
+        Some(path) => println!("{} is valid", path.display()),
+        None => println!("no configuration file: the defaults are in force"),
+    }
+    println!("host       {}", settings.host_label());
+    println!(
+        "grid       {}: {} g/kWh ({}, {} {})",
+        factor.zone, factor.intensity, factor.basis, factor.source, factor.year
+    );
+    println!("pue        {}", factor.pue);
+    println!("tick       {} s", settings.interval.as_seconds());
+    println!("idle       {:?}", settings.idle);
+    println!(
+        "jobs       {:?}, {} rules, {} at most",
+        settings.kinds,
+        settings.rules.len(),
+        settings.max_jobs
+    );
+    println!("listen     {}", settings.listen.join(", "));
+    println!(
+        "paths      {}, {}, {}",
+        settings.procfs.display(),
+        settings.sysfs.display(),
+        settings.cgroupfs.display()
+    );
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! `jouleprint doctor`: what was found, what was not, why, and what mends it.
+
+use crate::carbon::Choice;
+use crate::clock;
+use crate::config::{Flags, Settings};
+use crate::daemon::{StartError, parts};
+use crate::model::identity::Origin;
+use crate::model::quantity::Nanos;
+use crate::model::reading::{Fault, Place};
+use crate::model::snapshot::{Snapshot, SourceState};
+use crate::sampler::{CGROUP, Sampler};
+use crate::source::{estimate, rapl};
+
+/// Between the two readings from which watts are shown.
+const LOOK: Nanos = Nanos::from_seconds(1);
+
+/// What the examination came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// Everything that is there is measured.
+    Sound,
+    /// It runs, but something could be mended.
+    Mendable,
+}
+
+/// Looks the machine over and prints what it sees.
+///
+/// # Errors
+/// The exporter would not start either.
+pub fn run(flags: &Flags) -> Result<Health, StartError> {
+    let settings = Settings::load(flags)?;
+    let mut sampler = Sampler::new(parts(&settings)?);
+    sampler.tick(clock::now());
+    clock::sleep(LOOK);
+    let snapshot = sampler.tick(clock::now());
+    println!("jouleprint {} on {}", env!("CARGO_PKG_VERSION"), snapshot.machine.host);
+    let mut ailing = false;
+    println!("\nMeters");
+    for (domain, totals) in snapshot.machine.domains.iter().zip(&snapshot.totals.domains) {
+        let power =
+            totals.power.map_or("no reading".to_owned(), |power| format!("{:.2} W", power.as_watts()));
+        let place = match &domain.place {
+            Place::Counted => "counted".to_owned(),
+            Place::Inside(parent) => format!("inside {parent}"),
+            Place::Beside => "shown, not counted".to_owned(),
+        };
+        println!("  {:<20} {:<10} {power:>12}  {place}", domain.id, domain.origin.as_str());
+    }
+    println!("\nSources");
+    for state in &snapshot.sources {
+        ailing |= report(state, &snapshot);
+    }
+    println!("\nJobs\n  {} live, in {} control groups", snapshot.totals.live_jobs, snapshot.sampler.groups);
+    if !snapshot.sampler.watches_cgroups
+        && snapshot.sources.iter().any(|state| &*state.source == CGROUP && state.fault.is_none())
+    {
+        ailing = true;
+        println!("  births and deaths are only looked for at each tick: no inotify watches left");
+        println!("    → raise fs.inotify.max_user_watches (sysctl -w fs.inotify.max_user_watches=524288)");
+    }
+    let factor = &snapshot.factor;
+    println!(
+        "\nGrid\n  zone {}: {} g/kWh ({}, {} {}), PUE {}",
+        factor.zone, factor.intensity, factor.basis, factor.source, factor.year, factor.pue
+    );
+    if settings.carbon == Choice::Unknown {
+        ailing = true;
+        println!("  this is the world's average\n    → set `zone: XX` in the configuration, or --zone XX");
+    }
+    println!("\n{}", if ailing { "Something could be mended: see the arrows." } else { "All is well." });
+    Ok(if ailing { Health::Mendable } else { Health::Sound })
+}
+
+/// Prints one source; returns whether there is something to mend.
+fn report(state: &SourceState, snapshot: &Snapshot) -> bool {
+    let part = if state.hw_id.is_empty() { "" } else { &*state.hw_id };
+    let Some(fault) = state.fault else {
+        println!("  ok   {} {part}: {}", state.source, state.detail);
+        return false;
+    };
+    println!("  --   {} {part}: {fault} ({})", state.source, state.detail);
+    match remedy(state, fault, snapshot) {
+        Some(remedy) => {
+            println!("    → {remedy}");
+            true
+        }
+        None => false,
+    }
+}
+
+fn remedy(state: &SourceState, fault: Fault, snapshot: &Snapshot) -> Option<String> {
+    let is_virtual_like = snapshot
+        .machine
+        .domains
+        .iter()
+        .any(|domain| domain.origin == Origin::Estimated && *domain.source == *estimate::SOURCE);
+    match (&*state.source, fault) {
+        (rapl::SOURCE, Fault::PermissionDenied) => Some(
+            "run as root, or give the program CAP_DAC_READ_SEARCH (setcap cap_dac_read_search+ep jouleprint)".to_owned(),
+        ),
+        (rapl::SOURCE, Fault::Masked) => Some(
+            "mount the host's /sys into the container elsewhere, read-only, and name it: --path.sysfs /host/sys".to_owned(),
+        ),
+        // The last resort is in place already, and a virtual machine cannot be mended from inside.
+        (rapl::SOURCE, Fault::Missing | Fault::NotAdvancing) if is_virtual_like => None,
+        (rapl::SOURCE, Fault::Missing) => {
+            Some("load the kernel module: modprobe intel_rapl_msr (also for AMD)".to_owned())
+        }
+        (CGROUP, Fault::PrivateNamespace) => Some(
+            "mount the host's /sys/fs/cgroup, read-only, and name it: --path.cgroupfs /host/sys/fs/cgroup".to_owned(),
+        ),
+        (CGROUP, Fault::Missing) => Some("name the mount of the control groups with --path.cgroupfs".to_owned()),
+        (CGROUP, Fault::PermissionDenied) => Some("the control groups must be readable by this user".to_owned()),
+        (CGROUP, Fault::Limit) => Some("raise the limit of open files (ulimit -n, LimitNOFILE=)".to_owned()),
+        (_, Fault::Io | Fault::Malformed | Fault::OutOfRange | Fault::Implausible) => {
+            Some("see the kernel log (dmesg); the device or its driver is at fault".to_owned())
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,6 @@
+//! One file a subcommand.
+
+pub mod check;
+pub mod doctor;
+pub mod metrics;
+pub mod replay;

@@ -1,0 +1,575 @@
+//! Settings: a YAML file, then the environment, then flags, each overriding what came before. Every
+//! value is checked where it stands, so that an error can name the line.
+
+use crate::carbon::{self, Basis, Choice};
+use crate::job::rule::{Rule, RuleError};
+use crate::model::identity::JobKind;
+use crate::model::quantity::{Intensity, MicroWatts, Nanos, Pue};
+use crate::model::reading::IdlePolicy;
+use crate::source::estimate;
+use clap::Args;
+use serde::{Deserialize, Deserializer, de};
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+/// No configuration is larger; a file that is, is another one.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// 44.01 g/mol is the molar mass of CO2.
+pub const DEFAULT_PORT: u16 = 14401;
+
+/// Readings closer together than this tell mostly of themselves; further apart than 15 s a 32-bit
+/// counter in 15 µJ units may wrap twice at 700 W.
+const TICKS: std::ops::RangeInclusive<u64> = 1..=15;
+
+/// Flags; each may also come from the environment.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Flags {
+    /// YAML file with settings
+    #[arg(long = "config.file", value_name = "FILE", env = "JOULEPRINT_CONFIG_FILE", global = true)]
+    pub config_file: Option<PathBuf>,
+    /// The host label [default: NODE_NAME, else the host name]
+    #[arg(long = "host.name", value_name = "NAME", env = "JOULEPRINT_HOST_NAME", global = true)]
+    pub host_name: Option<String>,
+    /// Grid zone: ISO country code, US-XXXX for an eGRID subregion, US-CA for a state
+    #[arg(long, value_name = "ZONE", env = "JOULEPRINT_ZONE", global = true)]
+    pub zone: Option<String>,
+    /// Power usage effectiveness of the building, 1 or more
+    #[arg(long, value_name = "RATIO", env = "JOULEPRINT_PUE", global = true)]
+    pub pue: Option<String>,
+    /// Address to listen on, may be given several times [default: :14401]
+    #[arg(
+        long = "web.listen-address",
+        value_name = "ADDRESS",
+        env = "JOULEPRINT_WEB_LISTEN_ADDRESS",
+        value_delimiter = ',',
+        global = true
+    )]
+    pub listen_addresses: Vec<String>,
+    /// Path of the metrics [default: /metrics]
+    #[arg(
+        long = "web.telemetry-path",
+        value_name = "PATH",
+        env = "JOULEPRINT_WEB_TELEMETRY_PATH",
+        global = true
+    )]
+    pub telemetry_path: Option<String>,
+    /// Scrapes that are answered at a time, 0 for no bound [default: 40]
+    #[arg(long = "web.max-requests", value_name = "N", env = "JOULEPRINT_WEB_MAX_REQUESTS", global = true)]
+    pub max_requests: Option<usize>,
+    /// Where proc is mounted [default: /proc]
+    #[arg(long = "path.procfs", value_name = "DIR", env = "JOULEPRINT_PATH_PROCFS", global = true)]
+    pub procfs: Option<PathBuf>,
+    /// Where sysfs is mounted [default: /sys]
+    #[arg(long = "path.sysfs", value_name = "DIR", env = "JOULEPRINT_PATH_SYSFS", global = true)]
+    pub sysfs: Option<PathBuf>,
+    /// Where the control groups are mounted [default: fs/cgroup below sysfs]
+    #[arg(long = "path.cgroupfs", value_name = "DIR", env = "JOULEPRINT_PATH_CGROUPFS", global = true)]
+    pub cgroupfs: Option<PathBuf>,
+    /// error, warn, info, debug or trace [default: info]
+    #[arg(long = "log.level", value_name = "LEVEL", env = "JOULEPRINT_LOG_LEVEL", global = true)]
+    pub log_level: Option<String>,
+    /// logfmt or json [default: logfmt]
+    #[arg(long = "log.format", value_name = "FORMAT", env = "JOULEPRINT_LOG_FORMAT", global = true)]
+    pub log_format: Option<String>,
+}
+
+/// Everything that can be set, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The `host` label, if it was set.
+    pub host: Option<String>,
+    /// The electricity.
+    pub carbon: Choice,
+    /// The building.
+    pub pue: Pue,
+    /// The tick.
+    pub interval: Nanos,
+    /// How often somebody scrapes.
+    pub scrape_interval_hint: Nanos,
+    /// Who pays for idle.
+    pub idle: IdlePolicy,
+    /// Floors by `hw_id`.
+    pub floors: BTreeMap<String, MicroWatts>,
+    /// Which jobs are looked for.
+    pub kinds: Vec<JobKind>,
+    /// Name and pattern of the user's own.
+    pub rules: Vec<(String, String)>,
+    /// Jobs on the page at the most.
+    pub max_jobs: u32,
+    /// What the user knows of the hardware.
+    pub hardware: estimate::Wishes,
+    /// Where to listen.
+    pub listen: Vec<String>,
+    /// The metrics' path.
+    pub telemetry_path: String,
+    /// Scrapes at a time.
+    pub max_requests: usize,
+    /// /proc.
+    pub procfs: PathBuf,
+    /// /sys.
+    pub sysfs: PathBuf,
+    /// The control groups.
+    pub cgroupfs: PathBuf,
+}
+
+/// What is wrong with the settings, in one line, with the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("reading {path}: {error}")]
+    Unreadable {
+        /// Which.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is no configuration of ours.
+    #[error("{path}: {message}")]
+    Malformed {
+        /// Which.
+        path: String,
+        /// Where and what.
+        message: String,
+    },
+    /// A flag or variable has an impossible value.
+    #[error("{name}: {message}")]
+    Flag {
+        /// Which.
+        name: &'static str,
+        /// What.
+        message: String,
+    },
+    /// A rule is wrong.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    host: HostSection,
+    zone: Option<Zone>,
+    intensity_basis: Option<BasisText>,
+    intensity: Option<Parsed<Intensity>>,
+    pue: Option<Parsed<Pue>>,
+    tick: Option<Seconds>,
+    scrape_interval_hint: Option<Seconds>,
+    idle: IdleSection,
+    jobs: JobsSection,
+    hardware: HardwareSection,
+    web: WebSection,
+    path: PathSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HostSection {
+    name: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct IdleSection {
+    policy: Option<IdlePolicy>,
+    floor_watts: BTreeMap<String, Parsed<MicroWatts>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct JobsSection {
+    kinds: Option<Vec<JobKind>>,
+    rules: Vec<RuleSection>,
+    max: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleSection {
+    name: String,
+    pattern: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HardwareSection {
+    instance_type: Option<InstanceType>,
+    cpu_tdp_watts: Option<Parsed<MicroWatts>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WebSection {
+    listen_addresses: Option<Vec<String>>,
+    telemetry_path: Option<String>,
+    max_requests: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PathSection {
+    procfs: Option<PathBuf>,
+    sysfs: Option<PathBuf>,
+    cgroupfs: Option<PathBuf>,
+}
+
+/// A decimal, taken as text so that no float comes between.
+#[derive(Debug, Clone, Copy)]
+struct Parsed<T>(T);
+
+trait Decimal: Sized {
+    const WHAT: &'static str;
+    fn decimal(text: &str) -> Result<Self, String>;
+}
+
+impl Decimal for Intensity {
+    const WHAT: &'static str = "grams per kWh between 0 and 5000";
+    fn decimal(text: &str) -> Result<Intensity, String> {
+        Intensity::parse_grams(text).map_err(|error| error.to_string())
+    }
+}
+
+impl Decimal for Pue {
+    const WHAT: &'static str = "a ratio between 1 and 10";
+    fn decimal(text: &str) -> Result<Pue, String> {
+        Pue::parse(text).map_err(|error| error.to_string())
+    }
+}
+
+impl Decimal for MicroWatts {
+    const WHAT: &'static str = "watts, 0 or more";
+    fn decimal(text: &str) -> Result<MicroWatts, String> {
+        MicroWatts::parse_watts(text).map_err(|error| error.to_string())
+    }
+}
+
+fn decimal<T: Decimal>(text: &str) -> Result<T, String> {
+    T::decimal(text).map_err(|error| format!("{text:?} {error} (give {})", T::WHAT))
+}
+
+impl<'de, T: Decimal> Deserialize<'de> for Parsed<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        decimal(&text).map(Parsed).map_err(de::Error::custom)
+    }
+}
+
+/// A key of the intensity table.
+#[derive(Debug, Clone)]
+struct Zone(String);
+
+impl<'de> Deserialize<'de> for Zone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Zone)
+    }
+}
+
+/// `provider/type`, as in data/instance_types.csv.
+#[derive(Debug, Clone)]
+struct InstanceType(String);
+
+impl<'de> Deserialize<'de> for InstanceType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if estimate::knows_instance(&text) {
+            return Ok(InstanceType(text));
+        }
+        Err(de::Error::custom(format!(
+            "{text:?} is no known instance type (write provider/type, such as aws/c5.large; see data/instance_types.csv)"
+        )))
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum BasisText {
+    Lifecycle,
+    Direct,
+}
+
+/// `5s` or `2m`.
+#[derive(Debug, Clone, Copy)]
+struct Seconds(u64);
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (digits, factor) = match text.strip_suffix('m') {
+            Some(digits) => (digits, 60),
+            None => (text.strip_suffix('s').unwrap_or(&text), 1),
+        };
+        let seconds = digits.trim().parse::<u64>().ok().and_then(|count| count.checked_mul(factor));
+        seconds
+            .map(Seconds)
+            .ok_or_else(|| de::Error::custom(format!("{text:?} is no duration (write 5s or 1m)")))
+    }
+}
+
+impl Settings {
+    /// Reads the file that `flags` name, if any, and puts the flags on top.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn load(flags: &Flags) -> Result<Settings, ConfigError> {
+        let (file, path) = match &flags.config_file {
+            Some(path) => (read(path)?, path.display().to_string()),
+            None => (File::default(), String::new()),
+        };
+        let malformed = |message: String| ConfigError::Malformed { path: path.clone(), message };
+        let zone = flags.zone.clone().filter(|zone| !zone.is_empty());
+        let is_flag_zone = zone.is_some();
+        let zone = zone.or(file.zone.map(|zone| zone.0));
+        let pue = match flags.pue.as_deref().filter(|pue| !pue.is_empty()) {
+            Some(text) => decimal(text).map_err(|message| ConfigError::Flag { name: "--pue", message })?,
+            None => file.pue.map_or(Pue::ONE, |pue| pue.0),
+        };
+        let basis = file.intensity_basis.map(|basis| match basis {
+            BasisText::Lifecycle => Basis::Lifecycle,
+            BasisText::Direct => Basis::Direct,
+        });
+        let carbon = match (file.intensity, zone) {
+            (Some(Parsed(intensity)), zone) => {
+                Choice::Own { intensity, zone, basis: basis.unwrap_or_default() }
+            }
+            (None, Some(zone)) => Choice::Zone { zone, basis },
+            (None, None) => Choice::Unknown,
+        };
+        if let Err(error) = carbon::resolve(&carbon, pue) {
+            let message = error.to_string();
+            return Err(if is_flag_zone {
+                ConfigError::Flag { name: "--zone", message }
+            } else {
+                malformed(format!("zone: {message}"))
+            });
+        }
+        let interval = file.tick.map_or(5, |tick| tick.0);
+        if !TICKS.contains(&interval) {
+            return Err(malformed(format!("tick: {interval}s is outside 1s to 15s")));
+        }
+        let rules: Vec<(String, String)> =
+            file.jobs.rules.into_iter().map(|rule| (rule.name, rule.pattern)).collect();
+        compile(&rules).map_err(|error| malformed(format!("jobs.rules: {error}")))?;
+        let sysfs = flags.sysfs.clone().or(file.path.sysfs).unwrap_or_else(|| "/sys".into());
+        let listen = if flags.listen_addresses.is_empty() {
+            file.web.listen_addresses.unwrap_or_else(|| vec![format!(":{DEFAULT_PORT}")])
+        } else {
+            flags.listen_addresses.clone()
+        };
+        let telemetry_path =
+            flags.telemetry_path.clone().or(file.web.telemetry_path).unwrap_or_else(|| "/metrics".to_owned());
+        if !telemetry_path.starts_with('/') || telemetry_path == "/" {
+            return Err(ConfigError::Flag {
+                name: "--web.telemetry-path",
+                message: format!("{telemetry_path:?} must begin with / and be more than that"),
+            });
+        }
+        Ok(Settings {
+            host: flags.host_name.clone().or(file.host.name).filter(|name| !name.is_empty()),
+            carbon,
+            pue,
+            interval: Nanos::from_seconds(interval),
+            scrape_interval_hint: Nanos::from_seconds(file.scrape_interval_hint.map_or(60, |hint| hint.0)),
+            idle: file.idle.policy.unwrap_or(IdlePolicy::Separate),
+            floors: file.idle.floor_watts.into_iter().map(|(id, power)| (id, power.0)).collect(),
+            kinds: file.jobs.kinds.unwrap_or_else(|| vec![JobKind::Pod, JobKind::Container, JobKind::Unit]),
+            rules,
+            max_jobs: file.jobs.max.unwrap_or(4_096).clamp(1, 100_000),
+            hardware: estimate::Wishes {
+                instance_type: file.hardware.instance_type.map(|kind| kind.0),
+                tdp: file.hardware.cpu_tdp_watts.map(|tdp| tdp.0),
+            },
+            listen,
+            telemetry_path,
+            max_requests: flags.max_requests.or(file.web.max_requests).unwrap_or(40),
+            procfs: flags.procfs.clone().or(file.path.procfs).unwrap_or_else(|| "/proc".into()),
+            cgroupfs: flags
+                .cgroupfs
+                .clone()
+                .or(file.path.cgroupfs)
+                .unwrap_or_else(|| sysfs.join("fs/cgroup")),
+            sysfs,
+        })
+    }
+
+    /// The `host` label: as set, else the node's name from the downward API, else the host's own.
+    #[must_use]
+    pub fn host_label(&self) -> String {
+        self.host
+            .clone()
+            .or_else(|| std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty()))
+            .or_else(|| sysinfo::System::host_name().ok())
+            .unwrap_or_else(|| "localhost".to_owned())
+    }
+
+    /// How long an ended job stays on the page.
+    #[must_use]
+    pub fn retention(&self) -> Nanos {
+        Nanos::new((self.scrape_interval_hint.get() * 3).max(Nanos::from_seconds(300).get()))
+    }
+
+    /// The rules, compiled.
+    ///
+    /// # Errors
+    /// One of them is wrong.
+    pub fn compiled_rules(&self) -> Result<Vec<Rule>, RuleError> {
+        compile(&self.rules)
+    }
+}
+
+fn compile(rules: &[(String, String)]) -> Result<Vec<Rule>, RuleError> {
+    rules.iter().map(|(name, pattern)| Rule::new(name, pattern)).collect()
+}
+
+fn read(path: &Path) -> Result<File, ConfigError> {
+    let unreadable = |error| ConfigError::Unreadable { path: path.display().to_string(), error };
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if metadata.len() > MAX_FILE_BYTES {
+        return Err(unreadable(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "larger than 1 MiB")));
+    }
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    parse(&text).map_err(|message| ConfigError::Malformed { path: path.display().to_string(), message })
+}
+
+fn parse(text: &str) -> Result<File, String> {
+    if text.trim().is_empty() {
+        return Ok(File::default());
+    }
+    serde_saphyr::from_str(text).map_err(|error| error.to_string())
+}
+
+/// The sockets for a listen address: `:14401`, `127.0.0.1:14401`, `[::1]:14401`, `name:14401`.
+///
+/// # Errors
+/// It is none of these.
+pub fn socket_addresses(text: &str) -> Result<Vec<SocketAddr>, ConfigError> {
+    let wrong = |message: String| ConfigError::Flag { name: "--web.listen-address", message };
+    if let Some(port) = text.strip_prefix(':') {
+        let port: u16 = port.parse().map_err(|_| wrong(format!("{text:?}: {port:?} is no port")))?;
+        // Both families by the one wildcard, where the machine has IPv6; else IPv4.
+        return Ok(vec![
+            SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port)),
+            SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, port)),
+        ]);
+    }
+    match text.to_socket_addrs() {
+        Ok(addresses) => Ok(addresses.take(1).collect()),
+        Err(error) => {
+            Err(wrong(format!("{text:?}: {error} (write address:port, such as 127.0.0.1:{DEFAULT_PORT})")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn load(text: &str) -> Result<Settings, String> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("jouleprint.yaml");
+        std::fs::write(&path, text).expect("written");
+        let flags = Flags { config_file: Some(path), ..Flags::default() };
+        Settings::load(&flags).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn everything_can_be_left_out() {
+        let settings = load("").expect("an empty file is a configuration");
+        assert_eq!(settings.interval, Nanos::from_seconds(5));
+        assert_eq!(settings.retention(), Nanos::from_seconds(300));
+        assert_eq!(settings.carbon, Choice::Unknown);
+        assert_eq!(settings.listen, [":14401"]);
+    }
+
+    #[test]
+    fn a_full_file_is_understood() {
+        let settings = load(
+            "host: {name: n1}\nzone: NO\npue: 1.25\ntick: 2s\nscrape_interval_hint: 3m\n\
+             idle:\n  policy: reserved\n  floor_watts: {package-0: 12.5}\n\
+             jobs:\n  kinds: [pod]\n  max: 10\n  rules:\n  - {name: batch, pattern: '^/b/(?P<id>.+)$'}\n\
+             hardware: {instance_type: aws/c5.large, cpu_tdp_watts: 150}\n\
+             web: {listen_addresses: ['127.0.0.1:1'], telemetry_path: /m, max_requests: 0}\n\
+             path: {sysfs: /host/sys}\n",
+        )
+        .expect("valid");
+        assert_eq!(settings.carbon, Choice::Zone { zone: "NO".into(), basis: None });
+        assert_eq!(settings.pue.as_ppm(), 1_250_000);
+        assert_eq!(settings.idle, IdlePolicy::Reserved);
+        assert_eq!(settings.floors["package-0"].get(), 12_500_000);
+        assert_eq!(settings.cgroupfs, Path::new("/host/sys/fs/cgroup"));
+        assert_eq!(settings.retention(), Nanos::from_seconds(540));
+        assert_eq!(settings.rules.len(), 1);
+    }
+
+    #[test]
+    fn norway_is_no_boolean_and_numbers_are_no_zones() {
+        for (text, part) in
+            [("zone: NO", None), ("zone: 010", Some("\"010\"")), ("zone: 1e3", Some("\"1e3\""))]
+        {
+            let loaded = load(text);
+            match part {
+                None => assert!(loaded.is_ok(), "{text}: {loaded:?}"),
+                Some(part) => {
+                    assert!(loaded.clone().is_err_and(|error| error.contains(part)), "{text}: {loaded:?}")
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_the_way_out() {
+        for (text, parts) in [
+            ("zoen: FR", vec!["zoen", "line 1"]),
+            ("pue: 0.9", vec!["\"0.9\" is too small", "between 1 and 10", "line 1"]),
+            ("\npue: -1", vec!["\"-1\" is not a plain decimal", "line 2"]),
+            ("pue: [1]", vec!["line 1"]),
+            ("zone: Germny", vec!["no grid zone \"Germny\"", "did you mean DE (Germany)?"]),
+            ("zone: US-CAMX\nintensity_basis: lifecycle", vec!["only direct"]),
+            ("intensity: 473010", vec!["too large", "grams per kWh"]),
+            ("intensity: .nan", vec!["not a plain decimal"]),
+            ("tick: 60s", vec!["tick: 60s is outside 1s to 15s"]),
+            ("tick: soon", vec!["\"soon\" is no duration"]),
+            ("idle: {policy: none}", vec!["line 1"]),
+            ("idle: {floor_watts: {package-0: -3}}", vec!["not a plain decimal", "line 1"]),
+            ("jobs: {rules: [{name: x, pattern: '('}]}", vec!["rule \"x\""]),
+            ("jobs: {rules: [{name: x, pattern: 'a'}]}", vec!["no group named `id`"]),
+            ("hardware: {instance_type: c5.large}", vec!["no known instance type", "aws/c5.large"]),
+            ("web: {telemetry_path: metrics}", vec!["--web.telemetry-path", "must begin with /"]),
+            ("zone: FR\nzone: DE", vec!["line 2"]),
+            ("a: b: c", vec!["line 1"]),
+        ] {
+            let error = load(text).expect_err(text);
+            for part in parts {
+                assert!(error.contains(part), "{text:?} gives {error:?}, which lacks {part:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn flags_override_the_file_and_are_checked_alike() {
+        let flags = |zone: &str, pue: &str| {
+            let flags = Flags { zone: Some(zone.into()), pue: Some(pue.into()), ..Flags::default() };
+            Settings::load(&flags).map_err(|error| error.to_string())
+        };
+        assert_eq!(flags("fr", "1.1").expect("valid").pue.as_ppm(), 1_100_000);
+        assert!(flags("Frnce", "1").expect_err("no zone").starts_with("--zone: "));
+        assert!(flags("FR", "0").expect_err("no ratio").starts_with("--pue: "));
+    }
+
+    #[test]
+    fn listen_addresses() {
+        assert_eq!(socket_addresses(":9").expect("valid").len(), 2);
+        assert_eq!(socket_addresses("127.0.0.1:9").expect("valid").len(), 1);
+        for wrong in ["", "14401", ":x", "127.0.0.1", "127.0.0.1:99999"] {
+            assert!(socket_addresses(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_configuration_or_an_error(text in "\\PC{0,60}(\n\\PC{0,30}){0,4}") {
+            let _ = parse(&text);
+        }
+    }
+}

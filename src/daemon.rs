@@ -1,0 +1,293 @@
+//! Wiring: what is opened in which order, who runs on which thread, and how it all ends.
+//!
+//! Sockets and sources are opened first and everything that can fail fails there, before a thread is
+//! started; then the sampler has its thread and the HTTP side this one.
+
+use crate::carbon::{self, Choice};
+use crate::config::{ConfigError, Flags, Settings, socket_addresses};
+use crate::job::own::OwnProcess;
+use crate::job::processor::{Processors, Topology};
+use crate::job::tree::{Surroundings, Tree};
+use crate::job::{Resolvers, hierarchy};
+use crate::model::reading::{Accounting, Factor, Fault, Finding, IdlePolicy};
+use crate::output::http::{Site, serve};
+use crate::sampler::{CGROUP, CPU, Mailbox, Parts, Sampler, Update, stop_pipe};
+use crate::source::Sources;
+use crate::source::hardware::Hardware;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Descriptors that are not for control groups: meters, sockets, connections.
+const OTHER_FDS: u64 = 512;
+
+/// Accounts kept open at the most, however many descriptors there are.
+const MAX_GROUPS: usize = 16_384;
+
+/// All connections have this long to end.
+const GRACE: Duration = Duration::from_millis(1_200);
+
+/// Why the exporter did not start or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings are wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A port is taken, or not ours to take.
+    #[error("listening on {address}: {error} ({})", hint(error))]
+    Listen {
+        /// Where.
+        address: String,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// /proc/stat cannot be read.
+    #[error("reading {path}: {error} (is it a proc filesystem? see --path.procfs)")]
+    Processors {
+        /// Which file.
+        path: String,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// The kernel refuses something basic.
+    #[error("{what}: {error}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "another program has it; choose one with --web.listen-address",
+        std::io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE",
+        _ => "choose one with --web.listen-address",
+    }
+}
+
+/// Runs the exporter until it is told to stop.
+///
+/// # Errors
+/// It could not start.
+pub fn run(flags: &Flags) -> Result<(), StartError> {
+    let settings = Settings::load(flags)?;
+    let listeners = listen(&settings)?;
+    let mut sampler = Sampler::new(parts(&settings)?);
+    announce(&settings, &listeners);
+
+    let (stop_sampler, stop) = {
+        let (read, write) =
+            stop_pipe().map_err(|error| StartError::System { what: "making a pipe", error })?;
+        (read, write)
+    };
+    let mailbox = Arc::new(Mailbox::default());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| StartError::System { what: "starting the runtime", error })?;
+    let thread = std::thread::Builder::new().name("sampler".to_owned()).spawn({
+        let mailbox = Arc::clone(&mailbox);
+        move || sampler.run(&mailbox, &stop_sampler)
+    });
+    let thread = thread.map_err(|error| StartError::System { what: "starting the sampler", error })?;
+
+    let served = runtime.block_on(serve_until_told(flags, &settings, listeners, &mailbox));
+    drop(stop);
+    // The sampler ends its wait at once; a driver that hangs in a read is left behind.
+    let deadline = std::time::Instant::now() + GRACE / 2;
+    while !thread.is_finished() && std::time::Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    served
+}
+
+/// Everything the sampler needs, opened.
+///
+/// # Errors
+/// /proc/stat cannot be read; all else is optional.
+pub fn parts(settings: &Settings) -> Result<Parts, StartError> {
+    let own = OwnProcess::open();
+    let topology = Topology::read(&settings.sysfs);
+    let processors = Processors::open(&settings.procfs, topology.clone()).map_err(|error| {
+        StartError::Processors { path: settings.procfs.join("stat").display().to_string(), error }
+    })?;
+    let hardware = Hardware::read(&settings.procfs, &settings.sysfs, topology.sockets());
+    let sources = Sources::discover(&settings.sysfs, &hardware, &settings.hardware, |package| {
+        topology.socket_of_package(package)
+    });
+    let stat = settings.procfs.join("stat").display().to_string();
+    let mut findings = vec![finding(CPU, None, &stat)];
+    let max_groups = usize::try_from(own.max_fds().saturating_sub(OTHER_FDS)).unwrap_or(usize::MAX);
+    let surroundings = Surroundings {
+        procfs: settings.procfs.clone(),
+        topology,
+        wants_reservations: settings.idle == IdlePolicy::Reserved,
+        max_groups: max_groups.clamp(64, MAX_GROUPS),
+    };
+    let tree = match hierarchy::find(&settings.cgroupfs) {
+        Ok(roots) => {
+            let detail: Vec<String> =
+                roots.iter().map(|root| format!("{:?} {}", root.version, root.path.display())).collect();
+            findings.push(finding(CGROUP, None, &detail.join(", ")));
+            Some(Tree::open(roots, resolvers(settings)?, surroundings))
+        }
+        Err(fault) => {
+            findings.push(finding(CGROUP, Some(fault), &settings.cgroupfs.display().to_string()));
+            None
+        }
+    };
+    Ok(Parts {
+        sources,
+        processors,
+        tree,
+        findings,
+        own,
+        host: settings.host_label().as_str().into(),
+        cpu_model: hardware.model_name.as_str().into(),
+        kernel: sysinfo::System::kernel_version().unwrap_or_default().as_str().into(),
+        accounting: accounting(settings),
+        factor: factor(settings)?,
+        interval: settings.interval,
+    })
+}
+
+fn finding(source: &str, fault: Option<Fault>, detail: &str) -> Finding {
+    Finding { source: source.into(), hw_id: "".into(), fault, detail: detail.into() }
+}
+
+fn resolvers(settings: &Settings) -> Result<Resolvers, ConfigError> {
+    Ok(Resolvers::new(settings.compiled_rules()?, settings.kinds.clone()))
+}
+
+fn accounting(settings: &Settings) -> Accounting {
+    Accounting {
+        idle: settings.idle,
+        retention: settings.retention(),
+        max_jobs: settings.max_jobs,
+        floors: settings.floors.iter().map(|(id, power)| (id.as_str().into(), *power)).collect(),
+    }
+}
+
+fn factor(settings: &Settings) -> Result<Factor, ConfigError> {
+    carbon::resolve(&settings.carbon, settings.pue)
+        .map_err(|error| ConfigError::Flag { name: "zone", message: error.to_string() })
+}
+
+fn update(settings: &Settings) -> Result<Update, ConfigError> {
+    Ok(Update {
+        accounting: accounting(settings),
+        factor: factor(settings)?,
+        resolvers: resolvers(settings)?,
+        wants_reservations: settings.idle == IdlePolicy::Reserved,
+        interval: settings.interval,
+    })
+}
+
+/// Binds every address before anything else is started.
+fn listen(settings: &Settings) -> Result<Vec<TcpListener>, StartError> {
+    let mut listeners = Vec::new();
+    for text in &settings.listen {
+        let candidates = socket_addresses(text)?;
+        let mut refused = None;
+        let bound = candidates.iter().find_map(|address| match TcpListener::bind(address) {
+            Ok(listener) => Some(listener),
+            Err(error) => {
+                // A taken port is taken on IPv4 too; only a machine without IPv6 is tried again.
+                let is_final = error.kind() == std::io::ErrorKind::AddrInUse;
+                if refused.is_none() || is_final {
+                    refused = Some((*address, error));
+                }
+                None
+            }
+        });
+        match (bound, refused) {
+            (Some(_), Some((address, error))) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                return Err(StartError::Listen { address: address.to_string(), error });
+            }
+            (Some(listener), _) => listeners.push(listener),
+            (None, Some((address, error))) => {
+                return Err(StartError::Listen { address: address.to_string(), error });
+            }
+            (None, None) => {}
+        }
+    }
+    Ok(listeners)
+}
+
+fn announce(settings: &Settings, listeners: &[TcpListener]) {
+    let addresses: Vec<SocketAddr> =
+        listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        addresses = ?addresses,
+        kernel = sysinfo::System::kernel_version().unwrap_or_default(),
+        "starting"
+    );
+    if settings.carbon == Choice::Unknown {
+        tracing::warn!(
+            "no grid zone is set: emissions use the world's average; set `zone` in the configuration or --zone"
+        );
+    }
+}
+
+async fn serve_until_told(
+    flags: &Flags,
+    settings: &Settings,
+    listeners: Vec<TcpListener>,
+    mailbox: &Arc<Mailbox>,
+) -> Result<(), StartError> {
+    let system = |what| move |error| StartError::System { what, error };
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("watching for SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("watching for SIGINT"))?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(system("watching for SIGHUP"))?;
+    let site = Site::new(Arc::clone(&mailbox.latest), settings.telemetry_path.clone(), settings.max_requests);
+    let site = Arc::new(site);
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut servers = tokio::task::JoinSet::new();
+    for listener in listeners {
+        listener.set_nonblocking(true).map_err(system("preparing a listener"))?;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(system("preparing a listener"))?;
+        servers.spawn(serve(Arc::clone(&site), listener, stopped.clone()));
+    }
+    loop {
+        tokio::select! {
+            () = told(&mut terminate) => break,
+            () = told(&mut interrupt) => break,
+            () = told(&mut hangup) => reload(flags, settings, mailbox),
+        }
+    }
+    tracing::info!("stopping");
+    let _ = stop.send(true);
+    let _ = tokio::time::timeout(GRACE, async { while servers.join_next().await.is_some() {} }).await;
+    Ok(())
+}
+
+async fn told(signal: &mut Signal) {
+    let _ = signal.recv().await;
+}
+
+/// Takes up the file anew, or keeps what is in force and says why.
+fn reload(flags: &Flags, started_with: &Settings, mailbox: &Mailbox) {
+    let loaded = Settings::load(flags).and_then(|settings| Ok((update(&settings)?, settings)));
+    match loaded {
+        Ok((update, settings)) => {
+            let needs_restart = settings.listen != started_with.listen
+                || settings.telemetry_path != started_with.telemetry_path
+                || settings.max_requests != started_with.max_requests
+                || settings.sysfs != started_with.sysfs
+                || settings.procfs != started_with.procfs
+                || settings.cgroupfs != started_with.cgroupfs
+                || settings.hardware != started_with.hardware
+                || settings.host != started_with.host;
+            mailbox.update(update);
+            tracing::info!("configuration taken up, counters kept");
+            if needs_restart {
+                tracing::warn!("host, path, hardware and web settings take effect at the next start only");
+            }
+        }
+        Err(error) => tracing::error!("the old configuration stays in force: {error}"),
+    }
+}

@@ -1,0 +1,297 @@
+//! The accounts: every joule and gram of a column stands in exactly one row, and stays there until a
+//! job leaves the page and its row moves, whole, into `retired`.
+
+use super::split::split;
+use crate::model::identity::{JobId, Name, Residual};
+use crate::model::quantity::{CpuTime, Emissions, EmissionsRemainder, Energy, Nanos, emissions_of};
+use crate::model::reading::{Factor, Hierarchy};
+use crate::model::snapshot::{Column, JobIdentity, JobTotals, Table, Totals};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A zone changes when somebody reconfigures or moves the machine; beyond this many they share a name.
+const MAX_ZONES: usize = 32;
+const OTHER_ZONES: &str = "other";
+
+/// An ended job makes room for a living one after this part of its retention, when the page is full.
+const EVICTABLE_SHARE: u64 = 5;
+
+/// Where a joule goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Account {
+    /// The job in this row.
+    Job(u32),
+    /// No job.
+    Residual(Residual),
+}
+
+/// A claim to a share of an energy. The key breaks ties the same way in whatever order claims come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Who claims.
+    pub account: Account,
+    /// How much, in proportion to the other claims.
+    pub weight: u64,
+    /// Unique to the account.
+    pub key: u64,
+}
+
+/// All rows.
+#[derive(Debug)]
+pub struct Ledger {
+    columns: Arc<[Column]>,
+    zones: Vec<Name>,
+    remainders: Vec<EmissionsRemainder>,
+    host: Row,
+    residual: [Row; Residual::ALL.len()],
+    retired: Row,
+    jobs: Vec<Option<JobRow>>,
+    free: Vec<u32>,
+    // Rows that have left the page and may still be named by claims that wait for their energy.
+    freed: Vec<u32>,
+    rows_of: HashMap<JobId, u32>,
+    max_jobs: u32,
+    retention: Nanos,
+    overflowed: u64,
+}
+
+/// Energy by column, emissions by zone and column.
+#[derive(Debug, Clone, Default)]
+struct Row {
+    energy: Vec<Energy>,
+    emissions: Vec<Emissions>,
+}
+
+#[derive(Debug)]
+struct JobRow {
+    identity: Arc<JobIdentity>,
+    key: u64,
+    row: Row,
+    cpu: CpuTime,
+    groups: [u32; 2],
+    ended: Option<Nanos>,
+}
+
+impl Ledger {
+    /// An empty ledger with these columns.
+    #[must_use]
+    pub fn new(columns: Arc<[Column]>, max_jobs: u32, retention: Nanos) -> Ledger {
+        let row = Row { energy: vec![Energy::ZERO; columns.len()], emissions: Vec::new() };
+        Ledger {
+            zones: Vec::new(),
+            remainders: vec![EmissionsRemainder::default(); columns.len()],
+            host: row.clone(),
+            residual: std::array::from_fn(|_| row.clone()),
+            retired: row,
+            jobs: Vec::new(),
+            free: Vec::new(),
+            freed: Vec::new(),
+            rows_of: HashMap::new(),
+            max_jobs,
+            retention,
+            overflowed: 0,
+            columns,
+        }
+    }
+
+    /// Changes the bounds from now on.
+    pub fn reconfigure(&mut self, max_jobs: u32, retention: Nanos) {
+        self.max_jobs = max_jobs;
+        self.retention = retention;
+    }
+
+    /// A group of this job came to life. `None`: the page is full, and until there is room the
+    /// job's energy goes to `overflow`.
+    pub fn open(&mut self, id: &JobId, cgroup: &Name, hierarchy: Hierarchy, now: Nanos) -> Option<u32> {
+        let row = match self.rows_of.get(id) {
+            Some(&row) => row,
+            None => self.make_row(id, cgroup, now)?,
+        };
+        let job = self.job_mut(row);
+        job.groups[hierarchy as usize] += 1;
+        job.ended = None;
+        Some(row)
+    }
+
+    /// A group of the job in `row` is gone.
+    pub fn close(&mut self, row: u32, hierarchy: Hierarchy, now: Nanos) {
+        let job = self.job_mut(row);
+        let groups = &mut job.groups[hierarchy as usize];
+        *groups = groups.checked_sub(1).expect("a group dies once");
+        if job.groups == [0, 0] {
+            job.ended = Some(now);
+        }
+    }
+
+    /// Counts a job that found no room.
+    pub fn count_overflow(&mut self) {
+        self.overflowed += 1;
+    }
+
+    /// Whether a job could be opened now.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.rows_of.len() < self.max_jobs as usize
+    }
+
+    /// Whether the primary hierarchy knows the job, so that the supplement must not charge it again.
+    #[must_use]
+    pub fn is_primary(&self, row: u32) -> bool {
+        self.job(row).groups[Hierarchy::Primary as usize] > 0
+    }
+
+    /// The tie-break key of an account.
+    #[must_use]
+    pub fn key(&self, account: Account) -> u64 {
+        match account {
+            Account::Job(row) => self.job(row).key,
+            Account::Residual(residual) => residual as u64,
+        }
+    }
+
+    /// Adds CPU time to a job's own counter.
+    pub fn add_cpu(&mut self, row: u32, used: CpuTime) {
+        self.job_mut(row).cpu += used;
+    }
+
+    /// Books the parts of one device's energy, and their emissions, split alike: for the column the
+    /// sums of both are exact.
+    pub fn charge(&mut self, column: usize, factor: &Factor, parts: &[(Account, Energy, u64)]) {
+        let energy: Energy = parts.iter().map(|part| part.1).sum();
+        if energy == Energy::ZERO {
+            return;
+        }
+        let cell = self.zone(&factor.zone) * self.columns.len() + column;
+        let emitted = emissions_of(energy, factor.intensity, factor.pue, &mut self.remainders[column]);
+        let weights = parts.iter().map(|part| (part.1.as_micro(), part.2));
+        let grams = split(emitted.as_nano(), weights).expect("the parts of some energy are not all 0");
+        for (&(account, energy, _), grams) in parts.iter().zip(grams) {
+            let row = match account {
+                Account::Job(row) => &mut self.job_mut(row).row,
+                Account::Residual(residual) => &mut self.residual[residual as usize],
+            };
+            row.energy[column] += energy;
+            row.emissions[cell] += Emissions::from_nano(grams);
+        }
+        self.host.energy[column] += energy;
+        self.host.emissions[cell] += emitted;
+    }
+
+    /// Takes jobs off the page whose time is over.
+    pub fn retire(&mut self, now: Nanos) {
+        let retention = self.retention;
+        let is_due = |job: &JobRow| job.ended.is_some_and(|ended| now.saturating_sub(ended) >= retention);
+        let due: Vec<u32> = (0..)
+            .zip(&self.jobs)
+            .filter_map(|(row, job)| job.as_ref().is_some_and(is_due).then_some(row))
+            .collect();
+        for row in due {
+            self.retire_row(row);
+        }
+    }
+
+    /// When the page is full, the job that ended first leaves early, but not before two scrapes can
+    /// have seen its end. Returns whether there was one.
+    pub fn evict(&mut self, now: Nanos) -> bool {
+        let ended = |row: u32, job: &Option<JobRow>| Some((job.as_ref()?.ended?, row));
+        let first = (0..).zip(&self.jobs).filter_map(|(row, job)| ended(row, job)).min();
+        let Some((since, row)) = first else { return false };
+        if now.saturating_sub(since).get() < self.retention.get() / EVICTABLE_SHARE {
+            return false;
+        }
+        self.retire_row(row);
+        true
+    }
+
+    /// The rows that were freed since the last call; only now may they be used again.
+    pub fn release(&mut self) -> Vec<u32> {
+        self.free.extend_from_slice(&self.freed);
+        std::mem::take(&mut self.freed)
+    }
+
+    /// Copies everything that is shown.
+    pub fn fill(&self, totals: &mut Totals) {
+        totals.columns = Arc::clone(&self.columns);
+        totals.zones.clone_from(&self.zones);
+        totals.host = table([&self.host]);
+        totals.residual_table = table(&self.residual);
+        totals.retired_table = table([&self.retired]);
+        let jobs = || self.jobs.iter().flatten();
+        totals.jobs = jobs().map(|job| JobTotals { job: Arc::clone(&job.identity), cpu: job.cpu }).collect();
+        totals.job_table = table(jobs().map(|job| &job.row));
+        totals.live_jobs =
+            u32::try_from(jobs().filter(|job| job.ended.is_none()).count()).unwrap_or(u32::MAX);
+        totals.overflowed_jobs = self.overflowed;
+    }
+
+    fn make_row(&mut self, id: &JobId, cgroup: &Name, now: Nanos) -> Option<u32> {
+        if !self.has_room() {
+            return None;
+        }
+        let job = JobRow {
+            identity: Arc::new(JobIdentity { id: id.clone(), cgroup: Arc::clone(cgroup) }),
+            key: id.fingerprint(),
+            row: Row {
+                energy: vec![Energy::ZERO; self.columns.len()],
+                emissions: vec![Emissions::ZERO; self.columns.len() * self.zones.len()],
+            },
+            cpu: CpuTime::ZERO,
+            groups: [0, 0],
+            ended: Some(now),
+        };
+        let row = self.free.pop().unwrap_or_else(|| {
+            self.jobs.push(None);
+            u32::try_from(self.jobs.len() - 1).expect("rows are bounded by max_jobs, a u32")
+        });
+        self.jobs[row as usize] = Some(job);
+        self.rows_of.insert(id.clone(), row);
+        Some(row)
+    }
+
+    fn retire_row(&mut self, row: u32) {
+        let job = self.jobs[row as usize].take().expect("only a row in use is retired");
+        self.rows_of.remove(&job.identity.id);
+        self.freed.push(row);
+        for (sum, energy) in self.retired.energy.iter_mut().zip(job.row.energy) {
+            *sum += energy;
+        }
+        for (sum, grams) in self.retired.emissions.iter_mut().zip(job.row.emissions) {
+            *sum += grams;
+        }
+    }
+
+    /// The zone's place; a new zone adds a block of zeros to every row.
+    fn zone(&mut self, zone: &Name) -> usize {
+        if let Some(place) = self.zones.iter().position(|known| known == zone) {
+            return place;
+        }
+        if self.zones.len() == MAX_ZONES {
+            return MAX_ZONES - 1;
+        }
+        let is_last = self.zones.len() == MAX_ZONES - 1;
+        self.zones.push(if is_last { OTHER_ZONES.into() } else { Arc::clone(zone) });
+        let cells = self.zones.len() * self.columns.len();
+        let jobs = self.jobs.iter_mut().flatten().map(|job| &mut job.row);
+        for row in jobs.chain(&mut self.residual).chain([&mut self.host, &mut self.retired]) {
+            row.emissions.resize(cells, Emissions::ZERO);
+        }
+        self.zones.len() - 1
+    }
+
+    fn job(&self, row: u32) -> &JobRow {
+        self.jobs[row as usize].as_ref().expect("a row number is dropped when its job retires")
+    }
+
+    fn job_mut(&mut self, row: u32) -> &mut JobRow {
+        self.jobs[row as usize].as_mut().expect("a row number is dropped when its job retires")
+    }
+}
+
+fn table<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Table {
+    let mut table = Table::default();
+    for row in rows {
+        table.energy.extend_from_slice(&row.energy);
+        table.emissions.extend_from_slice(&row.emissions);
+    }
+    table
+}

@@ -1,0 +1,280 @@
+//! The core: readings in, totals out. Pure and synchronous: no clock, no files, no logs, no floats.
+//! The same ticks give the same totals.
+//!
+//! A tick passes through [`usage`] (who used the processors), one [`meter`] a domain (how much energy
+//! that was), [`floor`] and [`split`] (whose it is) into the [`ledger`].
+
+pub mod floor;
+pub mod ledger;
+pub mod meter;
+pub mod split;
+pub mod usage;
+
+use crate::model::identity::Residual;
+use crate::model::quantity::{Energy, MicroWatts, Nanos};
+use crate::model::reading::{Accounting, Fault, FloorMethod, IdlePolicy, Machine, Place, Tick};
+use crate::model::snapshot::{Column, DomainTotals, Quarantine, Totals};
+use floor::IdleFloor;
+use ledger::{Account, Ledger, Share};
+use meter::{Meter, Step};
+use split::split;
+use std::collections::HashMap;
+use std::sync::Arc;
+use usage::{Observer, Usage};
+
+/// The accounting of one host.
+#[derive(Debug)]
+pub struct Engine {
+    machine: Arc<Machine>,
+    accounting: Accounting,
+    domains: Vec<DomainState>,
+    observer: Observer,
+    ledger: Ledger,
+    deficit: Nanos,
+}
+
+/// What is kept for one domain.
+#[derive(Debug)]
+struct DomainState {
+    meter: Meter,
+    /// The column its energy is booked in; `None` for a domain that is shown and never added.
+    column: Option<usize>,
+    floor: IdleFloor,
+    floor_remainder: u64,
+    /// Claims whose energy has not been read yet.
+    waiting: HashMap<Account, Share>,
+    totals: DomainTotals,
+}
+
+impl Engine {
+    /// Starts with empty accounts.
+    #[must_use]
+    pub fn new(machine: Arc<Machine>, accounting: Accounting) -> Engine {
+        let mut columns: Vec<Column> = machine
+            .domains
+            .iter()
+            .filter(|domain| domain.place == Place::Counted)
+            .map(|domain| Column { hw_type: domain.hw_type, gpu: domain.gpu.clone(), origin: domain.origin })
+            .collect();
+        columns.sort();
+        columns.dedup();
+        let column_of = |wanted: &Column| columns.iter().position(|column| column == wanted);
+        let domains = machine
+            .domains
+            .iter()
+            .map(|domain| {
+                let column =
+                    Column { hw_type: domain.hw_type, gpu: domain.gpu.clone(), origin: domain.origin };
+                DomainState {
+                    meter: Meter::new(domain.measurement),
+                    column: if domain.place == Place::Counted { column_of(&column) } else { None },
+                    floor: IdleFloor::default(),
+                    floor_remainder: 0,
+                    waiting: HashMap::new(),
+                    totals: DomainTotals::default(),
+                }
+            })
+            .collect();
+        Engine {
+            domains,
+            observer: Observer::default(),
+            ledger: Ledger::new(columns.into(), accounting.max_jobs, accounting.retention),
+            deficit: Nanos::ZERO,
+            machine,
+            accounting,
+        }
+    }
+
+    /// Accounts differently from now on; what has been booked stays.
+    pub fn reconfigure(&mut self, accounting: Accounting) {
+        self.ledger.reconfigure(accounting.max_jobs, accounting.retention);
+        self.accounting = accounting;
+    }
+
+    /// Takes in one tick. This is the program on one screen.
+    pub fn step(&mut self, tick: &Tick) {
+        let usage = self.observer.step(tick, &mut self.ledger);
+        self.deficit = usage.deficit;
+        for index in 0..self.domains.len() {
+            let step = match tick.meters.get(index) {
+                Some(Ok(value)) => Some(self.domains[index].meter.read(&tick.at, *value)),
+                Some(Err(_)) | None => None,
+            };
+            self.book(index, step, tick, &usage);
+        }
+        self.ledger.retire(tick.at.monotonic);
+        self.release_rows();
+    }
+
+    /// Everything that is shown.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals { cpu_deficit: self.deficit, ..Totals::default() };
+        self.ledger.fill(&mut totals);
+        totals.domains = (0..self.domains.len())
+            .map(|index| {
+                let mut domain = self.domains[index].totals.clone();
+                domain.floor = self.domains[index].column.is_some().then(|| self.floor(index));
+                domain
+            })
+            .collect();
+        totals
+    }
+
+    fn book(&mut self, index: usize, step: Option<Step>, tick: &Tick, usage: &Usage) {
+        let socket = self.machine.domains[index].socket;
+        let domain = &mut self.domains[index];
+        domain.totals.power = None;
+        let (energy, elapsed) = match step {
+            Some(Step::Advanced { energy, elapsed }) => (energy, elapsed),
+            Some(Step::Wrapped { energy, elapsed }) => {
+                domain.totals.wraps += 1;
+                (energy, elapsed)
+            }
+            Some(Step::Gap { energy, elapsed }) => {
+                domain.totals.gap += elapsed;
+                (energy, elapsed)
+            }
+            Some(Step::Implausible { claimed, reason }) => {
+                quarantine(&mut domain.totals, reason, claimed);
+                return domain.lose_interval();
+            }
+            Some(Step::Reset) => {
+                domain.totals.resets += 1;
+                return domain.lose_interval();
+            }
+            Some(Step::First) => return domain.lose_interval(),
+            // The energy of this tick will come with the next good reading; its claims wait for it.
+            None if domain.column.is_some() => return domain.wait(usage.shares(socket)),
+            None => return,
+        };
+        domain.totals.energy += energy;
+        domain.totals.power = energy.mean_power(elapsed);
+        domain.floor.observe(energy, elapsed, usage.busy, tick.cpus);
+        if domain.column.is_none() {
+            return;
+        }
+        if energy == Energy::ZERO {
+            return domain.wait(usage.shares(socket));
+        }
+        self.divide(index, energy, elapsed, tick, usage);
+    }
+
+    fn divide(&mut self, index: usize, energy: Energy, elapsed: Nanos, tick: &Tick, usage: &Usage) {
+        let (_, floor) = self.floor(index);
+        let socket = self.machine.domains[index].socket;
+        let domain = &mut self.domains[index];
+        let shares = domain.claims(usage.shares(socket));
+        let idle = floor.over(elapsed, &mut domain.floor_remainder).min(energy);
+        let active = energy.checked_sub(idle).expect("idle is at most the energy");
+        let capacity = u64::from(tick.cpus) * 1_000;
+        let idle_shares = match self.accounting.idle {
+            IdlePolicy::Separate => vec![idle_account(1)],
+            IdlePolicy::Usage => shares.clone(),
+            IdlePolicy::Reserved => reserved_shares(&usage.reserved, capacity, &self.ledger),
+        };
+        let mut parts = Vec::with_capacity(shares.len() + idle_shares.len());
+        divide_into(&mut parts, idle, &idle_shares, Residual::Idle);
+        divide_into(&mut parts, active, &shares, Residual::Unattributed);
+        let column = self.domains[index].column.expect("only counted domains are divided");
+        self.ledger.charge(column, &tick.factor, &parts);
+    }
+
+    fn floor(&self, index: usize) -> (FloorMethod, MicroWatts) {
+        let domain = &self.machine.domains[index];
+        if let Some((_, power)) = self.accounting.floors.iter().find(|(id, _)| *id == domain.id) {
+            return (FloorMethod::Configured, *power);
+        }
+        if let Some(floor) = domain.floor {
+            return (floor.method, floor.power);
+        }
+        match self.domains[index].floor.learnt() {
+            Some(power) => (FloorMethod::Learnt, power),
+            None => (FloorMethod::Unlearnt, MicroWatts::ZERO),
+        }
+    }
+
+    /// Claims of jobs that left the page before their energy came are those of ended jobs.
+    fn release_rows(&mut self) {
+        for row in self.ledger.release() {
+            for domain in &mut self.domains {
+                if let Some(share) = domain.waiting.remove(&Account::Job(row)) {
+                    domain.wait(&[Share {
+                        account: Account::Residual(Residual::Ended),
+                        key: Residual::Ended as u64,
+                        ..share
+                    }]);
+                }
+            }
+        }
+    }
+}
+
+impl DomainState {
+    fn lose_interval(&mut self) {
+        self.floor.restart_window();
+        self.waiting.clear();
+    }
+
+    fn wait(&mut self, shares: &[Share]) {
+        for share in shares {
+            let waiting = self.waiting.entry(share.account).or_insert(Share { weight: 0, ..*share });
+            waiting.weight = waiting.weight.saturating_add(share.weight);
+        }
+    }
+
+    /// The claims of this tick and of those before it whose energy was not read.
+    fn claims(&mut self, shares: &[Share]) -> Vec<Share> {
+        if self.waiting.is_empty() {
+            return shares.to_vec();
+        }
+        self.wait(shares);
+        self.waiting.drain().map(|(_, share)| share).collect()
+    }
+}
+
+fn quarantine(totals: &mut DomainTotals, reason: Fault, claimed: Energy) {
+    match totals.quarantined.iter_mut().find(|known| known.reason == reason) {
+        Some(known) => {
+            known.energy += claimed;
+            known.readings += 1;
+        }
+        None => totals.quarantined.push(Quarantine { reason, energy: claimed, readings: 1 }),
+    }
+}
+
+const fn idle_account(weight: u64) -> Share {
+    Share { account: Account::Residual(Residual::Idle), weight, key: Residual::Idle as u64 }
+}
+
+/// Who has reserved CPUs pays for the idle machine in that proportion; the rest is nobody's.
+fn reserved_shares(reserved: &[(Account, u64)], capacity: u64, ledger: &Ledger) -> Vec<Share> {
+    let taken: u64 = reserved.iter().map(|(_, millicpus)| millicpus).sum();
+    reserved
+        .iter()
+        .map(|&(account, weight)| Share { account, weight, key: ledger.key(account) })
+        .chain([idle_account(capacity.saturating_sub(taken))])
+        .collect()
+}
+
+/// Splits `energy` over `shares`, or gives it whole to `otherwise` if nobody claims any.
+fn divide_into(
+    parts: &mut Vec<(Account, Energy, u64)>,
+    energy: Energy,
+    shares: &[Share],
+    otherwise: Residual,
+) {
+    if energy == Energy::ZERO {
+        return;
+    }
+    match split(energy.as_micro(), shares.iter().map(|share| (share.weight, share.key))) {
+        Some(amounts) => parts.extend(
+            shares
+                .iter()
+                .zip(amounts)
+                .filter(|(_, amount)| *amount > 0)
+                .map(|(share, amount)| (share.account, Energy::from_micro(amount), share.key)),
+        ),
+        None => parts.push((Account::Residual(otherwise), energy, otherwise as u64)),
+    }
+}

@@ -1,0 +1,451 @@
+//! Who used the processors: from the totals that control groups and sockets report to a claim for
+//! each account. A process belongs to its innermost job; what a parent counts beyond its children is
+//! the trace of those that came and went; what no group explains is the system's.
+
+use super::ledger::{Account, Ledger, Share};
+use super::split::split;
+use crate::model::identity::{JobId, Name, Residual};
+use crate::model::quantity::{CpuTime, Nanos};
+use crate::model::reading::{Attributes, Birth, GroupRole, GroupSlot, Groups, Hierarchy, Tick};
+
+/// A deficit older than this much work of one CPU is a difference between two ways of accounting
+/// (ticks against exact times), not a reading taken a moment too early; it is not carried for ever.
+const LONGEST_DEFICIT_SECONDS: i64 = 10;
+
+/// Claims of one tick.
+#[derive(Debug, Default)]
+pub struct Usage {
+    /// Claims to what cannot be told apart by socket.
+    pub machine: Vec<Share>,
+    /// Claims to each socket; empty where there is one socket only: the machine's are the same.
+    pub sockets: Vec<Vec<Share>>,
+    /// CPUs reserved by account, in thousandths.
+    pub reserved: Vec<(Account, u64)>,
+    /// How busy all CPUs together were.
+    pub busy: CpuTime,
+    /// How much the groups claimed beyond that, so far.
+    pub deficit: CpuTime,
+}
+
+impl Usage {
+    /// The claims to a domain that belongs to `socket`.
+    #[must_use]
+    pub fn shares(&self, socket: Option<u32>) -> &[Share] {
+        socket.and_then(|socket| self.sockets.get(socket as usize)).unwrap_or(&self.machine)
+    }
+}
+
+/// The control groups that live, and what each had used when it was last read.
+#[derive(Debug, Default)]
+pub struct Observer {
+    groups: Vec<Option<Group>>,
+    // In order of birth, so that a parent stands before its children.
+    order: Vec<GroupSlot>,
+    busy: Vec<CpuTime>,
+    deficit: i64,
+}
+
+#[derive(Debug)]
+struct Group {
+    parent: Option<GroupSlot>,
+    hierarchy: Hierarchy,
+    kind: Kind,
+    path: Name,
+    attributes: Attributes,
+    last: Option<CpuTime>,
+    last_sockets: Option<Box<[CpuTime]>>,
+    carry: i64,
+    now: Interval,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Job { id: JobId, row: Option<u32> },
+    Slice { id: JobId, row: Option<u32> },
+    Passage,
+}
+
+/// What is only true of the tick in hand.
+#[derive(Debug, Default)]
+struct Interval {
+    used: u64,
+    used_sockets: Option<Box<[CpuTime]>>,
+    by_children: u64,
+    children_changed: bool,
+    vanished: Vanished,
+    is_crowded: bool,
+    is_gone: bool,
+}
+
+/// The jobs among the children that died since the last tick.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Vanished {
+    #[default]
+    None,
+    One(Account),
+    Several,
+    /// Among them one that another hierarchy charges.
+    Elsewhere,
+}
+
+impl Vanished {
+    fn and(self, other: Vanished) -> Vanished {
+        match (self, other) {
+            (Vanished::None, other) => other,
+            (this, Vanished::None) => this,
+            (Vanished::Elsewhere, _) | (_, Vanished::Elsewhere) => Vanished::Elsewhere,
+            (Vanished::One(one), Vanished::One(same)) if one == same => self,
+            (Vanished::One(_) | Vanished::Several, Vanished::One(_) | Vanished::Several) => Vanished::Several,
+        }
+    }
+}
+
+/// One account's use, and what is known of where it took place.
+struct Use {
+    account: Account,
+    used: u64,
+    place: UsePlace,
+}
+
+enum UsePlace {
+    /// On any socket.
+    Anywhere,
+    /// On these.
+    Sockets(Vec<u32>),
+    /// As the kernel counted.
+    Counted(Box<[CpuTime]>),
+}
+
+impl Observer {
+    /// Takes in one tick: rows are opened and closed in the ledger, CPU time is booked, and the
+    /// claims come back.
+    pub fn step(&mut self, tick: &Tick, ledger: &mut Ledger) -> Usage {
+        let now = tick.at.monotonic;
+        self.admit(&tick.groups, ledger, now);
+        self.read(&tick.groups);
+        let uses = self.settle(ledger, i64::from(tick.cpus));
+        self.bury(ledger, now);
+        self.claim(tick, uses, ledger)
+    }
+
+    fn admit(&mut self, groups: &Groups, ledger: &mut Ledger, now: Nanos) {
+        if ledger.has_room() {
+            self.promote(ledger, now);
+        }
+        for birth in &groups.births {
+            self.bear(birth, ledger, now);
+        }
+        for (slot, attributes) in &groups.attributes {
+            if let Some(group) = self.get_mut(*slot) {
+                group.attributes.clone_from(attributes);
+            }
+        }
+        for slot in &groups.crowded {
+            if let Some(group) = self.get_mut(*slot) {
+                group.now.is_crowded = true;
+            }
+        }
+        for slot in &groups.deaths {
+            if let Some(group) = self.get_mut(*slot) {
+                group.now.is_gone = true;
+            }
+        }
+    }
+
+    fn bear(&mut self, birth: &Birth, ledger: &mut Ledger, now: Nanos) {
+        let kind = match &birth.role {
+            GroupRole::Job(id) => {
+                let mut row = ledger.open(id, &birth.path, birth.hierarchy, now);
+                if row.is_none() && ledger.evict(now) {
+                    row = ledger.open(id, &birth.path, birth.hierarchy, now);
+                }
+                if row.is_none() {
+                    ledger.count_overflow();
+                }
+                Kind::Job { id: id.clone(), row }
+            }
+            GroupRole::Slice(id) => Kind::Slice { id: id.clone(), row: None },
+            GroupRole::Passage => Kind::Passage,
+        };
+        if birth.is_new
+            && let Some(parent) = birth.parent.and_then(|parent| self.get_mut(parent))
+        {
+            parent.now.children_changed = true;
+        }
+        let group = Group {
+            parent: birth.parent,
+            hierarchy: birth.hierarchy,
+            kind,
+            path: birth.path.clone(),
+            attributes: Attributes::default(),
+            last: birth.is_new.then_some(CpuTime::ZERO),
+            last_sockets: None,
+            carry: 0,
+            now: Interval::default(),
+        };
+        let place = birth.slot.0 as usize;
+        if self.groups.len() <= place {
+            self.groups.resize_with(place + 1, || None);
+        }
+        self.groups[place] = Some(group);
+        self.order.push(birth.slot);
+    }
+
+    /// Gives waiting jobs the rows that have become free; what they used meanwhile stays in `overflow`.
+    fn promote(&mut self, ledger: &mut Ledger, now: Nanos) {
+        for &slot in &self.order {
+            let Some(group) = self.groups[slot.0 as usize].as_mut() else { continue };
+            if let Kind::Job { id, row: row @ None } = &mut group.kind {
+                *row = ledger.open(id, &group.path, group.hierarchy, now);
+                if row.is_none() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, groups: &Groups) {
+        for reading in &groups.readings {
+            let Some(group) = self.get_mut(reading.slot) else { continue };
+            // The kernel never takes CPU time back; if it seems to, the count starts anew here.
+            if let Some(last) = group.last.replace(reading.usage) {
+                group.now.used += reading.usage.saturating_sub(last).get();
+            }
+            let Some(per_socket) = &reading.per_socket else { continue };
+            let before = group.last_sockets.replace(per_socket.clone());
+            if let Some(before) = before.filter(|before| before.len() == per_socket.len()) {
+                let used = per_socket.iter().zip(&before).map(|(now, then)| now.saturating_sub(*then));
+                group.now.used_sockets = Some(used.collect());
+            }
+        }
+    }
+
+    /// From the leaves to the roots: each group's own use, and whose it is.
+    fn settle(&mut self, ledger: &mut Ledger, cpus: i64) -> Vec<Use> {
+        let longest_deficit = LONGEST_DEFICIT_SECONDS * 1_000_000_000 * cpus;
+        let mut uses = Vec::with_capacity(self.order.len());
+        for index in (0..self.order.len()).rev() {
+            let slot = self.order[index];
+            let group = self.groups[slot.0 as usize].as_mut().expect("the order lists living groups");
+            let own = to_signed(group.now.used) + group.carry - to_signed(group.now.by_children);
+            group.carry = own.clamp(-longest_deficit, 0);
+            let own = u64::try_from(own).unwrap_or(0);
+            if let Some(account) = group.account(own, ledger) {
+                uses.push(Use { account, used: own, place: group.place(own) });
+            }
+            let used = group.now.used;
+            let vanished = group.vanished(ledger);
+            let is_gone = group.now.is_gone;
+            if let Some(parent) = group.parent.and_then(|parent| self.get_mut(parent)) {
+                parent.now.by_children += used;
+                if is_gone {
+                    parent.now.children_changed = true;
+                    parent.now.vanished = parent.now.vanished.and(vanished);
+                }
+            }
+        }
+        uses
+    }
+
+    fn bury(&mut self, ledger: &mut Ledger, now: Nanos) {
+        let mut any = false;
+        for slot in &self.order {
+            let place = &mut self.groups[slot.0 as usize];
+            let group = place.as_mut().expect("the order lists living groups");
+            if !group.now.is_gone {
+                group.now = Interval::default();
+                continue;
+            }
+            any = true;
+            if let Kind::Job { row: Some(row), .. } | Kind::Slice { row: Some(row), .. } = group.kind {
+                ledger.close(row, group.hierarchy, now);
+            }
+            *place = None;
+        }
+        if any {
+            self.order.retain(|slot| self.groups[slot.0 as usize].is_some());
+        }
+    }
+
+    fn claim(&mut self, tick: &Tick, uses: Vec<Use>, ledger: &mut Ledger) -> Usage {
+        let busy: Vec<u64> = (0..tick.busy.len())
+            .map(|socket| {
+                let last = self.busy.get(socket).copied().unwrap_or(tick.busy[socket]);
+                tick.busy[socket].saturating_sub(last).get()
+            })
+            .collect();
+        self.busy.clone_from(&tick.busy);
+        let total: u64 = busy.iter().sum();
+        let claimed: u64 = uses.iter().map(|item| item.used).sum();
+        let system = to_signed(total) + self.deficit - to_signed(claimed);
+        let longest_deficit = LONGEST_DEFICIT_SECONDS * 1_000_000_000 * i64::from(tick.cpus);
+        self.deficit = system.clamp(-longest_deficit, 0);
+        let system = u64::try_from(system).unwrap_or(0);
+
+        for item in &uses {
+            if let Account::Job(row) = item.account {
+                ledger.add_cpu(row, Nanos::new(item.used));
+            }
+        }
+        let reserved = self
+            .groups
+            .iter()
+            .flatten()
+            .filter(|group| group.attributes.reserved_millicpus > 0)
+            .filter_map(|group| Some((group.own_account()?, u64::from(group.attributes.reserved_millicpus))))
+            .collect();
+        Usage {
+            machine: machine_shares(&uses, system, ledger),
+            sockets: if busy.len() > 1 { socket_shares(&uses, &busy, system, ledger) } else { Vec::new() },
+            reserved,
+            busy: Nanos::new(total),
+            deficit: Nanos::new(self.deficit.unsigned_abs()),
+        }
+    }
+
+    fn get_mut(&mut self, slot: GroupSlot) -> Option<&mut Group> {
+        self.groups.get_mut(slot.0 as usize)?.as_mut()
+    }
+}
+
+impl Group {
+    /// Whose the group's own use is, if there is any; what is nobody's here is left to the system.
+    fn account(&mut self, own: u64, ledger: &mut Ledger) -> Option<Account> {
+        if own == 0 || self.attributes.is_double {
+            return None;
+        }
+        match &mut self.kind {
+            Kind::Job { row: Some(row), .. } => {
+                let is_ours = self.hierarchy == Hierarchy::Primary || !ledger.is_primary(*row);
+                is_ours.then_some(Account::Job(*row))
+            }
+            Kind::Job { row: None, .. } => Some(Account::Residual(Residual::Overflow)),
+            Kind::Slice { .. } | Kind::Passage if self.now.children_changed => match self.now.vanished {
+                Vanished::One(account) => Some(account),
+                Vanished::Elsewhere => None,
+                Vanished::None | Vanished::Several => {
+                    (self.hierarchy == Hierarchy::Primary).then_some(Account::Residual(Residual::Ended))
+                }
+            },
+            Kind::Slice { id, row } => {
+                if row.is_none() {
+                    *row = ledger.open(id, &self.path, self.hierarchy, Nanos::ZERO);
+                }
+                Some(row.map_or(Account::Residual(Residual::Overflow), Account::Job))
+            }
+            Kind::Passage => {
+                let is_hiding = self.now.is_crowded && self.hierarchy == Hierarchy::Primary;
+                is_hiding.then_some(Account::Residual(Residual::Overflow))
+            }
+        }
+    }
+
+    fn own_account(&self) -> Option<Account> {
+        match &self.kind {
+            Kind::Job { row: Some(row), .. } => Some(Account::Job(*row)),
+            Kind::Job { row: None, .. } | Kind::Slice { .. } | Kind::Passage => None,
+        }
+    }
+
+    /// What this group's death, if it died, takes out of its parent's sight.
+    fn vanished(&self, ledger: &Ledger) -> Vanished {
+        let own = match &self.kind {
+            Kind::Job { row: Some(row), .. } => {
+                if self.hierarchy == Hierarchy::Supplement && ledger.is_primary(*row) {
+                    Vanished::Elsewhere
+                } else {
+                    Vanished::One(Account::Job(*row))
+                }
+            }
+            Kind::Job { row: None, .. } => Vanished::One(Account::Residual(Residual::Overflow)),
+            Kind::Slice { .. } | Kind::Passage => Vanished::None,
+        };
+        own.and(self.now.vanished)
+    }
+
+    fn place(&mut self, own: u64) -> UsePlace {
+        let counted = self.now.used_sockets.take();
+        match counted {
+            // Only where nothing was taken off for children do the kernel's counts describe `own`.
+            Some(counted) if counted.iter().map(|used| used.get()).sum::<u64>() == own => {
+                UsePlace::Counted(counted)
+            }
+            _ if self.attributes.sockets.is_empty() => UsePlace::Anywhere,
+            _ => UsePlace::Sockets(self.attributes.sockets.clone()),
+        }
+    }
+}
+
+fn machine_shares(uses: &[Use], system: u64, ledger: &Ledger) -> Vec<Share> {
+    let mut shares: Vec<Share> = uses
+        .iter()
+        .map(|item| Share { account: item.account, weight: item.used, key: ledger.key(item.account) })
+        .collect();
+    shares.push(system_share(system));
+    shares
+}
+
+const fn system_share(weight: u64) -> Share {
+    Share { account: Account::Residual(Residual::System), weight, key: Residual::System as u64 }
+}
+
+/// Jobs whose socket is known weigh their use there; the others share what is left of each socket.
+fn socket_shares(uses: &[Use], busy: &[u64], system: u64, ledger: &Ledger) -> Vec<Vec<Share>> {
+    let mut taken = vec![0_u64; busy.len()];
+    for item in uses {
+        match &item.place {
+            UsePlace::Counted(counted) => {
+                taken.iter_mut().zip(counted).for_each(|(taken, used)| *taken += used.get());
+            }
+            UsePlace::Sockets(sockets) if sockets.len() == 1 => {
+                if let Some(taken) = taken.get_mut(sockets[0] as usize) {
+                    *taken += item.used;
+                }
+            }
+            UsePlace::Sockets(_) | UsePlace::Anywhere => {}
+        }
+    }
+    let left: Vec<u64> = busy.iter().zip(&taken).map(|(busy, taken)| busy.saturating_sub(*taken)).collect();
+    let mut shares: Vec<Vec<Share>> = vec![Vec::with_capacity(uses.len() + 1); busy.len()];
+    let mut claimed = vec![0_u64; busy.len()];
+    for item in uses {
+        let key = ledger.key(item.account);
+        for (socket, weight) in (0..).zip(parts_by_socket(item, busy, &left)) {
+            if weight > 0 {
+                claimed[socket] += weight;
+                shares[socket].push(Share { account: item.account, weight, key });
+            }
+        }
+    }
+    let unclaimed: Vec<u64> =
+        busy.iter().zip(&claimed).map(|(busy, claimed)| busy.saturating_sub(*claimed)).collect();
+    for (shares, weight) in shares.iter_mut().zip(spread(system, &unclaimed, busy)) {
+        shares.push(system_share(weight));
+    }
+    shares
+}
+
+fn parts_by_socket(item: &Use, busy: &[u64], left: &[u64]) -> Vec<u64> {
+    let only = |allowed: &[u32], from: &[u64]| -> Vec<u64> {
+        (0..).zip(from).map(|(socket, &value)| if allowed.contains(&socket) { value } else { 0 }).collect()
+    };
+    match &item.place {
+        UsePlace::Counted(counted) => counted.iter().map(|used| used.get()).collect(),
+        UsePlace::Sockets(allowed) if allowed.len() == 1 => only(allowed, &vec![item.used; busy.len()]),
+        UsePlace::Sockets(allowed) => spread(item.used, &only(allowed, left), &only(allowed, busy)),
+        UsePlace::Anywhere => spread(item.used, left, busy),
+    }
+}
+
+/// Spreads `amount` in proportion to `first`, or to `second` where `first` is all 0, or evenly.
+fn spread(amount: u64, first: &[u64], second: &[u64]) -> Vec<u64> {
+    let keyed = |weights: &[u64]| weights.iter().copied().zip(0..).collect::<Vec<(u64, u64)>>();
+    split(amount, keyed(first).into_iter())
+        .or_else(|| split(amount, keyed(second).into_iter()))
+        .or_else(|| split(amount, keyed(&vec![1; first.len()]).into_iter()))
+        .unwrap_or_default()
+}
+
+fn to_signed(value: u64) -> i64 {
+    i64::try_from(value).expect("292 years of CPU time in one tick")
+}

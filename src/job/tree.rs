@@ -1,0 +1,591 @@
+//! The control groups of this host: found once, then followed by inotify (or by looking again), each
+//! one's CPU account kept open and read at every tick, children before parents.
+
+use super::Resolvers;
+use super::attributes::{self, Wanted};
+use super::hierarchy::{Root, Version};
+use super::processor::Topology;
+use super::watch::{Event, Target, Watch};
+use crate::kernel_file::{Buffer, KernelFile, parse_number};
+use crate::model::identity::Name;
+use crate::model::quantity::{CpuTime, Nanos};
+use crate::model::reading::{
+    Attributes, Birth, Fault, GroupReading, GroupRole, GroupSlot, Groups, Hierarchy,
+};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+/// Directories that are remembered; beyond it a group is only seen through its parent.
+const MAX_DIRECTORIES: usize = 32_768;
+
+/// Nested deeper than this nothing is looked for; systemd and Kubernetes need eight.
+const MAX_DEPTH: usize = 32;
+
+/// Each tick this part of the groups has its attributes read anew: all of them every half minute.
+const ATTRIBUTE_TURNS: usize = 6;
+
+/// Hidden groups that get another chance at a tick.
+const RETRIES: usize = 64;
+
+/// What the tree needs to know of its surroundings.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// /proc, for the processes of a group.
+    pub procfs: PathBuf,
+    /// Which CPU sits where.
+    pub topology: Topology,
+    /// Whether reservations are asked for.
+    pub wants_reservations: bool,
+    /// Accounts kept open at the most.
+    pub max_groups: usize,
+}
+
+/// The tree.
+#[derive(Debug)]
+pub struct Tree {
+    roots: Vec<Root>,
+    resolvers: Resolvers,
+    surroundings: Surroundings,
+    watch: Option<Watch>,
+    nodes: Vec<Option<Node>>,
+    by_path: HashMap<(usize, Name), u32>,
+    // Observed nodes in order of birth: parents before children.
+    order: Vec<u32>,
+    // Nodes that should be observed and found no room.
+    hidden: BTreeSet<u32>,
+    free: Vec<u32>,
+    dead: Vec<u32>,
+    happened: Groups,
+    attribute_turn: usize,
+    errors: HashMap<Fault, u64>,
+}
+
+#[derive(Debug)]
+struct Node {
+    root: usize,
+    path: Name,
+    parent: Option<u32>,
+    role: GroupRole,
+    // Inside a job, or one itself.
+    is_inside_job: bool,
+    account: Option<KernelFile>,
+    watches: [Option<i32>; 2],
+    // A child of it could not be remembered.
+    is_crowded: bool,
+}
+
+/// What the tree has to say about itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TreeState {
+    /// Whether births and deaths are seen as they happen.
+    pub is_watching: bool,
+    /// Groups whose account is open.
+    pub observed: usize,
+    /// Groups that found no room.
+    pub hidden: usize,
+    /// Failed readings so far.
+    pub errors: Vec<(Fault, u64)>,
+}
+
+impl Tree {
+    /// Looks at everything once. What is found now was there before us.
+    #[must_use]
+    pub fn open(roots: Vec<Root>, resolvers: Resolvers, surroundings: Surroundings) -> Tree {
+        let mut tree = Tree {
+            watch: Watch::new().ok(),
+            roots,
+            resolvers,
+            surroundings,
+            nodes: Vec::new(),
+            by_path: HashMap::new(),
+            order: Vec::new(),
+            hidden: BTreeSet::new(),
+            free: Vec::new(),
+            dead: Vec::new(),
+            happened: Groups::default(),
+            attribute_turn: 0,
+            errors: HashMap::new(),
+        };
+        for root in 0..tree.roots.len() {
+            let path = tree.roots[root].path.clone();
+            tree.watch_for(&path, Target::Root(root));
+            tree.explore(root, None, false);
+        }
+        tree
+    }
+
+    /// For `poll`: readable when a group was born or died.
+    #[must_use]
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().map(Watch::fd)
+    }
+
+    /// Takes note of births and deaths as they happen; the next [`Tree::collect`] tells of them.
+    pub fn attend(&mut self, buffer: &mut Buffer) {
+        let events = self.watch.as_mut().map(Watch::drain).unwrap_or_default();
+        for event in events {
+            match event {
+                Event::Made { within, name, is_moved } => {
+                    if let Some((root, parent)) = self.locate(within) {
+                        self.admit(root, parent, &name, !is_moved);
+                    }
+                }
+                Event::Gone { within, name } => {
+                    if let Some((root, parent)) = self.locate(within)
+                        && let Some(&node) = self.by_path.get(&(root, self.child_path(parent, &name)))
+                    {
+                        self.remove(node);
+                    }
+                }
+                Event::Population(node) => self.read_now(node, buffer),
+                Event::Lost => self.look_again(),
+            }
+        }
+    }
+
+    /// Everything since the last call, and what each group has used by now.
+    pub fn collect(&mut self, buffer: &mut Buffer) -> Groups {
+        self.attend(buffer);
+        if self.watch.is_none() {
+            self.look_again();
+        }
+        self.retry_hidden();
+        self.refresh_attributes();
+        let is_percpu = self.surroundings.topology.packages.len() > 1;
+        let mut readings = std::mem::take(&mut self.happened.readings);
+        readings.reserve(self.order.len());
+        for &index in self.order.iter().rev() {
+            let Some(node) = self.nodes[index as usize].as_ref() else { continue };
+            let Some(account) = &node.account else { continue };
+            let reading = read_account(account, self.roots[node.root].version, is_percpu, index, buffer);
+            match reading.map(|reading| reading.by_socket(&self.surroundings.topology)) {
+                Ok(reading) => readings.push(reading),
+                // Removed: its death is on the way.
+                Err(Fault::Missing) => {}
+                Err(fault) => *self.errors.entry(fault).or_default() += 1,
+            }
+        }
+        self.happened.readings = readings;
+        self.happened.crowded = self.crowded();
+        self.free.append(&mut self.dead);
+        std::mem::take(&mut self.happened)
+    }
+
+    /// How the tree fares.
+    #[must_use]
+    pub fn state(&self) -> TreeState {
+        let mut errors: Vec<(Fault, u64)> =
+            self.errors.iter().map(|(fault, count)| (*fault, *count)).collect();
+        errors.sort_unstable();
+        TreeState {
+            is_watching: self.watch.is_some(),
+            observed: self.order.len(),
+            hidden: self.hidden.len(),
+            errors,
+        }
+    }
+
+    /// Recognises everything anew by other rules. Groups keep nothing from before: each is born
+    /// again with what it has used so far behind it.
+    pub fn reconfigure(&mut self, resolvers: Resolvers, wants_reservations: bool, buffer: &mut Buffer) {
+        self.attend(buffer);
+        self.resolvers = resolvers;
+        self.surroundings.wants_reservations = wants_reservations;
+        let top: Vec<u32> = (0..)
+            .zip(&self.nodes)
+            .filter_map(|(index, node)| {
+                node.as_ref().is_some_and(|node| node.parent.is_none()).then_some(index)
+            })
+            .collect();
+        for node in top {
+            self.remove(node);
+        }
+        for root in 0..self.roots.len() {
+            self.explore(root, None, false);
+        }
+    }
+
+    fn locate(&self, target: Target) -> Option<(usize, Option<u32>)> {
+        match target {
+            Target::Root(root) => Some((root, None)),
+            Target::Group(node) | Target::Events(node) => {
+                let root = self.nodes.get(node as usize)?.as_ref()?.root;
+                Some((root, Some(node)))
+            }
+        }
+    }
+
+    fn child_path(&self, parent: Option<u32>, name: &str) -> Name {
+        let around = parent.and_then(|parent| self.nodes[parent as usize].as_ref());
+        format!("{}/{name}", around.map_or("", |node| &node.path)).into()
+    }
+
+    fn directory(&self, root: usize, path: &str) -> PathBuf {
+        self.roots[root].path.join(path.trim_start_matches('/'))
+    }
+
+    /// Admits all children of a group, and theirs.
+    fn explore(&mut self, root: usize, parent: Option<u32>, is_new: bool) {
+        let path =
+            parent.and_then(|parent| self.nodes[parent as usize].as_ref()).map(|node| node.path.clone());
+        let directory = self.directory(root, path.as_deref().unwrap_or_default());
+        for name in child_names(&directory) {
+            self.admit(root, parent, &name, is_new);
+        }
+    }
+
+    /// A directory is there: remember it, recognise it, open its account, watch it, look inside.
+    fn admit(&mut self, root: usize, parent: Option<u32>, name: &str, is_new: bool) {
+        let path = self.child_path(parent, name);
+        let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+        if self.by_path.contains_key(&(root, path.clone())) || names.len() > MAX_DEPTH {
+            return;
+        }
+        if self.by_path.len() >= MAX_DIRECTORIES {
+            if let Some(around) = self.observed_around(parent) {
+                self.node_mut(around).is_crowded = true;
+            }
+            return;
+        }
+        let role = self.resolvers.role(&names);
+        let is_job = matches!(role, GroupRole::Job(_));
+        let is_around_job = parent.is_some_and(|parent| self.node(parent).is_inside_job);
+        let node = Node {
+            root,
+            path: path.clone(),
+            parent,
+            role,
+            is_inside_job: is_job || is_around_job,
+            account: None,
+            watches: [None, None],
+            is_crowded: false,
+        };
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.nodes.push(None);
+            u32::try_from(self.nodes.len() - 1).expect("bounded by MAX_DIRECTORIES and one tick's deaths")
+        });
+        self.nodes[index as usize] = Some(node);
+        self.by_path.insert((root, path.clone()), index);
+        let directory = self.directory(root, &path);
+        let watch = self.watch_for(&directory, Target::Group(index));
+        self.node_mut(index).watches[0] = watch;
+        if is_job || !is_around_job {
+            self.observe(index, is_new);
+        }
+        self.explore(root, Some(index), is_new);
+    }
+
+    /// Opens a group's account and tells of its birth.
+    fn observe(&mut self, index: u32, is_new: bool) {
+        if self.order.len() >= self.surroundings.max_groups {
+            self.hidden.insert(index);
+            return;
+        }
+        let node = self.node(index);
+        let directory = self.directory(node.root, &node.path);
+        let version = self.roots[node.root].version;
+        let is_job = matches!(node.role, GroupRole::Job(_));
+        let is_percpu = self.surroundings.topology.packages.len() > 1;
+        let account = KernelFile::open(&directory.join(account_name(version, is_percpu)));
+        let birth = Birth {
+            slot: GroupSlot(index),
+            parent: self.observed_around(node.parent).map(GroupSlot),
+            hierarchy: self.roots[node.root].hierarchy,
+            role: node.role.clone(),
+            path: node.path.clone(),
+            is_new,
+        };
+        self.happened.births.push(birth);
+        match account {
+            Ok(account) => {
+                let is_emptied_visibly = version == Version::V2 && is_job;
+                let attributes = self.attributes(index);
+                self.order.push(index);
+                self.node_mut(index).account = Some(account);
+                if is_emptied_visibly {
+                    let watch = self.watch_for(&directory.join("cgroup.events"), Target::Events(index));
+                    self.node_mut(index).watches[1] = watch;
+                }
+                if attributes != Attributes::default() {
+                    self.happened.attributes.push((GroupSlot(index), attributes));
+                }
+            }
+            Err(error) => {
+                // Born and gone before we looked; its parent knows what it used.
+                self.happened.deaths.push(GroupSlot(index));
+                let fault = Fault::from(&error);
+                if fault != Fault::Missing {
+                    *self.errors.entry(fault).or_default() += 1;
+                }
+            }
+        }
+    }
+
+    fn watch_for(&mut self, path: &Path, target: Target) -> Option<i32> {
+        const ENOSPC: i32 = 28;
+        const ENOMEM: i32 = 12;
+        match self.watch.as_mut()?.add(path, target) {
+            Ok(watch) => Some(watch),
+            Err(error) => {
+                if matches!(error.raw_os_error(), Some(ENOSPC | ENOMEM)) {
+                    // Half a watch is worse than none: from now on the tree is looked at each tick.
+                    self.watch = None;
+                    *self.errors.entry(Fault::Limit).or_default() += 1;
+                }
+                None
+            }
+        }
+    }
+
+    /// A group is gone, and with it everything below.
+    fn remove(&mut self, index: u32) {
+        let Some(node) = self.nodes[index as usize].take() else { return };
+        let below: Vec<u32> = (0..)
+            .zip(&self.nodes)
+            .filter_map(|(child, node)| (node.as_ref()?.parent == Some(index)).then_some(child))
+            .collect();
+        for child in below {
+            self.remove(child);
+        }
+        for watch in node.watches.into_iter().flatten() {
+            if let Some(all) = self.watch.as_mut() {
+                all.forget(watch);
+            }
+        }
+        self.by_path.remove(&(node.root, node.path));
+        self.hidden.remove(&index);
+        if node.account.is_some() {
+            self.order.retain(|other| *other != index);
+            self.happened.deaths.push(GroupSlot(index));
+        }
+        self.dead.push(index);
+    }
+
+    /// The last process has left (or the first has come): what the group has used by now is final,
+    /// and soon its account will be gone.
+    fn read_now(&mut self, index: u32, buffer: &mut Buffer) {
+        let Some(node) = self.nodes.get(index as usize).and_then(Option::as_ref) else { return };
+        let Some(account) = &node.account else { return };
+        let version = self.roots[node.root].version;
+        if let Ok(reading) = read_account(account, version, false, index, buffer) {
+            self.happened.readings.push(GroupReading {
+                slot: GroupSlot(index),
+                usage: reading.usage,
+                per_socket: None,
+            });
+        }
+    }
+
+    /// Compares every directory with what is remembered.
+    fn look_again(&mut self) {
+        let mut seen: HashSet<u32> = HashSet::new();
+        let mut places: Vec<(usize, Option<u32>)> = (0..self.roots.len()).map(|root| (root, None)).collect();
+        let mut made = Vec::new();
+        while let Some((root, parent)) = places.pop() {
+            let path = parent.map(|parent| self.node(parent).path.clone());
+            let directory = self.directory(root, path.as_deref().unwrap_or_default());
+            for name in child_names(&directory) {
+                match self.by_path.get(&(root, self.child_path(parent, &name))) {
+                    Some(&known) => {
+                        seen.insert(known);
+                        places.push((root, Some(known)));
+                    }
+                    None => made.push((root, parent, name)),
+                }
+            }
+        }
+        let gone: Vec<u32> = (0..)
+            .zip(&self.nodes)
+            .filter_map(|(index, node)| (node.is_some() && !seen.contains(&index)).then_some(index))
+            .collect();
+        for index in gone {
+            self.remove(index);
+        }
+        for (root, parent, name) in made {
+            if parent.is_none_or(|parent| self.nodes[parent as usize].is_some()) {
+                self.admit(root, parent, &name, true);
+            }
+        }
+    }
+
+    fn retry_hidden(&mut self) {
+        let room = self.surroundings.max_groups.saturating_sub(self.order.len()).min(RETRIES);
+        let chosen: Vec<u32> = self.hidden.iter().copied().take(room).collect();
+        for index in chosen {
+            self.hidden.remove(&index);
+            self.observe(index, false);
+        }
+    }
+
+    fn crowded(&self) -> Vec<GroupSlot> {
+        let hidden = self.hidden.iter().filter_map(|index| self.observed_around(self.node(*index).parent));
+        let marked = self.order.iter().copied().filter(|index| self.node(*index).is_crowded);
+        let slots: BTreeSet<u32> = hidden.chain(marked).collect();
+        slots.into_iter().map(GroupSlot).collect()
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            sockets: self.surroundings.topology.packages.len() > 1,
+            reserved: self.surroundings.wants_reservations,
+        }
+    }
+
+    fn refresh_attributes(&mut self) {
+        let wanted = self.wanted();
+        let is_hybrid = self.roots.len() > 1;
+        if !(wanted.sockets || wanted.reserved || is_hybrid) {
+            return;
+        }
+        self.attribute_turn = (self.attribute_turn + 1) % ATTRIBUTE_TURNS;
+        let turn: Vec<u32> = self
+            .order
+            .iter()
+            .copied()
+            .filter(|index| *index as usize % ATTRIBUTE_TURNS == self.attribute_turn)
+            .collect();
+        for index in turn {
+            let attributes = self.attributes(index);
+            self.happened.attributes.push((GroupSlot(index), attributes));
+        }
+    }
+
+    fn attributes(&self, index: u32) -> Attributes {
+        let node = self.node(index);
+        let root = &self.roots[node.root];
+        let GroupRole::Job(_) = node.role else { return Attributes::default() };
+        let mut attributes = attributes::read(root, &node.path, self.wanted(), &self.surroundings.topology);
+        attributes.is_double = root.hierarchy == Hierarchy::Supplement
+            && attributes::is_double(root, &node.path, &self.surroundings.procfs, &self.resolvers);
+        attributes
+    }
+
+    fn observed_around(&self, mut index: Option<u32>) -> Option<u32> {
+        while let Some(around) = index {
+            let node = self.nodes[around as usize].as_ref()?;
+            if node.account.is_some() {
+                return Some(around);
+            }
+            index = node.parent;
+        }
+        None
+    }
+
+    fn node(&self, index: u32) -> &Node {
+        self.nodes[index as usize].as_ref().expect("an index is dropped with its node")
+    }
+
+    fn node_mut(&mut self, index: u32) -> &mut Node {
+        self.nodes[index as usize].as_mut().expect("an index is dropped with its node")
+    }
+}
+
+fn child_names(directory: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let is_directory = |entry: &std::fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    entries.flatten().filter(is_directory).filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+const fn account_name(version: Version, is_percpu: bool) -> &'static str {
+    match (version, is_percpu) {
+        (Version::V1, false) => "cpuacct.usage",
+        (Version::V1, true) => "cpuacct.usage_percpu",
+        (Version::V2, _) => "cpu.stat",
+    }
+}
+
+/// A reading with what the kernel says by CPU, if it does.
+struct RawReading {
+    slot: GroupSlot,
+    usage: CpuTime,
+    per_cpu: Vec<u64>,
+}
+
+impl RawReading {
+    fn by_socket(self, topology: &Topology) -> GroupReading {
+        let per_socket = (!self.per_cpu.is_empty()).then(|| {
+            let mut sockets = vec![CpuTime::ZERO; topology.packages.len()];
+            for (cpu, used) in (0..).zip(&self.per_cpu) {
+                sockets[topology.socket(cpu) as usize] += Nanos::new(*used);
+            }
+            sockets.into_boxed_slice()
+        });
+        GroupReading { slot: self.slot, usage: self.usage, per_socket }
+    }
+}
+
+fn read_account(
+    account: &KernelFile,
+    version: Version,
+    is_percpu: bool,
+    index: u32,
+    buffer: &mut Buffer,
+) -> Result<RawReading, Fault> {
+    let slot = GroupSlot(index);
+    let to_fault = |error: io::Error| Fault::from(&error);
+    match (version, is_percpu) {
+        (Version::V2, _) => {
+            let usage =
+                parse_cpu_stat(account.read_start(buffer).map_err(to_fault)?).ok_or(Fault::Malformed)?;
+            Ok(RawReading { slot, usage, per_cpu: Vec::new() })
+        }
+        (Version::V1, false) => {
+            let usage =
+                parse_number(account.read_start(buffer).map_err(to_fault)?).ok_or(Fault::Malformed)?;
+            Ok(RawReading { slot, usage: Nanos::new(usage), per_cpu: Vec::new() })
+        }
+        (Version::V1, true) => {
+            let per_cpu =
+                parse_usage_percpu(account.read(buffer).map_err(to_fault)?).ok_or(Fault::Malformed)?;
+            let usage = per_cpu.iter().try_fold(0_u64, |sum, used| sum.checked_add(*used));
+            Ok(RawReading { slot, usage: Nanos::new(usage.ok_or(Fault::Malformed)?), per_cpu })
+        }
+    }
+}
+
+/// `usage_usec` of a v2 `cpu.stat`; it is the first line, but nothing promises that.
+fn parse_cpu_stat(text: &[u8]) -> Option<CpuTime> {
+    let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"usage_usec "))?;
+    parse_number(line)?.checked_mul(1_000).map(Nanos::new)
+}
+
+/// The ns of each possible CPU.
+fn parse_usage_percpu(text: &[u8]) -> Option<Vec<u64>> {
+    let fields = text.split(|byte| byte.is_ascii_whitespace()).filter(|field| !field.is_empty());
+    let per_cpu: Vec<u64> = fields.map(parse_number).collect::<Option<_>>()?;
+    (!per_cpu.is_empty()).then_some(per_cpu)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn accounts_are_parsed_and_broken_ones_refused() {
+        for (text, expected) in [
+            ("usage_usec 1160009\nuser_usec 1\nsystem_usec 2\n", Some(1_160_009_000)),
+            ("user_usec 1\nusage_usec 7\n", Some(7_000)),
+            ("usage_usec 7", Some(7_000)),
+            ("usage_usec \n", None),
+            ("usage_usec -7\n", None),
+            ("usage_usec 18446744073709551615\n", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_cpu_stat(text.as_bytes()).map(Nanos::get), expected, "{text:?}");
+        }
+        assert_eq!(parse_usage_percpu(b"1 2 3 \n"), Some(vec![1, 2, 3]));
+        assert_eq!(parse_usage_percpu(b"1 x 3\n"), None);
+        assert_eq!(parse_usage_percpu(b"\n"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_parsed(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse_cpu_stat(&bytes);
+            let _ = parse_usage_percpu(&bytes);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! jouleprint: energy and emissions counters by host, GPU and job.
+//!
+//! ```text
+//!  source/   joules, watts  ─┐
+//!  job/      cpu time by     ├─► sampler ─► engine (pure) ─► Snapshot ─► output/  scrape, page
+//!            cgroup          ┘     ▲  tick     meter → attribution → ledger
+//!  carbon/   g/kWh ────────────────┘
+//! ```
+//!
+//! | room | what it is | may use |
+//! |---|---|---|
+//! | [`model`] | the vocabulary: plain data | nothing |
+//! | [`engine`] | the core, pure and synchronous | model |
+//! | [`clock`] | the only `now()` | model |
+//! | [`kernel_file`] | reading the kernel's text files, kept open | nothing |
+//! | [`source`] | joules and watts | model, clock, kernel_file |
+//! | [`job`] | who used the machine | model, clock, kernel_file |
+//! | [`carbon`] | grams per kWh | model |
+//! | [`output`] | the catalogue of series, text formats, HTTP | model, clock, kernel_file |
+//! | [`config`] | file, environment and flags to settings | model |
+//! | [`sampler`] | tick → read → step → publish | all of the above but output, carbon, config |
+//! | [`daemon`], [`command`] | wiring; one file a subcommand | everything |
+//!
+//! What must stay true, whatever is added:
+//!
+//! - Every joule and gram lands in exactly one account; sums are integers and exact, on the page too.
+//! - Counters only rise. A total moves once, when a job leaves the page, into `retired`.
+//! - A missing thing is missing, never 0, and a status series says why.
+//! - Measured and estimated joules never share a series; an estimate never runs inside a measured root.
+//! - A scrape changes nothing and waits for nothing.
+//! - The engine has no clock, no I/O, no randomness and no float in its state.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("jouleprint reads Linux's own interfaces; elsewhere there is nothing to read");
+
+pub mod carbon;
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod daemon;
+pub mod engine;
+pub mod job;
+pub mod kernel_file;
+pub mod model;
+pub mod output;
+pub mod sampler;
+pub mod source;

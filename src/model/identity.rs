@@ -1,0 +1,184 @@
+//! Who is who: jobs, accounts, hardware types, origins, host. Only stable ids; names come later and elsewhere.
+
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Names a job may carry at most, in bytes; a longer one is cut and marked by its fingerprint.
+const MAX_JOB_ID_BYTES: usize = 200;
+
+/// A short text that is copied often and never changed.
+pub type Name = Arc<str>;
+
+/// What runs a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    /// A Kubernetes pod, by its UID.
+    Pod,
+    /// A container outside Kubernetes, by its id.
+    Container,
+    /// A systemd service, scope or slice, by its unit name.
+    Unit,
+    /// What a rule of the configuration names.
+    Custom,
+}
+
+impl JobKind {
+    /// The `job_kind` label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            JobKind::Pod => "pod",
+            JobKind::Container => "container",
+            JobKind::Unit => "unit",
+            JobKind::Custom => "custom",
+        }
+    }
+}
+
+/// A job: the same wherever and whenever it is met on this host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct JobId {
+    kind: JobKind,
+    id: Name,
+}
+
+impl JobId {
+    /// A job of `kind`; an id too long for a label keeps its first bytes and a fingerprint of the whole.
+    #[must_use]
+    pub fn new(kind: JobKind, id: &str) -> JobId {
+        if id.len() <= MAX_JOB_ID_BYTES {
+            return JobId { kind, id: id.into() };
+        }
+        let mut end = MAX_JOB_ID_BYTES - 17;
+        while !id.is_char_boundary(end) {
+            end -= 1;
+        }
+        let cut = format!("{}~{:016x}", &id[..end], fingerprint(id.as_bytes()));
+        JobId { kind, id: cut.into() }
+    }
+
+    /// What runs it.
+    #[must_use]
+    pub const fn kind(&self) -> JobKind {
+        self.kind
+    }
+
+    /// The `job_id` label.
+    #[must_use]
+    pub fn id(&self) -> &Name {
+        &self.id
+    }
+
+    /// A number that orders jobs the same way whatever order they were found in.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        fingerprint(self.id.as_bytes()) ^ (self.kind as u64)
+    }
+}
+
+/// FNV-1a, fixed for ever: goldens and tie-breaks depend on it.
+fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// Where energy goes that no job is charged with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Residual {
+    /// Used by processes outside any job, the kernel among them.
+    System,
+    /// Drawn whether or not anything runs.
+    Idle,
+    /// Used by jobs that came and went between two readings.
+    Ended,
+    /// Used by jobs beyond the bound on their number.
+    Overflow,
+    /// Drawn while nobody was seen to use the machine.
+    Unattributed,
+}
+
+impl Residual {
+    /// Every residual account, in the order of the page.
+    pub const ALL: [Residual; 5] =
+        [Residual::System, Residual::Idle, Residual::Ended, Residual::Overflow, Residual::Unattributed];
+
+    /// The `account` label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Residual::System => "system",
+            Residual::Idle => "idle",
+            Residual::Ended => "ended",
+            Residual::Overflow => "overflow",
+            Residual::Unattributed => "unattributed",
+        }
+    }
+}
+
+/// The kind of hardware, in OpenTelemetry's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HwType {
+    /// Processor packages.
+    Cpu,
+    /// Main memory.
+    Memory,
+    /// Accelerators.
+    Gpu,
+    /// Everything else inside a node meter.
+    Other,
+}
+
+impl HwType {
+    /// The `hw_type` label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            HwType::Cpu => "cpu",
+            HwType::Memory => "memory",
+            HwType::Gpu => "gpu",
+            HwType::Other => "other",
+        }
+    }
+}
+
+/// Whether a joule was read from a meter or worked out from a model. The two never share a series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Read from a meter.
+    Measured,
+    /// Worked out from a model.
+    Estimated,
+}
+
+impl Origin {
+    /// Both, in the order of the page.
+    pub const ALL: [Origin; 2] = [Origin::Measured, Origin::Estimated];
+
+    /// The `origin` label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Origin::Measured => "measured",
+            Origin::Estimated => "estimated",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_id_is_cut_and_stays_distinct() {
+        let long = "ä".repeat(150);
+        let (one, other) = (format!("{long}1"), format!("{long}2"));
+        let (one, other) = (JobId::new(JobKind::Custom, &one), JobId::new(JobKind::Custom, &other));
+        assert!(one.id().len() <= MAX_JOB_ID_BYTES);
+        assert_ne!(one, other);
+    }
+}

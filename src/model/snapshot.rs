@@ -1,0 +1,194 @@
+//! What readers see: the whole state after one tick, immutable and shared. Every output is made from it.
+
+use super::identity::{HwType, JobId, Name, Origin};
+use super::quantity::{CpuTime, Emissions, Energy, MicroWatts, Nanos};
+use super::reading::{Factor, Fault, FloorMethod, Machine};
+use super::time::Moment;
+use std::sync::Arc;
+
+/// The state after a tick.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// When the tick was.
+    pub at: Moment,
+    /// The tick's nominal length.
+    pub interval: Nanos,
+    /// The machine.
+    pub machine: Arc<Machine>,
+    /// The engine's totals.
+    pub totals: Totals,
+    /// The intensity in force.
+    pub factor: Arc<Factor>,
+    /// One state for each source, and for each domain of it.
+    pub sources: Vec<SourceState>,
+    /// How the sampler itself fares.
+    pub sampler: SamplerState,
+    /// What this process uses.
+    pub process: ProcessState,
+}
+
+/// What this process uses, in the words of the client libraries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProcessState {
+    /// CPU time of all threads.
+    pub cpu: CpuTime,
+    /// Memory in use.
+    pub resident_bytes: u64,
+    /// Address space in use.
+    pub virtual_bytes: u64,
+    /// Open descriptors.
+    pub open_fds: u64,
+    /// Descriptors it may have.
+    pub max_fds: u64,
+    /// When it started, in s since 1970.
+    pub start_seconds: u64,
+}
+
+/// Hardware of one kind, device and origin: energies of one column may be added.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Column {
+    /// The `hw_type` label.
+    pub hw_type: HwType,
+    /// The `gpu` label.
+    pub gpu: Name,
+    /// The `origin` label.
+    pub origin: Origin,
+}
+
+/// Everything the engine counts. Tables are flat: `rows × columns` energies, `rows × zones × columns` emissions.
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    /// The columns of every table.
+    pub columns: Arc<[Column]>,
+    /// The grid zones of every emissions table, in the order they were met.
+    pub zones: Vec<Name>,
+    /// One for each of [`Machine::domains`].
+    pub domains: Vec<DomainTotals>,
+    /// What was measured and estimated, by column.
+    pub host: Table,
+    /// The jobs on the page.
+    pub jobs: Vec<JobTotals>,
+    /// Their table, in the same order.
+    pub job_table: Table,
+    /// The residual accounts, in the order of [`super::identity::Residual::ALL`].
+    pub residual_table: Table,
+    /// Totals of jobs no longer on the page.
+    pub retired_table: Table,
+    /// Jobs that live now.
+    pub live_jobs: u32,
+    /// Jobs that found no room on the page.
+    pub overflowed_jobs: u64,
+    /// CPU time that groups claimed beyond what the machine was busy; carried until it is met again.
+    pub cpu_deficit: CpuTime,
+}
+
+/// Rows of totals.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Table {
+    /// `row × column`.
+    pub energy: Vec<Energy>,
+    /// `row × zone × column`.
+    pub emissions: Vec<Emissions>,
+}
+
+/// What is known of one domain.
+#[derive(Debug, Clone, Default)]
+pub struct DomainTotals {
+    /// Its energy since start.
+    pub energy: Energy,
+    /// Its mean power over the last tick in which it could be read.
+    pub power: Option<MicroWatts>,
+    /// Its idle floor.
+    pub floor: Option<(FloorMethod, MicroWatts)>,
+    /// Readings that were a wrap.
+    pub wraps: u64,
+    /// Readings that were a counter started anew.
+    pub resets: u64,
+    /// Time whose energy is not known.
+    pub gap: Nanos,
+    /// Readings that were not believed, by reason.
+    pub quarantined: Vec<Quarantine>,
+}
+
+/// Readings that were refused for one reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quarantine {
+    /// Why.
+    pub reason: Fault,
+    /// What they claimed.
+    pub energy: Energy,
+    /// How many there were.
+    pub readings: u64,
+}
+
+/// One job.
+#[derive(Debug, Clone)]
+pub struct JobTotals {
+    /// Who it is.
+    pub job: Arc<JobIdentity>,
+    /// The CPU time charged to it.
+    pub cpu: CpuTime,
+}
+
+/// What is said about a job beside its counters.
+#[derive(Debug, PartialEq, Eq)]
+pub struct JobIdentity {
+    /// Who it is.
+    pub id: JobId,
+    /// The control group in which it was first met.
+    pub cgroup: Name,
+}
+
+/// Whether a source, or a domain of it, can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceState {
+    /// `rapl`, `estimate`, `cgroup`, `cpu`.
+    pub source: Name,
+    /// The domain; empty for the source as a whole.
+    pub hw_id: Name,
+    /// What is wrong at present.
+    pub fault: Option<Fault>,
+    /// The wall time of the last good reading; `None` if there never was one.
+    pub last_success: Option<Nanos>,
+    /// Failed readings by reason.
+    pub errors: Vec<(Fault, u64)>,
+    /// What was found, in words: path, method.
+    pub detail: Name,
+}
+
+/// How the sampler itself fares.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SamplerState {
+    /// Ticks by how long they took: one count for each of [`SamplerState::BOUNDS`], then the rest.
+    pub durations: [u64; SamplerState::BOUNDS.len() + 1],
+    /// The sum of those lengths.
+    pub duration_sum: Nanos,
+    /// Ticks that were due and did not take place.
+    pub skipped: u64,
+    /// Whether births and deaths of control groups are seen as they happen.
+    pub watches_cgroups: bool,
+    /// Control groups that are looked at.
+    pub groups: u32,
+}
+
+impl SamplerState {
+    /// Upper bounds of the tick durations, in ns: 100 µs to 1 s.
+    pub const BOUNDS: [u64; 9] = [
+        100_000,
+        500_000,
+        1_000_000,
+        2_500_000,
+        5_000_000,
+        10_000_000,
+        50_000_000,
+        100_000_000,
+        1_000_000_000,
+    ];
+
+    /// Counts one tick.
+    pub fn observe(&mut self, took: Nanos) {
+        let bucket = Self::BOUNDS.iter().position(|&bound| took.get() <= bound);
+        self.durations[bucket.unwrap_or(Self::BOUNDS.len())] += 1;
+        self.duration_sum += took;
+    }
+}

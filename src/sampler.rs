@@ -1,0 +1,342 @@
+//! The heart beat: wait for the tick or for a birth, read everything, step the engine, publish the
+//! snapshot. One blocking thread; nothing here waits for a reader, and no reader waits for it.
+
+use crate::clock;
+use crate::engine::Engine;
+use crate::job::Resolvers;
+use crate::job::own::OwnProcess;
+use crate::job::processor::Processors;
+use crate::job::tree::Tree;
+use crate::kernel_file::Buffer;
+use crate::model::identity::Name;
+use crate::model::quantity::{CpuTime, Nanos};
+use crate::model::reading::{Accounting, Factor, Fault, Finding, Groups, Header, Load, Machine, Tick};
+use crate::model::snapshot::{SamplerState, Snapshot, SourceState};
+use crate::model::time::Moment;
+use crate::source::Sources;
+use arc_swap::ArcSwapOption;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+
+/// After births and deaths were attended to, the next ones wait this long, so that a storm of them
+/// costs one look each 20 ms.
+const STORM_PAUSE: Nanos = Nanos::new(20_000_000);
+
+/// The source name of the control groups and of /proc/stat on the page.
+pub const CGROUP: &str = "cgroup";
+/// See [`CGROUP`].
+pub const CPU: &str = "cpu";
+
+/// What a sampler is made of.
+pub struct Parts {
+    /// Joules and watts.
+    pub sources: Sources,
+    /// Busy time.
+    pub processors: Processors,
+    /// Control groups, if there are any to see.
+    pub tree: Option<Tree>,
+    /// What was found of them.
+    pub findings: Vec<Finding>,
+    /// Ourselves.
+    pub own: OwnProcess,
+    /// The `host` label.
+    pub host: Name,
+    /// The processor's name for itself.
+    pub cpu_model: Name,
+    /// The kernel's release.
+    pub kernel: Name,
+    /// How to account.
+    pub accounting: Accounting,
+    /// The grams.
+    pub factor: Factor,
+    /// The tick's length.
+    pub interval: Nanos,
+}
+
+/// The sampler.
+pub struct Sampler {
+    machine: Arc<Machine>,
+    sources: Sources,
+    processors: Processors,
+    tree: Option<Tree>,
+    own: OwnProcess,
+    engine: Engine,
+    accounting: Accounting,
+    factor: Arc<Factor>,
+    interval: Nanos,
+    domain_states: Vec<SourceState>,
+    other_states: Vec<SourceState>,
+    state: SamplerState,
+    last: Option<(Moment, CpuTime)>,
+    buffer: Buffer,
+}
+
+/// New settings for a running sampler.
+pub struct Update {
+    /// How to account.
+    pub accounting: Accounting,
+    /// The grams.
+    pub factor: Factor,
+    /// How to recognise jobs.
+    pub resolvers: Resolvers,
+    /// Whether reservations are read.
+    pub wants_reservations: bool,
+    /// The tick's length.
+    pub interval: Nanos,
+}
+
+/// What passes between the sampler's thread and the rest: the newest of each, never a queue.
+#[derive(Default)]
+pub struct Mailbox {
+    /// The newest snapshot.
+    pub latest: Arc<ArcSwapOption<Snapshot>>,
+    update: Mutex<Option<Update>>,
+}
+
+impl Mailbox {
+    /// Leaves new settings for the sampler, which takes them up at its next tick.
+    pub fn update(&self, update: Update) {
+        *self.update.lock().expect("the sampler does not panic while it takes an update") = Some(update);
+    }
+
+    fn take_update(&self) -> Option<Update> {
+        self.update.lock().expect("nobody panics while leaving an update").take()
+    }
+}
+
+impl Sampler {
+    /// Puts the parts together; nothing is read yet.
+    #[must_use]
+    pub fn new(parts: Parts) -> Sampler {
+        let domains = parts.sources.domains();
+        let machine =
+            Arc::new(Machine { host: parts.host, cpu_model: parts.cpu_model, kernel: parts.kernel, domains });
+        let state_of = |finding: &Finding| SourceState {
+            source: finding.source.clone(),
+            hw_id: finding.hw_id.clone(),
+            fault: finding.fault,
+            last_success: None,
+            errors: finding.fault.map(|fault| (fault, 1)).into_iter().collect(),
+            detail: finding.detail.clone(),
+        };
+        let all: Vec<SourceState> =
+            parts.sources.findings.iter().chain(&parts.findings).map(state_of).collect();
+        let is_of = |state: &SourceState, domain: &crate::model::reading::Domain| {
+            state.source == domain.source && state.hw_id == domain.id
+        };
+        let domain_states = machine
+            .domains
+            .iter()
+            .map(|domain| {
+                all.iter().find(|state| is_of(state, domain)).cloned().unwrap_or_else(|| SourceState {
+                    source: domain.source.clone(),
+                    hw_id: domain.id.clone(),
+                    fault: None,
+                    last_success: None,
+                    errors: Vec::new(),
+                    detail: "".into(),
+                })
+            })
+            .collect();
+        let other_states = all
+            .into_iter()
+            .filter(|state| !machine.domains.iter().any(|domain| is_of(state, domain)))
+            .collect();
+        Sampler {
+            engine: Engine::new(Arc::clone(&machine), parts.accounting.clone()),
+            machine,
+            sources: parts.sources,
+            processors: parts.processors,
+            tree: parts.tree,
+            own: parts.own,
+            accounting: parts.accounting,
+            factor: Arc::new(parts.factor),
+            interval: parts.interval,
+            domain_states,
+            other_states,
+            state: SamplerState::default(),
+            last: None,
+            buffer: Buffer::default(),
+        }
+    }
+
+    /// What a recording of this sampler's ticks begins with.
+    #[must_use]
+    pub fn header(&self) -> Header {
+        Header {
+            jouleprint_recording: Header::VERSION,
+            machine: Machine::clone(&self.machine),
+            accounting: self.accounting.clone(),
+            interval: self.interval,
+        }
+    }
+
+    /// Reads everything: groups first, children before parents, then the processors, then the meters.
+    pub fn read(&mut self, at: Moment) -> Tick {
+        let groups = match &mut self.tree {
+            Some(tree) => tree.collect(&mut self.buffer),
+            None => Groups::default(),
+        };
+        let cpus = self.processors.read(&mut self.buffer);
+        if let Some(state) = self.source_state(CPU) {
+            note(state, cpus.err(), &at);
+        }
+        let cpus = cpus.unwrap_or(0);
+        let load = self.load(&at, cpus);
+        let meters = self.sources.read(load, &mut self.buffer);
+        for (state, outcome) in self.domain_states.iter_mut().zip(&meters) {
+            note(state, outcome.as_ref().err().copied(), &at);
+        }
+        if let Some(tree) = &self.tree {
+            let tree = tree.state();
+            self.state.watches_cgroups = tree.is_watching;
+            self.state.groups = u32::try_from(tree.observed).unwrap_or(u32::MAX);
+            if let Some(state) = self.source_state(CGROUP) {
+                note(state, (tree.hidden > 0).then_some(Fault::Limit), &at);
+                state.errors = tree.errors;
+            }
+        }
+        Tick {
+            at,
+            meters,
+            busy: self.processors.busy().to_vec(),
+            cpus,
+            groups,
+            factor: Factor::clone(&self.factor),
+        }
+    }
+
+    /// One tick: read, step, and the snapshot of what is true now.
+    pub fn tick(&mut self, at: Moment) -> Snapshot {
+        let began = clock::monotonic();
+        let tick = self.read(at);
+        self.engine.step(&tick);
+        self.state.observe(clock::monotonic().saturating_sub(began));
+        self.snapshot(at)
+    }
+
+    /// The state after the last tick.
+    #[must_use]
+    pub fn snapshot(&mut self, at: Moment) -> Snapshot {
+        Snapshot {
+            at,
+            interval: self.interval,
+            machine: Arc::clone(&self.machine),
+            totals: self.engine.totals(),
+            factor: Arc::clone(&self.factor),
+            sources: self.domain_states.iter().chain(&self.other_states).cloned().collect(),
+            sampler: self.state.clone(),
+            process: self.own.read(&mut self.buffer),
+        }
+    }
+
+    /// Takes up new settings. Counters stay; groups are recognised anew.
+    pub fn reconfigure(&mut self, update: Update) {
+        self.engine.reconfigure(update.accounting.clone());
+        self.accounting = update.accounting;
+        self.factor = Arc::new(update.factor);
+        self.interval = update.interval;
+        if let Some(tree) = &mut self.tree {
+            tree.reconfigure(update.resolvers, update.wants_reservations, &mut self.buffer);
+        }
+    }
+
+    /// Ticks until `stop` becomes readable; then once more, so that nothing up to the end is missing.
+    pub fn run(&mut self, mailbox: &Mailbox, stop: &OwnedFd) {
+        let mut due = clock::monotonic();
+        loop {
+            let snapshot = self.tick(clock::now());
+            mailbox.latest.store(Some(Arc::new(snapshot)));
+            if let Some(update) = mailbox.take_update() {
+                self.reconfigure(update);
+            }
+            due += self.interval;
+            let now = clock::monotonic();
+            while due < now {
+                due += self.interval;
+                self.state.skipped += 1;
+            }
+            if self.wait(due, stop) {
+                let snapshot = self.tick(clock::now());
+                mailbox.latest.store(Some(Arc::new(snapshot)));
+                return;
+            }
+        }
+    }
+
+    /// Waits until `due`, attending to births and deaths. Returns whether it is time to stop.
+    fn wait(&mut self, due: Nanos, stop: &OwnedFd) -> bool {
+        let mut quiet_until = Nanos::ZERO;
+        loop {
+            let now = clock::monotonic();
+            if now >= due {
+                return false;
+            }
+            let is_quiet = now < quiet_until;
+            let until = if is_quiet { quiet_until.min(due) } else { due };
+            let mut fds = vec![PollFd::new(stop, PollFlags::IN)];
+            if let Some(births) = self.tree.as_ref().and_then(Tree::fd).filter(|_| !is_quiet) {
+                fds.push(PollFd::from_borrowed_fd(births, PollFlags::IN));
+            }
+            let left = until.saturating_sub(now).get();
+            let timeout = Timespec {
+                tv_sec: i64::try_from(left / 1_000_000_000).unwrap_or(i64::MAX),
+                tv_nsec: i64::try_from(left % 1_000_000_000).unwrap_or(0),
+            };
+            // EINTR: look at the clock again.
+            let _ = poll(&mut fds, Some(&timeout));
+            if !fds[0].revents().is_empty() {
+                return true;
+            }
+            let has_births = fds.get(1).is_some_and(|births| !births.revents().is_empty());
+            if has_births && let Some(tree) = &mut self.tree {
+                tree.attend(&mut self.buffer);
+                quiet_until = clock::monotonic() + STORM_PAUSE;
+            }
+        }
+    }
+
+    fn source_state(&mut self, source: &str) -> Option<&mut SourceState> {
+        self.other_states.iter_mut().find(|state| *state.source == *source)
+    }
+
+    /// How busy the machine was since the last tick.
+    fn load(&mut self, at: &Moment, cpus: u32) -> Load {
+        let busy: CpuTime = self.processors.busy().iter().fold(CpuTime::ZERO, |sum, busy| sum + *busy);
+        let Some((since, before)) = self.last.replace((*at, busy)) else { return Load::default() };
+        let capacity = u128::from(at.since(&since).get()) * u128::from(cpus);
+        let used = u128::from(busy.saturating_sub(before).get());
+        let ppm = (used * 1_000_000).checked_div(capacity).unwrap_or(0).min(1_000_000);
+        Load { busy_ppm: u32::try_from(ppm).expect("at most a million") }
+    }
+}
+
+/// A pipe whose write end, when dropped, tells the sampler to stop.
+///
+/// # Errors
+/// The process has no descriptors left.
+pub fn stop_pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    Ok((read, write))
+}
+
+/// Books the outcome of a reading, with one line in the log for each change.
+fn note(state: &mut SourceState, fault: Option<Fault>, at: &Moment) {
+    if state.fault != fault {
+        match fault {
+            Some(fault) => {
+                tracing::warn!(source = &*state.source, hw_id = &*state.hw_id, "cannot be read: {fault}");
+            }
+            None => tracing::info!(source = &*state.source, hw_id = &*state.hw_id, "can be read again"),
+        }
+    }
+    state.fault = fault;
+    match fault {
+        None => state.last_success = Some(at.wall),
+        Some(fault) => match state.errors.iter_mut().find(|(known, _)| *known == fault) {
+            Some((_, count)) => *count += 1,
+            None => state.errors.push((fault, 1)),
+        },
+    }
+}
