@@ -4,11 +4,13 @@
 //! started; then the sampler has its thread and the HTTP side this one.
 
 use crate::carbon::{self, Choice};
+use crate::clock;
 use crate::config::{ConfigError, Flags, Settings, socket_addresses};
 use crate::job::own::OwnProcess;
 use crate::job::processor::{Processors, Topology};
 use crate::job::tree::{Surroundings, Tree};
 use crate::job::{Resolvers, hierarchy};
+use crate::model::quantity::Nanos;
 use crate::model::reading::{Accounting, Factor, Fault, Finding, IdlePolicy};
 use crate::output::http::{Site, serve};
 use crate::sampler::{CGROUP, CPU, Mailbox, Parts, Sampler, Update, stop_pipe};
@@ -27,6 +29,10 @@ const MAX_GROUPS: usize = 16_384;
 
 /// All connections have this long to end.
 const GRACE: Duration = Duration::from_millis(1_200);
+
+/// The last tick has this long, and is looked for this often.
+const LAST_TICK: Nanos = Nanos::new(600_000_000);
+const LAST_TICK_LOOK: Nanos = Nanos::new(2_000_000);
 
 /// Why the exporter did not start or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -78,11 +84,8 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     let mut sampler = Sampler::new(parts(&settings)?);
     announce(&settings, &listeners);
 
-    let (stop_sampler, stop) = {
-        let (read, write) =
-            stop_pipe().map_err(|error| StartError::System { what: "making a pipe", error })?;
-        (read, write)
-    };
+    let (stop_sampler, stop) =
+        stop_pipe().map_err(|error| StartError::System { what: "making a pipe", error })?;
     let mailbox = Arc::new(Mailbox::default());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -97,9 +100,9 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     let served = runtime.block_on(serve_until_told(flags, &settings, listeners, &mailbox));
     drop(stop);
     // The sampler ends its wait at once; a driver that hangs in a read is left behind.
-    let deadline = std::time::Instant::now() + GRACE / 2;
-    while !thread.is_finished() && std::time::Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(5));
+    let began = clock::monotonic();
+    while !thread.is_finished() && clock::monotonic().saturating_sub(began) < LAST_TICK {
+        clock::sleep(LAST_TICK_LOOK);
     }
     served
 }

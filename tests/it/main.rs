@@ -1,1 +1,3 @@
-//! x
+//! The fast tier: no root, no network, no hardware.
+
+mod house;

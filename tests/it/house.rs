@@ -1,0 +1,126 @@
+//! The rules of the house, read from the source: who may import whom, what stands where, how long a
+//! file may be, and that the docs are printed from the catalogue.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// A room and the rooms it may use. `daemon` and `command` wire everything together and may use all.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("kernel_file", &[]),
+    ("clock", &["model"]),
+    ("engine", &["model"]),
+    ("source", &["model", "clock", "kernel_file"]),
+    ("job", &["model", "clock", "kernel_file"]),
+    ("carbon", &["model"]),
+    ("output", &["model", "clock"]),
+    ("config", &["model", "carbon", "job", "source"]),
+    ("sampler", &["model", "clock", "kernel_file", "source", "job", "engine"]),
+];
+
+/// Words, and the only places they may stand in.
+const ONLY_IN: &[(&str, &[&str])] = &[
+    ("Instant::now", &[]),
+    ("SystemTime::now", &[]),
+    ("clock_gettime", &["clock.rs"]),
+    ("thread::sleep", &["clock.rs"]),
+    ("std::env::var", &["config.rs"]),
+    ("tokio::", &["output/http.rs", "daemon.rs"]),
+    ("hyper::", &["output/http.rs"]),
+    ("anyhow", &["main.rs"]),
+];
+
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders: Vec<PathBuf> = vec![root.clone()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("src can be read") {
+            let path = entry.expect("src can be read").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(&root).expect("inside src").display().to_string();
+                files.push((name, std::fs::read_to_string(&path).expect("source is text")));
+            }
+        }
+    }
+    assert!(files.len() > 20, "the walk found the source");
+    files
+}
+
+/// The code of a file: without its tests and comments.
+fn code(text: &str) -> String {
+    let shipped = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    shipped.lines().filter(is_code).collect::<Vec<_>>().join("\n")
+}
+
+/// The rooms that a file names in `crate::room`.
+fn imports(text: &str) -> BTreeSet<String> {
+    let is_name = |char: &char| char.is_ascii_lowercase() || *char == '_';
+    text.match_indices("crate::")
+        .map(|(at, found)| text[at + found.len()..].chars().take_while(is_name).collect())
+        .collect()
+}
+
+#[test]
+fn arrows_between_rooms_go_one_way() {
+    let mut seen = BTreeSet::new();
+    for (file, text) in sources() {
+        let room = file.split(['/', '.']).next().expect("a name");
+        let Some((room, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) else { continue };
+        seen.insert(*room);
+        for import in imports(&code(&text)) {
+            let is_allowed = import == **room || allowed.contains(&import.as_str());
+            assert!(is_allowed, "src/{file} uses {import}; {room} may use {allowed:?} only");
+        }
+    }
+    assert_eq!(seen.len(), ROOMS.len(), "every room exists: {seen:?}");
+}
+
+#[test]
+fn effects_stand_where_they_belong() {
+    for (file, text) in sources() {
+        for (word, places) in ONLY_IN {
+            let is_there = code(&text).contains(word);
+            assert!(
+                !is_there || places.contains(&file.as_str()),
+                "src/{file} has {word}, which belongs in {places:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_engine_has_no_float_and_no_log() {
+    for (file, text) in sources().iter().filter(|(file, _)| file.starts_with("engine/")) {
+        for word in ["f64", "f32", "tracing", "println", "std::fs", "rand"] {
+            assert!(!code(text).contains(word), "src/{file} has {word}");
+        }
+    }
+}
+
+#[test]
+fn files_say_what_they_are_and_stay_short() {
+    for (file, text) in sources() {
+        assert!(text.starts_with("//!"), "src/{file} does not begin with what it is");
+        // The catalogue is one table; a table may be as long as what it lists.
+        let limit = if file == "output/catalogue.rs" { 900 } else { 600 };
+        assert!(text.lines().count() <= limit, "src/{file} is two things: {} lines", text.lines().count());
+        for mark in ["TODO", "FIXME"] {
+            assert!(!text.contains(mark), "src/{file} has {mark}");
+        }
+    }
+}
+
+#[test]
+fn the_metric_reference_is_printed_from_the_catalogue() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let printed = jouleprint::output::reference::markdown();
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &printed).expect("docs can be written");
+    }
+    let written = std::fs::read_to_string(&path).expect("docs/metrics.md exists");
+    assert_eq!(written, printed, "run: UPDATE=1 cargo test --test it metric_reference");
+}
