@@ -211,9 +211,14 @@ impl Sampler {
     pub fn tick(&mut self, at: Moment) -> Snapshot {
         let began = clock::monotonic();
         let tick = self.read(at);
-        self.engine.step(&tick);
+        self.step(&tick);
         self.state.observe(clock::monotonic().saturating_sub(began));
         self.snapshot(at)
+    }
+
+    /// Accounts for what was read.
+    pub fn step(&mut self, tick: &Tick) {
+        self.engine.step(tick);
     }
 
     /// The state after the last tick.

@@ -320,6 +320,10 @@ impl Group {
                 is_ours.then_some(Account::Job(*row))
             }
             Kind::Job { row: None, .. } => Some(Account::Residual(Residual::Overflow)),
+            // Some children are not looked at: whose the rest is cannot be told.
+            Kind::Slice { .. } | Kind::Passage if self.now.is_crowded => {
+                (self.hierarchy == Hierarchy::Primary).then_some(Account::Residual(Residual::Overflow))
+            }
             Kind::Slice { .. } | Kind::Passage if self.now.children_changed => match self.now.vanished {
                 Vanished::One(account) => Some(account),
                 Vanished::Elsewhere => None,
@@ -333,10 +337,7 @@ impl Group {
                 }
                 Some(row.map_or(Account::Residual(Residual::Overflow), Account::Job))
             }
-            Kind::Passage => {
-                let is_hiding = self.now.is_crowded && self.hierarchy == Hierarchy::Primary;
-                is_hiding.then_some(Account::Residual(Residual::Overflow))
-            }
+            Kind::Passage => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Edge in: who used the machine. Control groups are found, recognised and read here; which joule is
 //! whose is decided in the engine.
 
+pub mod account;
 pub mod attributes;
 pub mod container;
 pub mod hierarchy;

@@ -2,18 +2,15 @@
 //! one's CPU account kept open and read at every tick, children before parents.
 
 use super::Resolvers;
+use super::account::{file_name, read_account};
 use super::attributes::{self, Wanted};
 use super::hierarchy::{Root, Version};
 use super::processor::Topology;
 use super::watch::{Event, Target, Watch};
-use crate::kernel_file::{Buffer, KernelFile, parse_number};
+use crate::kernel_file::{Buffer, KernelFile};
 use crate::model::identity::Name;
-use crate::model::quantity::{CpuTime, Nanos};
-use crate::model::reading::{
-    Attributes, Birth, Fault, GroupReading, GroupRole, GroupSlot, Groups, Hierarchy,
-};
+use crate::model::reading::{Attributes, Birth, Fault, GroupRole, GroupSlot, Groups, Hierarchy};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
@@ -55,6 +52,8 @@ pub struct Tree {
     order: Vec<u32>,
     // Nodes that should be observed and found no room.
     hidden: BTreeSet<u32>,
+    // Observed nodes below which one was hidden at some time since the last tick.
+    crowding: BTreeSet<u32>,
     free: Vec<u32>,
     dead: Vec<u32>,
     happened: Groups,
@@ -102,6 +101,7 @@ impl Tree {
             by_path: HashMap::new(),
             order: Vec::new(),
             hidden: BTreeSet::new(),
+            crowding: BTreeSet::new(),
             free: Vec::new(),
             dead: Vec::new(),
             happened: Groups::default(),
@@ -288,7 +288,7 @@ impl Tree {
         let version = self.roots[node.root].version;
         let is_job = matches!(node.role, GroupRole::Job(_));
         let is_percpu = self.surroundings.topology.packages.len() > 1;
-        let account = KernelFile::open(&directory.join(account_name(version, is_percpu)));
+        let account = KernelFile::open(&directory.join(file_name(version, is_percpu)));
         let birth = Birth {
             slot: GroupSlot(index),
             parent: self.observed_around(node.parent).map(GroupSlot),
@@ -341,6 +341,9 @@ impl Tree {
 
     /// A group is gone, and with it everything below.
     fn remove(&mut self, index: u32) {
+        if self.hidden.contains(&index) {
+            self.note_crowding(index);
+        }
         let Some(node) = self.nodes[index as usize].take() else { return };
         let below: Vec<u32> = (0..)
             .zip(&self.nodes)
@@ -370,11 +373,7 @@ impl Tree {
         let Some(account) = &node.account else { return };
         let version = self.roots[node.root].version;
         if let Ok(reading) = read_account(account, version, false, index, buffer) {
-            self.happened.readings.push(GroupReading {
-                slot: GroupSlot(index),
-                usage: reading.usage,
-                per_socket: None,
-            });
+            self.happened.readings.push(reading.by_socket(&self.surroundings.topology));
         }
     }
 
@@ -414,16 +413,28 @@ impl Tree {
         let room = self.surroundings.max_groups.saturating_sub(self.order.len()).min(RETRIES);
         let chosen: Vec<u32> = self.hidden.iter().copied().take(room).collect();
         for index in chosen {
+            self.note_crowding(index);
             self.hidden.remove(&index);
             self.observe(index, false);
         }
     }
 
-    fn crowded(&self) -> Vec<GroupSlot> {
-        let hidden = self.hidden.iter().filter_map(|index| self.observed_around(self.node(*index).parent));
-        let marked = self.order.iter().copied().filter(|index| self.node(*index).is_crowded);
-        let slots: BTreeSet<u32> = hidden.chain(marked).collect();
-        slots.into_iter().map(GroupSlot).collect()
+    fn crowded(&mut self) -> Vec<GroupSlot> {
+        let hidden: Vec<u32> = self.hidden.iter().copied().collect();
+        for index in hidden {
+            self.note_crowding(index);
+        }
+        let marked: Vec<u32> =
+            self.order.iter().copied().filter(|index| self.node(*index).is_crowded).collect();
+        self.crowding.extend(marked);
+        std::mem::take(&mut self.crowding).into_iter().map(GroupSlot).collect()
+    }
+
+    /// The group around a hidden one cannot tell this tick's use of one child from another's.
+    fn note_crowding(&mut self, hidden: u32) {
+        if let Some(around) = self.observed_around(self.node(hidden).parent) {
+            self.crowding.insert(around);
+        }
     }
 
     fn wanted(&self) -> Wanted {
@@ -486,106 +497,4 @@ fn child_names(directory: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let is_directory = |entry: &std::fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
     entries.flatten().filter(is_directory).filter_map(|entry| entry.file_name().into_string().ok()).collect()
-}
-
-const fn account_name(version: Version, is_percpu: bool) -> &'static str {
-    match (version, is_percpu) {
-        (Version::V1, false) => "cpuacct.usage",
-        (Version::V1, true) => "cpuacct.usage_percpu",
-        (Version::V2, _) => "cpu.stat",
-    }
-}
-
-/// A reading with what the kernel says by CPU, if it does.
-struct RawReading {
-    slot: GroupSlot,
-    usage: CpuTime,
-    per_cpu: Vec<u64>,
-}
-
-impl RawReading {
-    fn by_socket(self, topology: &Topology) -> GroupReading {
-        let per_socket = (!self.per_cpu.is_empty()).then(|| {
-            let mut sockets = vec![CpuTime::ZERO; topology.packages.len()];
-            for (cpu, used) in (0..).zip(&self.per_cpu) {
-                sockets[topology.socket(cpu) as usize] += Nanos::new(*used);
-            }
-            sockets.into_boxed_slice()
-        });
-        GroupReading { slot: self.slot, usage: self.usage, per_socket }
-    }
-}
-
-fn read_account(
-    account: &KernelFile,
-    version: Version,
-    is_percpu: bool,
-    index: u32,
-    buffer: &mut Buffer,
-) -> Result<RawReading, Fault> {
-    let slot = GroupSlot(index);
-    let to_fault = |error: io::Error| Fault::from(&error);
-    match (version, is_percpu) {
-        (Version::V2, _) => {
-            let usage =
-                parse_cpu_stat(account.read_start(buffer).map_err(to_fault)?).ok_or(Fault::Malformed)?;
-            Ok(RawReading { slot, usage, per_cpu: Vec::new() })
-        }
-        (Version::V1, false) => {
-            let usage =
-                parse_number(account.read_start(buffer).map_err(to_fault)?).ok_or(Fault::Malformed)?;
-            Ok(RawReading { slot, usage: Nanos::new(usage), per_cpu: Vec::new() })
-        }
-        (Version::V1, true) => {
-            let per_cpu =
-                parse_usage_percpu(account.read(buffer).map_err(to_fault)?).ok_or(Fault::Malformed)?;
-            let usage = per_cpu.iter().try_fold(0_u64, |sum, used| sum.checked_add(*used));
-            Ok(RawReading { slot, usage: Nanos::new(usage.ok_or(Fault::Malformed)?), per_cpu })
-        }
-    }
-}
-
-/// `usage_usec` of a v2 `cpu.stat`; it is the first line, but nothing promises that.
-fn parse_cpu_stat(text: &[u8]) -> Option<CpuTime> {
-    let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"usage_usec "))?;
-    parse_number(line)?.checked_mul(1_000).map(Nanos::new)
-}
-
-/// The ns of each possible CPU.
-fn parse_usage_percpu(text: &[u8]) -> Option<Vec<u64>> {
-    let fields = text.split(|byte| byte.is_ascii_whitespace()).filter(|field| !field.is_empty());
-    let per_cpu: Vec<u64> = fields.map(parse_number).collect::<Option<_>>()?;
-    (!per_cpu.is_empty()).then_some(per_cpu)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn accounts_are_parsed_and_broken_ones_refused() {
-        for (text, expected) in [
-            ("usage_usec 1160009\nuser_usec 1\nsystem_usec 2\n", Some(1_160_009_000)),
-            ("user_usec 1\nusage_usec 7\n", Some(7_000)),
-            ("usage_usec 7", Some(7_000)),
-            ("usage_usec \n", None),
-            ("usage_usec -7\n", None),
-            ("usage_usec 18446744073709551615\n", None),
-            ("", None),
-        ] {
-            assert_eq!(parse_cpu_stat(text.as_bytes()).map(Nanos::get), expected, "{text:?}");
-        }
-        assert_eq!(parse_usage_percpu(b"1 2 3 \n"), Some(vec![1, 2, 3]));
-        assert_eq!(parse_usage_percpu(b"1 x 3\n"), None);
-        assert_eq!(parse_usage_percpu(b"\n"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_parsed(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse_cpu_stat(&bytes);
-            let _ = parse_usage_percpu(&bytes);
-        }
-    }
 }
