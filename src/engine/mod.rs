@@ -2,7 +2,7 @@
 //! The same ticks give the same totals.
 //!
 //! A tick passes through [`usage`] (who used the processors), one [`meter`] a domain (how much energy
-//! that was), [`floor`] and [`split`] (whose it is) into the [`ledger`].
+//! that was), [`floor`] and [`mod@split`] (whose it is) into the [`ledger`].
 
 pub mod floor;
 pub mod ledger;
