@@ -106,7 +106,7 @@ impl Meter {
         // A decrease larger than the ceiling allows is a driver reload, not a wrap: starting again
         // loses one interval, while a false wrap would invent up to 262 kJ. After a sleep the
         // registers may have lost their content, so that a decrease proves nothing.
-        let wrapped = range.and_then(|range| range.checked_sub(last)).map(|rest| rest + total);
+        let wrapped = range.and_then(|range| range.checked_sub(last)).map(|rest| rest.saturating_add(total));
         match wrapped {
             Some(energy) if is_possible(energy, elapsed, ceiling) && !at.slept_since(&since) => {
                 if range.is_some_and(|range| is_possible(range, elapsed, ceiling)) {

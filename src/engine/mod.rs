@@ -95,6 +95,8 @@ impl Engine {
     pub fn step(&mut self, tick: &Tick) {
         let usage = self.observer.step(tick, &mut self.ledger);
         self.deficit = usage.deficit;
+        // Jobs may have left the page to make room; what waits for energy must not name them.
+        self.release_rows();
         for index in 0..self.domains.len() {
             let step = match tick.meters.get(index) {
                 Some(Ok(value)) => Some(self.domains[index].meter.read(&tick.at, *value)),
@@ -236,7 +238,7 @@ impl DomainState {
 fn quarantine(totals: &mut DomainTotals, reason: Fault, claimed: Energy) {
     match totals.quarantined.iter_mut().find(|known| known.reason == reason) {
         Some(known) => {
-            known.energy += claimed;
+            known.energy = known.energy.saturating_add(claimed);
             known.readings += 1;
         }
         None => totals.quarantined.push(Quarantine { reason, energy: claimed, readings: 1 }),

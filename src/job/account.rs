@@ -74,13 +74,15 @@ pub fn read_account(
 }
 
 /// `usage_usec` of a v2 `cpu.stat`; it is the first line, but nothing promises that.
-fn parse_cpu_stat(text: &[u8]) -> Option<CpuTime> {
+#[must_use]
+pub fn parse_cpu_stat(text: &[u8]) -> Option<CpuTime> {
     let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"usage_usec "))?;
     parse_number(line)?.checked_mul(1_000).map(Nanos::new)
 }
 
 /// The ns of each possible CPU.
-fn parse_usage_percpu(text: &[u8]) -> Option<Vec<u64>> {
+#[must_use]
+pub fn parse_usage_percpu(text: &[u8]) -> Option<Vec<u64>> {
     let fields = text.split(|byte| byte.is_ascii_whitespace()).filter(|field| !field.is_empty());
     let per_cpu: Vec<u64> = fields.map(parse_number).collect::<Option<_>>()?;
     (!per_cpu.is_empty()).then_some(per_cpu)

@@ -10,6 +10,9 @@ use std::path::Path;
 /// /proc/stat counts in 1/100 s on every architecture (`USER_HZ`).
 const TICK: u64 = 10_000_000;
 
+/// A CPU that seems to have worked for more than a day since it was last read has jumped.
+const MOST_TICKS: u64 = 100 * 86_400;
+
 /// Which socket each logical CPU sits on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Topology {
@@ -101,7 +104,10 @@ impl Processors {
             // (a known kernel fault with guest time) adds nothing.
             let before = self.last.insert(cpu, busy).unwrap_or(busy);
             let socket = self.topology.socket(cpu) as usize;
-            self.busy[socket] += Nanos::new(busy.saturating_sub(before) * TICK);
+            let worked = busy.saturating_sub(before);
+            if worked <= MOST_TICKS {
+                self.busy[socket] += Nanos::new(worked * TICK);
+            }
         }
         if online == 0 { Err(Fault::Malformed) } else { Ok(online) }
     }
@@ -115,7 +121,7 @@ impl Processors {
 
 /// Busy ticks of each `cpuN` line: user + nice + system + irq + softirq. Guest time is in user
 /// already; stolen time was somebody else's.
-fn parse(text: &[u8]) -> impl Iterator<Item = (u32, u64)> {
+pub fn parse(text: &[u8]) -> impl Iterator<Item = (u32, u64)> {
     text.split(|byte| *byte == b'\n').filter_map(|line| {
         let line = line.strip_prefix(b"cpu")?;
         let mut fields = line.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
@@ -132,8 +138,7 @@ fn parse(text: &[u8]) -> impl Iterator<Item = (u32, u64)> {
                 busy = busy.checked_add(parse_number(field)?)?;
             }
         }
-        // 2,900 years of one CPU: more is no time, and would not fit in ns.
-        (busy < u64::MAX / TICK / 2).then_some((cpu, busy))
+        Some((cpu, busy))
     })
 }
 
@@ -160,6 +165,7 @@ mod tests {
             ("cpu0 6 1 x 500\ncpu1 1 1 1 1\n", vec![(1, 3)]),
             ("cpuX 1 1 1 1\n", vec![]),
             ("cpu0 18446744073709551615 1 1 1\n", vec![]),
+            ("cpu0 18446744073709551616 1 1 1\n", vec![]),
             ("", vec![]),
         ] {
             assert_eq!(parse(text.as_bytes()).collect::<Vec<_>>(), expected, "{text:?}");

@@ -44,6 +44,12 @@ impl Energy {
         }
     }
 
+    /// The sum, or the largest amount there is: for claims that nobody believes anyway.
+    #[must_use]
+    pub const fn saturating_add(self, other: Energy) -> Energy {
+        Energy(self.0.saturating_add(other.0))
+    }
+
     /// The mean power over `elapsed`, in µW; `None` for no time at all.
     #[must_use]
     pub fn mean_power(self, elapsed: Nanos) -> Option<MicroWatts> {
@@ -114,8 +120,21 @@ impl std::iter::Sum for Emissions {
 
 /// The carbon intensity of electricity in mg CO2e per kWh.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "u32", into = "u32")]
 pub struct Intensity(u32);
+
+impl TryFrom<u32> for Intensity {
+    type Error = DecimalError;
+    fn try_from(milligrams: u32) -> Result<Intensity, DecimalError> {
+        Intensity::from_milligrams(milligrams).ok_or(DecimalError::TooLarge)
+    }
+}
+
+impl From<Intensity> for u32 {
+    fn from(intensity: Intensity) -> u32 {
+        intensity.0
+    }
+}
 
 impl Intensity {
     /// The largest intensity that is taken for true: oil shale emits about 1,100 g/kWh, so 5,000
@@ -155,8 +174,25 @@ impl fmt::Display for Intensity {
 
 /// Power usage effectiveness (facility energy over IT energy) in ppm; never below 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "u32", into = "u32")]
 pub struct Pue(u32);
+
+impl TryFrom<u32> for Pue {
+    type Error = DecimalError;
+    fn try_from(ppm: u32) -> Result<Pue, DecimalError> {
+        match ppm {
+            1_000_000..=10_000_000 => Ok(Pue(ppm)),
+            0..1_000_000 => Err(DecimalError::TooSmall),
+            _ => Err(DecimalError::TooLarge),
+        }
+    }
+}
+
+impl From<Pue> for u32 {
+    fn from(pue: Pue) -> u32 {
+        pue.0
+    }
+}
 
 impl Pue {
     /// No overhead: only what the machine itself draws.
@@ -167,12 +203,8 @@ impl Pue {
     /// # Errors
     /// The text is no plain decimal, or lies outside 1 to 10.
     pub fn parse(text: &str) -> Result<Pue, DecimalError> {
-        let ppm = parse_decimal(text, 6)?;
-        match u32::try_from(ppm) {
-            Ok(ppm @ 1_000_000..=10_000_000) => Ok(Pue(ppm)),
-            Ok(ppm) if ppm < 1_000_000 => Err(DecimalError::TooSmall),
-            _ => Err(DecimalError::TooLarge),
-        }
+        let ppm = u32::try_from(parse_decimal(text, 6)?).map_err(|_| DecimalError::TooLarge)?;
+        Pue::try_from(ppm)
     }
 
     /// In ppm.

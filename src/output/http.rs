@@ -91,6 +91,16 @@ impl Answer {
     fn of(body: Bytes) -> Answer {
         Answer { rest: body, open: None }
     }
+
+    /// The next piece; after the last one the page is no longer open.
+    pub fn take_piece(&mut self) -> Option<Bytes> {
+        if self.rest.is_empty() {
+            self.open = None;
+            return None;
+        }
+        let length = self.rest.len().min(PIECE_BYTES);
+        Some(self.rest.split_to(length))
+    }
 }
 
 impl Body for Answer {
@@ -101,12 +111,7 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.rest.is_empty() {
-            self.open = None;
-            return Poll::Ready(None);
-        }
-        let length = self.rest.len().min(PIECE_BYTES);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
+        Poll::Ready(self.take_piece().map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -40,7 +40,9 @@ impl Hardware {
     }
 }
 
-fn parse(cpuinfo: &str, meminfo: &str) -> Hardware {
+/// From the text of /proc/cpuinfo and /proc/meminfo.
+#[must_use]
+pub fn parse(cpuinfo: &str, meminfo: &str) -> Hardware {
     let field = |names: &[&str]| {
         let value = |line: &str| {
             let (key, value) = line.split_once(':')?;

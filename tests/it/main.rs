@@ -3,7 +3,10 @@
 // A test that cannot unwrap says less, not more.
 #![allow(clippy::unwrap_used)]
 
+mod conservation;
 mod house;
 mod page;
+mod parsers;
 mod simulation;
+mod site;
 mod world;

@@ -1,0 +1,87 @@
+//! What every parser of this program must bear: any bytes. The fuzz target and a property test of the
+//! fast tier run the same bodies.
+
+use jouleprint::command::replay::Replay;
+use jouleprint::config::{Flags, Settings, socket_addresses};
+use jouleprint::job::account::{parse_cpu_stat, parse_usage_percpu};
+use jouleprint::job::rule::Rule;
+use jouleprint::job::{Resolvers, processor};
+use jouleprint::kernel_file::{parse_list, parse_number};
+use jouleprint::model::identity::JobKind;
+use jouleprint::model::quantity::{Intensity, MicroWatts, Pue};
+use jouleprint::output::negotiate;
+use jouleprint::output::prometheus::{Format, render};
+use jouleprint::source::hardware;
+use jouleprint::source::recorded::Recording;
+
+/// The first byte chooses the parser, the rest is its input.
+pub(crate) fn any(bytes: &[u8]) {
+    let Some((chosen, bytes)) = bytes.split_first() else { return };
+    let text = String::from_utf8_lossy(bytes);
+    match chosen % 8 {
+        0 => kernel_files(bytes),
+        1 => processors(bytes),
+        2 => {
+            let (cpuinfo, meminfo) = text.split_once("\n\n").unwrap_or((&text, ""));
+            let _ = hardware::parse(cpuinfo, meminfo);
+        }
+        3 => drop(Settings::parse(&text, "fuzz", &Flags::default())),
+        4 => requests(&text),
+        5 => paths(&text),
+        6 => decimals(&text),
+        _ => recording(bytes),
+    }
+}
+
+fn kernel_files(bytes: &[u8]) {
+    if let Some(number) = parse_number(bytes) {
+        assert_eq!(parse_number(number.to_string().as_bytes()), Some(number));
+    }
+    let _ = parse_cpu_stat(bytes);
+    let _ = parse_usage_percpu(bytes);
+    if let Some(list) = parse_list(&String::from_utf8_lossy(bytes), 1_000) {
+        assert!(list.len() <= 1_000);
+    }
+}
+
+fn processors(bytes: &[u8]) {
+    let lines = bytes.split(|byte| *byte == b'\n').count();
+    assert!(processor::parse(bytes).count() <= lines);
+}
+
+fn requests(text: &str) {
+    let _ = negotiate::format(Some(text));
+    let _ = negotiate::accepts_gzip(Some(text));
+    // Only what needs no name service.
+    if text.starts_with(':') {
+        let _ = socket_addresses(text);
+    }
+}
+
+/// A path gives the same role every time, and a job's id fits a label.
+fn paths(text: &str) {
+    let rule = Rule::new("any", "/x/(?P<id>[^/]+)").expect("a valid rule");
+    let resolvers = Resolvers::new(vec![rule], vec![JobKind::Pod, JobKind::Container, JobKind::Unit]);
+    let names: Vec<&str> = text.split('/').filter(|name| !name.is_empty()).take(32).collect();
+    assert_eq!(resolvers.role(&names), resolvers.role(&names));
+    let _ = Rule::new("fuzz", text);
+}
+
+fn decimals(text: &str) {
+    let _ = Intensity::parse_grams(text);
+    let _ = Pue::parse(text);
+    let _ = MicroWatts::parse_watts(text);
+}
+
+/// A recording of anything is refused, or replayed to a page.
+fn recording(bytes: &[u8]) {
+    let Ok(recording) = Recording::open(bytes) else { return };
+    let mut replay = Replay::new(&recording.header);
+    let mut text = Vec::new();
+    for tick in recording.take(64) {
+        let Ok(tick) = tick else { return };
+        let snapshot = replay.step(&tick);
+        render(&snapshot, Format::OpenMetrics, "", &mut text);
+        assert!(text.ends_with(b"# EOF\n"));
+    }
+}
