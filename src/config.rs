@@ -47,6 +47,9 @@ pub struct Flags {
         global = true
     )]
     pub listen_addresses: Vec<String>,
+    /// YAML file with TLS and users, as of exporter-toolkit
+    #[arg(long = "web.config.file", value_name = "FILE", env = "JOULEPRINT_WEB_CONFIG_FILE", global = true)]
+    pub web_config: Option<PathBuf>,
     /// Path of the metrics [default: /metrics]
     #[arg(
         long = "web.telemetry-path",
@@ -102,6 +105,8 @@ pub struct Settings {
     pub hardware: estimate::Wishes,
     /// Where to listen.
     pub listen: Vec<String>,
+    /// TLS and users.
+    pub web_config: Option<PathBuf>,
     /// The metrics' path.
     pub telemetry_path: String,
     /// Scrapes at a time.
@@ -201,6 +206,7 @@ struct HardwareSection {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct WebSection {
+    config_file: Option<PathBuf>,
     listen_addresses: Option<Vec<String>>,
     telemetry_path: Option<String>,
     max_requests: Option<usize>,
@@ -388,6 +394,7 @@ impl Settings {
                 tdp: file.hardware.cpu_tdp_watts.map(|tdp| tdp.0),
             },
             listen,
+            web_config: flags.web_config.clone().or(file.web.config_file),
             telemetry_path,
             max_requests: flags.max_requests.or(file.web.max_requests).unwrap_or(40),
             procfs: flags.procfs.clone().or(file.path.procfs).unwrap_or_else(|| "/proc".into()),

@@ -12,6 +12,7 @@ use crate::job::tree::{Surroundings, Tree};
 use crate::job::{Resolvers, hierarchy};
 use crate::model::quantity::Nanos;
 use crate::model::reading::{Accounting, Factor, Fault, Finding, IdlePolicy};
+use crate::output::access::{Access, AccessError};
 use crate::output::http::{Site, serve};
 use crate::sampler::{CGROUP, CPU, Mailbox, Parts, Sampler, Update, stop_pipe};
 use crate::source::Sources;
@@ -40,6 +41,9 @@ pub enum StartError {
     /// The settings are wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The web configuration is wrong.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// A port is taken, or not ours to take.
     #[error("listening on {address}: {error} ({})", hint(error))]
     Listen {
@@ -80,6 +84,7 @@ fn hint(error: &std::io::Error) -> &'static str {
 /// It could not start.
 pub fn run(flags: &Flags) -> Result<(), StartError> {
     let settings = Settings::load(flags)?;
+    let access = Arc::new(Access::load(settings.web_config.as_deref())?);
     let listeners = listen(&settings)?;
     let mut sampler = Sampler::new(parts(&settings)?);
     announce(&settings, &listeners);
@@ -97,7 +102,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     });
     let thread = thread.map_err(|error| StartError::System { what: "starting the sampler", error })?;
 
-    let served = runtime.block_on(serve_until_told(flags, &settings, listeners, &mailbox));
+    let served = runtime.block_on(serve_until_told(flags, &settings, access, listeners, &mailbox));
     drop(stop);
     // The sampler ends its wait at once; a driver that hangs in a read is left behind.
     let began = clock::monotonic();
@@ -239,6 +244,7 @@ fn announce(settings: &Settings, listeners: &[TcpListener]) {
 async fn serve_until_told(
     flags: &Flags,
     settings: &Settings,
+    access: Arc<Access>,
     listeners: Vec<TcpListener>,
     mailbox: &Arc<Mailbox>,
 ) -> Result<(), StartError> {
@@ -253,7 +259,7 @@ async fn serve_until_told(
     for listener in listeners {
         listener.set_nonblocking(true).map_err(system("preparing a listener"))?;
         let listener = tokio::net::TcpListener::from_std(listener).map_err(system("preparing a listener"))?;
-        servers.spawn(serve(Arc::clone(&site), listener, stopped.clone()));
+        servers.spawn(serve(Arc::clone(&site), Arc::clone(&access), listener, stopped.clone()));
     }
     loop {
         tokio::select! {
@@ -280,6 +286,7 @@ fn reload(flags: &Flags, started_with: &Settings, mailbox: &Mailbox) {
             let needs_restart = settings.listen != started_with.listen
                 || settings.telemetry_path != started_with.telemetry_path
                 || settings.max_requests != started_with.max_requests
+                || settings.web_config != started_with.web_config
                 || settings.sysfs != started_with.sysfs
                 || settings.procfs != started_with.procfs
                 || settings.cgroupfs != started_with.cgroupfs

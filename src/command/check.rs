@@ -2,16 +2,19 @@
 
 use crate::carbon;
 use crate::config::{ConfigError, Flags, Settings, socket_addresses};
+use crate::daemon::StartError;
+use crate::output::access::Access;
 
 /// Prints what is in force.
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn run(flags: &Flags) -> Result<(), ConfigError> {
+pub fn run(flags: &Flags) -> Result<(), StartError> {
     let settings = Settings::load(flags)?;
     for address in &settings.listen {
         socket_addresses(address)?;
     }
+    Access::load(settings.web_config.as_deref())?;
     let factor = carbon::resolve(&settings.carbon, settings.pue)
         .map_err(|error| ConfigError::Flag { name: "zone", message: error.to_string() })?;
     match &flags.config_file {

@@ -1,6 +1,7 @@
 //! The HTTP side. A page is made at most once for each snapshot, format and encoding, by its first
 //! reader; everybody after gets the same bytes.
 
+use super::access::{Access, Rules};
 use super::catalogue::HTTP_REQUESTS;
 use super::negotiate;
 use super::page;
@@ -14,13 +15,13 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{
-    ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName,
-    VARY,
+    ACCEPT, ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap,
+    HeaderName, VARY, WWW_AUTHENTICATE,
 };
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::metrics::counter::Counter;
@@ -33,14 +34,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 
 /// Open connections at the most; beyond it new ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 256;
 
 /// A client has this long to send its request, the pause since the last one included.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// And this long for its half of the TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Requests are lines and headers only; Prometheus sends under 1 kB.
 const MAX_HEADER_BYTES: usize = 16 << 10;
@@ -181,6 +187,15 @@ impl Site {
         response
     }
 
+    /// The answer to somebody who did not say who they are.
+    pub fn refuse(&self) -> Response<Answer> {
+        let mut response = plain(StatusCode::UNAUTHORIZED, "unauthorized\n");
+        let challenge = "Basic realm=\"jouleprint\"".parse().expect("a header value");
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        self.requests.get_or_create(&CodeLabel { code: response.status().as_u16() }).inc();
+        response
+    }
+
     fn metrics(&self, headers: &HeaderMap) -> Response<Answer> {
         let Some(snapshot) = self.latest.load_full() else {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "the first reading is under way\n");
@@ -267,9 +282,14 @@ fn compress(text: &[u8]) -> Bytes {
 }
 
 /// Serves on a listener until `stop` says so; then lets open requests end.
-pub async fn serve(site: Arc<Site>, listener: TcpListener, mut stop: tokio::sync::watch::Receiver<bool>) {
+pub async fn serve(
+    site: Arc<Site>,
+    access: Arc<Access>,
+    listener: TcpListener,
+    mut stop: tokio::sync::watch::Receiver<bool>,
+) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let graceful = GracefulShutdown::new();
+    let graceful = Arc::new(GracefulShutdown::new());
     loop {
         let permit = tokio::select! {
             permit = Arc::clone(&connections).acquire_owned() => permit.expect("the semaphore is never closed"),
@@ -286,25 +306,67 @@ pub async fn serve(site: Arc<Site>, listener: TcpListener, mut stop: tokio::sync
             },
             () = told(&mut stop) => break,
         };
-        let site = Arc::clone(&site);
-        let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-            let response = site.answer(request.method(), request.uri().path(), request.headers());
-            async move { Ok::<_, Infallible>(response) }
-        });
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_buf_size(MAX_HEADER_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
+        let (site, access, watcher) = (Arc::clone(&site), Arc::clone(&access), graceful.watcher());
         tokio::spawn(async move {
             // A client that goes away in the middle is its own affair.
-            let _ = connection.await;
+            match access.rules().tls.clone() {
+                None => attend(stream, site, access, watcher).await,
+                Some(tls) => {
+                    let handshake = TlsAcceptor::from(tls).accept(stream);
+                    if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+                        attend(stream, site, access, watcher).await;
+                    }
+                }
+            }
             drop(permit);
         });
     }
     drop(listener);
-    graceful.shutdown().await;
+    if let Some(graceful) = Arc::into_inner(graceful) {
+        graceful.shutdown().await;
+    }
+}
+
+/// Answers the requests of one connection.
+async fn attend(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    site: Arc<Site>,
+    access: Arc<Access>,
+    watcher: Watcher,
+) {
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (site, rules) = (Arc::clone(&site), access.rules());
+        async move {
+            let mut response = if is_admitted(&rules, request.headers()).await {
+                site.answer(request.method(), request.uri().path(), request.headers())
+            } else {
+                site.refuse()
+            };
+            response.headers_mut().extend(rules.headers.iter().cloned());
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let _ = watcher.watch(connection).await;
+}
+
+/// Whether the request says who it is from, where that is asked for.
+async fn is_admitted(rules: &Arc<Rules>, headers: &HeaderMap) -> bool {
+    if !rules.has_users() {
+        return true;
+    }
+    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Some(authorization) = header.map(str::to_owned) else { return false };
+    if rules.is_verified(&authorization) {
+        return true;
+    }
+    // bcrypt takes its time on purpose; scrapes must not wait for it.
+    let rules = Arc::clone(rules);
+    tokio::task::spawn_blocking(move || rules.verify(&authorization)).await.unwrap_or(false)
 }
 
 async fn told(stop: &mut tokio::sync::watch::Receiver<bool>) {

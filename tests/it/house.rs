@@ -26,7 +26,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("thread::sleep", &["clock.rs"]),
     ("std::env::var", &["config.rs"]),
     ("tokio::", &["output/http.rs", "daemon.rs"]),
-    ("hyper::", &["output/http.rs"]),
+    ("hyper::", &["output/http.rs", "output/access.rs"]),
     ("anyhow", &["main.rs"]),
 ];
 
