@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod conservation;
+mod hosts;
 mod house;
 mod page;
 mod parsers;
 mod simulation;
 mod site;
+mod tree;
 mod world;

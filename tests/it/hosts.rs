@@ -1,0 +1,169 @@
+//! Whole machines: each `tests/hosts/NAME.host` is laid out, sampled tick by tick on a made-up clock,
+//! and the page after the last tick is compared with `NAME.metrics`. `UPDATE=1 cargo test` rewrites
+//! them; read the diff.
+
+use crate::page::{Page, check_identity, check_rising};
+use crate::tree::{Ground, Host, at};
+use jouleprint::command::replay::Replay;
+use jouleprint::output::prometheus::{Format, render};
+use jouleprint::source::recorded::Recording;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+/// What depends on the run or the build and not on the host.
+const OF_THE_RUN: [&str; 3] = ["process_", "jouleprint_tick_duration_", "jouleprint_build"];
+
+/// What the sampler knows and a recording does not hold.
+const OF_THE_SAMPLER: [&str; 6] = [
+    "process_",
+    "jouleprint_tick",
+    "jouleprint_cgroup",
+    "jouleprint_source",
+    "jouleprint_build",
+    "jouleprint_snapshot",
+];
+
+macro_rules! hosts {
+    ($($test:ident: $name:literal,)*) => {
+        $(
+            #[test]
+            fn $test() {
+                check($name);
+            }
+        )*
+
+        #[test]
+        fn every_host_is_checked() {
+            let there: BTreeSet<String> = fs::read_dir(folder())
+                .expect("tests/hosts")
+                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+                .filter_map(|name| Some(name.strip_suffix(".host")?.to_owned()))
+                .collect();
+            assert_eq!(there, BTreeSet::from([$($name.to_owned()),*]));
+        }
+    };
+}
+
+hosts! {
+    xeon_with_psys_between_its_sockets: "xeon-2s-psys",
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/hosts")
+}
+
+fn host(name: &str) -> Host {
+    let path = folder().join(format!("{name}.host"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    Host::parse(&text).unwrap_or_else(|error| panic!("{name}.host: {error}"))
+}
+
+fn check(name: &str) {
+    let host = host(name);
+    let ground = Ground::new(&host);
+    let mut sampler = ground.sampler();
+    let mut text = ground.page(&sampler.tick(at(0)));
+    let mut page = sound(name, 0, &text);
+    for (seconds, changes) in &host.ticks {
+        ground.apply(changes);
+        text = ground.page(&sampler.tick(at(*seconds)));
+        let next = sound(name, *seconds, &text);
+        check_rising(&page, &next).unwrap_or_else(|error| panic!("{name} at {seconds} s: {error}"));
+        page = next;
+    }
+    compare(name, &tidy(&text));
+}
+
+/// The page is one that a strict reader takes, and everything on it adds up.
+fn sound(name: &str, seconds: u64, text: &str) -> Page {
+    let page = Page::parse(text).unwrap_or_else(|error| panic!("{name} at {seconds} s: {error}"));
+    check_identity(&page).unwrap_or_else(|error| panic!("{name} at {seconds} s: {error}\n{text}"));
+    page
+}
+
+/// Families of the run left out, samples in order: that of directories depends on the file system.
+fn tidy(text: &str) -> String {
+    let mut families = families(text);
+    families.retain(|family| !OF_THE_RUN.iter().any(|start| family.0.starts_with(start)));
+    let mut tidy = String::new();
+    for (_, mut lines) in families {
+        let head = lines.iter().take_while(|line| line.starts_with('#')).count();
+        lines[head..].sort_unstable();
+        tidy.extend(lines.iter().map(|line| format!("{line}\n")));
+    }
+    tidy.replace(std::env::consts::ARCH, "ARCH")
+}
+
+/// Name and lines of each family.
+fn families(text: &str) -> Vec<(&str, Vec<&str>)> {
+    let mut families: Vec<(&str, Vec<&str>)> = Vec::new();
+    for line in text.lines() {
+        match line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# EOF")) {
+            Some(rest) => families.push((rest.split(' ').next().unwrap_or_default(), vec![line])),
+            None => families.last_mut().expect("a family begins with its help").1.push(line),
+        }
+    }
+    families
+}
+
+fn compare(name: &str, page: &str) {
+    let path = folder().join(format!("{name}.metrics"));
+    if std::env::var_os("UPDATE").is_some_and(|value| value == "1") {
+        fs::write(&path, page).expect("the golden can be written");
+        return;
+    }
+    let golden = fs::read_to_string(&path).unwrap_or_default();
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
+    let (expected, found) = (lines(&golden), lines(page));
+    let differences: Vec<String> = expected
+        .difference(&found)
+        .map(|line| format!("- {line}"))
+        .chain(found.difference(&expected).map(|line| format!("+ {line}")))
+        .collect();
+    assert!(
+        page == golden,
+        "{name}.metrics differs (UPDATE=1 cargo test rewrites it):\n{}",
+        differences.join("\n")
+    );
+}
+
+/// A recording of the ticks, replayed, gives the page of the sampler byte for byte, as far as it is
+/// about energy, emissions and jobs.
+fn check_replay(name: &str) {
+    let host = host(name);
+    let ground = Ground::new(&host);
+    let (mut sampler, mut recorder) = (ground.sampler(), ground.sampler());
+    let mut lines = vec![serde_json::to_string(&recorder.header()).expect("a header")];
+    let mut pages = Vec::new();
+    let first = (0, Vec::new());
+    for (seconds, changes) in std::iter::once(&first).chain(&host.ticks) {
+        ground.apply(changes);
+        pages.push(ground.page(&sampler.tick(at(*seconds))));
+        lines.push(serde_json::to_string(&recorder.read(at(*seconds))).expect("a tick"));
+    }
+    let recording = lines.join("\n");
+    let mut recording = Recording::open(recording.as_bytes()).expect("a recording");
+    let mut replay = Replay::new(&recording.header);
+    let mut replayed = 0;
+    for (page, tick) in pages.iter().zip(&mut recording) {
+        let mut text = Vec::new();
+        render(&replay.step(&tick.expect("a tick")), Format::OpenMetrics, "", &mut text);
+        let text = String::from_utf8(text).expect("UTF-8");
+        assert_eq!(accounting(&text), accounting(page), "{name}, tick {replayed}");
+        replayed += 1;
+    }
+    assert_eq!(replayed, pages.len());
+}
+
+fn accounting(text: &str) -> Vec<(&str, Vec<&str>)> {
+    let mut families = families(text);
+    families.retain(|family| !OF_THE_SAMPLER.iter().any(|start| family.0.starts_with(start)));
+    assert!(families.iter().any(|family| family.0 == "jouleprint_job_energy_joules"));
+    families
+}
+
+#[test]
+fn a_recording_of_the_xeon_replays_to_the_same_page() {
+    check_replay("xeon-2s-psys");
+}

@@ -1,0 +1,425 @@
+//! A host as a plain text: the files of /proc, /sys and the control groups, and what becomes of them
+//! from tick to tick. Laid out in a temporary folder, it is a machine to the program under test.
+//!
+//! ```text
+//! # what a person must know, with the sums done by hand
+//! == proc/meminfo                        a file of several lines, up to the next ==
+//! MemTotal:       16 kB
+//! ==
+//! cgroup/a.service/cpu.stat = usage_usec 0          a file of one line
+//! sys/class/powercap/intel-rapl:0 -> ../there       a link
+//! cgroup/empty.slice/                               a directory
+//! ! still sys/devices/x/energy_uj                   does not advance while it is probed
+//! ! in-step                                         all counters advance alike while probed
+//! @ 5s                                   changes until here stand before the tick at 5 s
+//! proc/stat[cpu{0..3}] += 100            adds to the first number behind `cpu0`, `cpu1`, …
+//! sys/devices/x/energy_uj += 300000000   adds to the first number in the file
+//! - cgroup/a.service                     is gone, with everything in it
+//! @ 10s..320s/5s                         the same changes at each of these ticks
+//! ```
+
+use jouleprint::config::{Flags, Settings};
+use jouleprint::daemon;
+use jouleprint::model::quantity::Nanos;
+use jouleprint::model::snapshot::Snapshot;
+use jouleprint::model::time::Moment;
+use jouleprint::output::prometheus::{Format, render};
+use jouleprint::sampler::{Parts, Sampler};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The made-up clocks begin here: some time after boot, in the first second of 2026.
+const BOOTED_SECONDS: u64 = 1_000;
+const WALL_SECONDS: u64 = 1_767_225_600;
+
+/// While a counter is probed it is moved on this often; discovery looks each 100 ms.
+const STEP: Duration = Duration::from_millis(4);
+
+/// Had the helper to wait longer than this for a processor, discovery may have seen a counter stand.
+const LONGEST_PAUSE: Duration = Duration::from_millis(80);
+
+/// One thing that happens to a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    Write(String, String),
+    Link(String, String),
+    Make(String),
+    Remove(String),
+    Add { path: String, key: String, amount: u64 },
+}
+
+/// A parsed host.
+#[derive(Debug, Default)]
+pub(crate) struct Host {
+    /// What is there from the beginning.
+    pub(crate) first: Vec<Change>,
+    /// Seconds and changes, tick by tick, behind the one at 0 s.
+    pub(crate) ticks: Vec<(u64, Vec<Change>)>,
+    still: Vec<String>,
+    is_in_step: bool,
+}
+
+impl Host {
+    /// Reads the text of a host; a line that means nothing is an error, so that no test checks less
+    /// than it says.
+    pub(crate) fn parse(text: &str) -> Result<Host, String> {
+        let mut host = Host::default();
+        let mut times: Vec<u64> = vec![0];
+        let mut changes = Vec::new();
+        let mut lines = (1..).zip(text.lines());
+        while let Some((number, line)) = lines.next() {
+            let wrong = || format!("line {number}: {line:?} means nothing");
+            if line.trim().is_empty() || line.starts_with('#') {
+                continue;
+            }
+            if let Some(path) = line.strip_prefix("== ") {
+                let mut content = String::new();
+                loop {
+                    let (_, line) = lines.next().ok_or_else(|| format!("line {number}: no end"))?;
+                    if line == "==" {
+                        break;
+                    }
+                    content.push_str(line);
+                    content.push('\n');
+                }
+                changes.extend(braces(path).into_iter().map(|path| Change::Write(path, content.clone())));
+            } else if let Some(time) = line.strip_prefix("@ ") {
+                host.close(&times, std::mem::take(&mut changes));
+                times = parse_times(time).ok_or_else(wrong)?;
+            } else if let Some(path) = line.strip_prefix("- ") {
+                changes.extend(braces(path).into_iter().map(Change::Remove));
+            } else if let Some(path) = line.strip_prefix("! still ") {
+                host.still.push(path.to_owned());
+            } else if line == "! in-step" {
+                host.is_in_step = true;
+            } else if let Some((path, target)) = line.split_once(" -> ") {
+                changes.push(Change::Link(path.to_owned(), target.to_owned()));
+            } else if let Some((path, amount)) = line.split_once(" += ") {
+                let amount = amount.trim().replace('_', "").parse().map_err(|_| wrong())?;
+                for path in braces(path) {
+                    let (path, key) = match path.strip_suffix(']').and_then(|path| path.split_once('[')) {
+                        Some((path, key)) => (path.to_owned(), key.to_owned()),
+                        None => (path, String::new()),
+                    };
+                    changes.push(Change::Add { path, key, amount });
+                }
+            } else if let Some((path, content)) = line.split_once(" = ") {
+                let content = format!("{content}\n");
+                changes.extend(braces(path).into_iter().map(|path| Change::Write(path, content.clone())));
+            } else if let Some(path) = line.strip_suffix('/') {
+                changes.extend(braces(path).into_iter().map(Change::Make));
+            } else {
+                return Err(wrong());
+            }
+        }
+        host.close(&times, changes);
+        Ok(host)
+    }
+
+    fn close(&mut self, times: &[u64], changes: Vec<Change>) {
+        for &time in times {
+            match time {
+                0 => self.first.extend(changes.iter().cloned()),
+                _ => self.ticks.push((time, changes.clone())),
+            }
+        }
+    }
+}
+
+/// `5s`, or `10s..320s/5s`.
+fn parse_times(text: &str) -> Option<Vec<u64>> {
+    let seconds = |text: &str| text.trim().strip_suffix('s')?.parse::<u64>().ok();
+    let Some((first, rest)) = text.split_once("..") else { return Some(vec![seconds(text)?]) };
+    let (last, step) = rest.split_once('/')?;
+    let step = usize::try_from(seconds(step)?).ok().filter(|step| *step > 0)?;
+    Some((seconds(first)?..=seconds(last)?).step_by(step).collect())
+}
+
+/// `cpu{0..2}` and `{a,b}`, as a shell expands them.
+fn braces(text: &str) -> Vec<String> {
+    let Some((before, rest)) = text.split_once('{') else { return vec![text.to_owned()] };
+    let Some((inside, after)) = rest.split_once('}') else { return vec![text.to_owned()] };
+    let range = inside.split_once("..").and_then(|(first, last)| {
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        Some((first..=last).map(|number| number.to_string()).collect::<Vec<_>>())
+    });
+    let choices = range.unwrap_or_else(|| inside.split(',').map(str::to_owned).collect());
+    let all = choices.iter().flat_map(|choice| braces(after).into_iter().map(move |end| (choice, end)));
+    all.map(|(choice, end)| format!("{before}{choice}{end}")).collect()
+}
+
+/// A host laid out in a folder of its own.
+pub(crate) struct Ground {
+    folder: TempDir,
+    still: Vec<PathBuf>,
+    is_in_step: bool,
+}
+
+impl Ground {
+    /// Lays out what is there from the beginning.
+    pub(crate) fn new(host: &Host) -> Ground {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let still = host.still.iter().map(|path| folder.path().join(path)).collect();
+        let ground = Ground { folder, still, is_in_step: host.is_in_step };
+        for directory in ["proc", "sys", "cgroup"] {
+            fs::create_dir(ground.path(directory)).expect("made");
+        }
+        ground.apply(&host.first);
+        ground
+    }
+
+    /// Lays out the text of a host.
+    pub(crate) fn of(text: &str) -> Ground {
+        Ground::new(&Host::parse(text).expect("a host"))
+    }
+
+    /// A path in the folder.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    /// The settings of an exporter that sees this folder as its machine, with `config.yaml` if it is there.
+    pub(crate) fn settings(&self) -> Settings {
+        let file = Some(self.path("config.yaml")).filter(|path| path.exists());
+        let flags = Flags {
+            host_name: Some("n1".to_owned()),
+            zone: file.is_none().then(|| "DE".to_owned()),
+            config_file: file,
+            procfs: Some(self.path("proc")),
+            sysfs: Some(self.path("sys")),
+            cgroupfs: Some(self.path("cgroup")),
+            ..Flags::default()
+        };
+        Settings::load(&flags).expect("valid settings")
+    }
+
+    /// What the sampler of this machine is made of.
+    pub(crate) fn parts(&self) -> Parts {
+        let settings = self.settings();
+        let mut parts = self.while_advancing(|| daemon::parts(&settings).expect("/proc/stat is there"));
+        parts.kernel = "6.8.0".into();
+        parts
+    }
+
+    /// The sampler of this machine, which has not ticked yet.
+    pub(crate) fn sampler(&self) -> Sampler {
+        Sampler::new(self.parts())
+    }
+
+    /// Calls `discover` while the energy counters advance, and puts them back to where they stood.
+    pub(crate) fn while_advancing<T>(&self, discover: impl Fn() -> T) -> T {
+        const TRIES: u32 = 50;
+        for _ in 0..TRIES {
+            let mut counters = Vec::new();
+            find_counters(&self.path("sys"), &self.still, &mut counters);
+            let is_over = AtomicBool::new(false);
+            let (found, longest) = std::thread::scope(|scope| {
+                let helper = scope.spawn(|| advance(&counters, self.is_in_step, &is_over));
+                let found = discover();
+                is_over.store(true, Ordering::Release);
+                (found, helper.join().expect("the helper does not panic"))
+            });
+            for counter in &counters {
+                counter.restore();
+            }
+            if longest < LONGEST_PAUSE {
+                return found;
+            }
+        }
+        panic!("this machine is too busy for a thread to run each 80 ms, {TRIES} times over");
+    }
+
+    /// Makes things happen to the files.
+    pub(crate) fn apply(&self, changes: &[Change]) {
+        for change in changes {
+            match change {
+                Change::Write(path, content) => self.write(path, content),
+                Change::Link(path, target) => self.link(path, target),
+                Change::Make(path) => fs::create_dir_all(self.path(path)).expect(path),
+                Change::Remove(path) => self.remove(path),
+                Change::Add { path, key, amount } => self.add(path, key, *amount),
+            }
+        }
+    }
+
+    /// The same, from text.
+    pub(crate) fn change(&self, text: &str) {
+        self.apply(&Host::parse(text).expect("changes").first);
+    }
+
+    /// Writes a file in place, as the kernel changes what an open file says.
+    pub(crate) fn write(&self, path: &str, content: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().expect("below the folder")).expect("made");
+        fs::write(&path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+
+    /// Makes a link, in place of another one.
+    pub(crate) fn link(&self, path: &str, target: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().expect("below the folder")).expect("made");
+        if path.is_symlink() {
+            fs::remove_file(&path).expect("removed");
+        }
+        symlink(target, &path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+
+    /// Removes a file, or a directory with all that is in it: a control group takes its files along.
+    pub(crate) fn remove(&self, path: &str) {
+        let full = self.path(path);
+        let removed = if full.is_dir() && !full.is_symlink() {
+            fs::remove_dir_all(&full)
+        } else {
+            fs::remove_file(&full)
+        };
+        removed.unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+
+    fn add(&self, path: &str, key: &str, amount: u64) {
+        let full = self.path(path);
+        let text = fs::read_to_string(&full).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let mut is_done = false;
+        let lines = text.lines().map(|line| {
+            let rest = line.strip_prefix(key).filter(|rest| key.is_empty() || rest.starts_with(' '));
+            match rest.filter(|_| !is_done) {
+                Some(rest) => {
+                    is_done = true;
+                    let start = rest.find(|char: char| char.is_ascii_digit()).expect(path);
+                    let digits = &rest[start..];
+                    let end = digits.find(|char: char| !char.is_ascii_digit()).unwrap_or(digits.len());
+                    let value: u64 = digits[..end].parse().expect("digits");
+                    format!("{key}{}{}{}\n", &rest[..start], value + amount, &digits[end..])
+                }
+                None => format!("{line}\n"),
+            }
+        });
+        let text: String = lines.collect();
+        assert!(is_done, "{path} has no line {key:?}");
+        fs::write(&full, text).expect(path);
+    }
+
+    /// The page, with this folder's own path taken off.
+    pub(crate) fn page(&self, snapshot: &Snapshot) -> String {
+        let mut text = Vec::new();
+        render(snapshot, Format::OpenMetrics, "", &mut text);
+        let text = String::from_utf8(text).expect("UTF-8");
+        text.replace(self.folder.path().to_str().expect("UTF-8"), "")
+    }
+}
+
+/// All three clocks so many seconds after the start.
+pub(crate) fn at(seconds: u64) -> Moment {
+    Moment {
+        monotonic: Nanos::from_seconds(BOOTED_SECONDS + seconds),
+        boottime: Nanos::from_seconds(BOOTED_SECONDS + seconds),
+        wall: Nanos::from_seconds(WALL_SECONDS + seconds),
+    }
+}
+
+/// A counter file, and where it stood.
+struct Counter {
+    file: File,
+    text: String,
+    start: u64,
+}
+
+impl Counter {
+    /// In one write, without an empty file in between.
+    fn show(&self, value: u64) {
+        let width = self.text.trim_end().len();
+        let text = format!("{value:0width$}\n");
+        self.file.write_all_at(text.as_bytes(), 0).expect("written");
+    }
+
+    fn restore(&self) {
+        self.file.write_all_at(self.text.as_bytes(), 0).expect("written");
+        self.file.set_len(self.text.len() as u64).expect("cut");
+    }
+}
+
+fn find_counters(directory: &Path, still: &[PathBuf], found: &mut Vec<Counter>) {
+    let mut entries: Vec<_> = fs::read_dir(directory).expect("readable").flatten().collect();
+    entries.sort_by_key(fs::DirEntry::path);
+    for entry in entries {
+        let (kind, path) = (entry.file_type().expect("known"), entry.path());
+        if kind.is_dir() {
+            find_counters(&path, still, found);
+        } else if kind.is_file() && entry.file_name() == "energy_uj" && !still.contains(&path) {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            if let Ok(start) = text.trim().parse() {
+                let file = OpenOptions::new().write(true).open(&path).expect("writable");
+                found.push(Counter { file, text, start });
+            }
+        }
+    }
+}
+
+/// Moves the counters on until it is over; returns the longest time they stood still.
+fn advance(counters: &[Counter], is_in_step: bool, is_over: &AtomicBool) -> Duration {
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    let mut steps = 0;
+    while !is_over.load(Ordering::Acquire) {
+        steps += 1;
+        for (place, counter) in (1..).zip(counters) {
+            // Mirrored dies differ by a few units at most, others by far more in each interval.
+            let size = if is_in_step { 100 } else { place * 10_000 };
+            counter.show(counter.start.saturating_add(steps * size));
+        }
+        longest = longest.max(last.elapsed());
+        last = Instant::now();
+        std::thread::sleep(STEP);
+    }
+    longest.max(last.elapsed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn braces_expand_as_in_a_shell() {
+        assert_eq!(braces("a"), ["a"]);
+        assert_eq!(braces("cpu{0..2}/x"), ["cpu0/x", "cpu1/x", "cpu2/x"]);
+        assert_eq!(braces("{a,b}{0..1}"), ["a0", "a1", "b0", "b1"]);
+    }
+
+    #[test]
+    fn a_host_is_laid_out_and_changes() {
+        let host = "# a host\n== proc/stat\ncpu  9\ncpu0 1 2\ncpu10 7\n==\nsys/a/energy_uj = 5\n\
+                    cgroup/{x,y}/f = 1\nsys/link -> a\n@ 5s..15s/5s\nproc/stat[cpu{0,10}] += 1_0\n\
+                    sys/a/energy_uj += 5\n@ 20s\n- cgroup/x\n";
+        let host = Host::parse(host).expect("a host");
+        let ground = Ground::new(&host);
+        let read = |path: &str| fs::read_to_string(ground.path(path)).ok();
+        assert_eq!(read("sys/link/energy_uj").as_deref(), Some("5\n"));
+        assert_eq!(host.ticks.iter().map(|tick| tick.0).collect::<Vec<_>>(), [5, 10, 15, 20]);
+        host.ticks.iter().for_each(|tick| ground.apply(&tick.1));
+        assert_eq!(read("proc/stat").as_deref(), Some("cpu  9\ncpu0 31 2\ncpu10 37\n"));
+        assert_eq!(read("sys/a/energy_uj").as_deref(), Some("20\n"));
+        assert_eq!((read("cgroup/x/f"), read("cgroup/y/f").as_deref()), (None, Some("1\n")));
+    }
+
+    #[test]
+    fn a_line_that_means_nothing_is_an_error() {
+        for text in ["x", "@ soon", "@ 1s..2s", "a += b", "== x\nno end", "! unknown"] {
+            assert!(Host::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn counters_advance_while_they_are_probed_and_stand_where_they_stood_after_it() {
+        let ground = Ground::of("sys/a/energy_uj = 99\nsys/b/energy_uj = 7\n! still sys/b/energy_uj\n");
+        let read = |path: &str| fs::read_to_string(ground.path(path)).unwrap();
+        let seen = ground.while_advancing(|| {
+            std::thread::sleep(Duration::from_millis(20));
+            (read("sys/a/energy_uj"), read("sys/b/energy_uj"))
+        });
+        assert!(seen.0.trim().parse::<u64>().unwrap() > 99, "{seen:?}");
+        assert_eq!(seen.1, "7\n");
+        assert_eq!((read("sys/a/energy_uj"), read("sys/b/energy_uj")), ("99\n".into(), "7\n".into()));
+    }
+}
