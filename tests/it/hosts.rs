@@ -47,6 +47,13 @@ macro_rules! hosts {
 
 hosts! {
     xeon_with_psys_between_its_sockets: "xeon-2s-psys",
+    xeon_whose_dies_count_apart: "xeon-clx-ap",
+    epyc_whose_dies_mirror_their_socket: "epyc-mirrored-dies",
+    laptop_with_nested_and_doubled_zones: "laptop",
+    virtual_machine_without_a_meter: "vm-estimate",
+    kubernetes_on_v2_by_systemd: "k8s-v2-systemd",
+    kubernetes_on_v1_by_cgroupfs: "k8s-v1-cgroupfs",
+    kubernetes_on_both_hierarchies: "k8s-hybrid",
 }
 
 fn folder() -> PathBuf {
@@ -161,6 +168,11 @@ fn accounting(text: &str) -> Vec<(&str, Vec<&str>)> {
     families.retain(|family| !OF_THE_SAMPLER.iter().any(|start| family.0.starts_with(start)));
     assert!(families.iter().any(|family| family.0 == "jouleprint_job_energy_joules"));
     families
+}
+
+#[test]
+fn a_recording_of_a_kubernetes_node_replays_to_the_same_page() {
+    check_replay("k8s-v2-systemd");
 }
 
 #[test]
