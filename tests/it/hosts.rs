@@ -2,10 +2,10 @@
 //! and the page after the last tick is compared with `NAME.metrics`. `UPDATE=1 cargo test` rewrites
 //! them; read the diff.
 
-use crate::page::{Page, check_identity, check_rising};
-use crate::tree::{Ground, Host, at};
+use crate::tree::{Ground, Host, Run, at};
 use jouleprint::command::replay::Replay;
 use jouleprint::output::prometheus::{Format, render};
+use jouleprint::sampler::Sampler;
 use jouleprint::source::recorded::Recording;
 use std::collections::BTreeSet;
 use std::fs;
@@ -68,25 +68,12 @@ fn host(name: &str) -> Host {
 
 fn check(name: &str) {
     let host = host(name);
-    let ground = Ground::new(&host);
-    let mut sampler = ground.sampler();
-    let mut text = ground.page(&sampler.tick(at(0)));
-    let mut page = sound(name, 0, &text);
+    let mut run = Run::start(Ground::new(&host));
     for (seconds, changes) in &host.ticks {
-        ground.apply(changes);
-        text = ground.page(&sampler.tick(at(*seconds)));
-        let next = sound(name, *seconds, &text);
-        check_rising(&page, &next).unwrap_or_else(|error| panic!("{name} at {seconds} s: {error}"));
-        page = next;
+        run.ground.apply(changes);
+        run.tick(at(*seconds));
     }
-    compare(name, &tidy(&text));
-}
-
-/// The page is one that a strict reader takes, and everything on it adds up.
-fn sound(name: &str, seconds: u64, text: &str) -> Page {
-    let page = Page::parse(text).unwrap_or_else(|error| panic!("{name} at {seconds} s: {error}"));
-    check_identity(&page).unwrap_or_else(|error| panic!("{name} at {seconds} s: {error}\n{text}"));
-    page
+    compare(name, &tidy(&run.text));
 }
 
 /// Families of the run left out, samples in order: that of directories depends on the file system.
@@ -140,7 +127,7 @@ fn compare(name: &str, page: &str) {
 fn check_replay(name: &str) {
     let host = host(name);
     let ground = Ground::new(&host);
-    let (mut sampler, mut recorder) = (ground.sampler(), ground.sampler());
+    let (mut sampler, mut recorder) = (Sampler::new(ground.parts()), Sampler::new(ground.parts()));
     let mut lines = vec![serde_json::to_string(&recorder.header()).expect("a header")];
     let mut pages = Vec::new();
     let first = (0, Vec::new());

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod conservation;
+mod faults;
 mod hosts;
 mod house;
 mod page;

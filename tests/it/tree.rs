@@ -18,6 +18,7 @@
 //! @ 10s..320s/5s                         the same changes at each of these ticks
 //! ```
 
+use crate::page::{Page, check_identity, check_rising};
 use jouleprint::config::{Flags, Settings};
 use jouleprint::daemon;
 use jouleprint::model::quantity::Nanos;
@@ -205,11 +206,6 @@ impl Ground {
         parts
     }
 
-    /// The sampler of this machine, which has not ticked yet.
-    pub(crate) fn sampler(&self) -> Sampler {
-        Sampler::new(self.parts())
-    }
-
     /// Calls `discover` while the energy counters advance, and puts them back to where they stood.
     pub(crate) fn while_advancing<T>(&self, discover: impl Fn() -> T) -> T {
         const TRIES: u32 = 50;
@@ -308,6 +304,48 @@ impl Ground {
         render(snapshot, Format::OpenMetrics, "", &mut text);
         let text = String::from_utf8(text).expect("UTF-8");
         text.replace(self.folder.path().to_str().expect("UTF-8"), "")
+    }
+}
+
+/// A machine under watch: of every page it must hold that it adds up, and that nothing fell since the last.
+pub(crate) struct Run {
+    /// Its files.
+    pub(crate) ground: Ground,
+    /// What reads them.
+    pub(crate) sampler: Sampler,
+    /// The last page.
+    pub(crate) page: Page,
+    /// Its text.
+    pub(crate) text: String,
+}
+
+impl Run {
+    /// Ticks for the first time.
+    pub(crate) fn start(ground: Ground) -> Run {
+        let parts = ground.parts();
+        Run::of(ground, parts)
+    }
+
+    /// The same, with parts that were tampered with.
+    pub(crate) fn of(ground: Ground, parts: Parts) -> Run {
+        let sampler = Sampler::new(parts);
+        let mut run = Run { ground, sampler, page: Page::default(), text: String::new() };
+        run.tick(at(0));
+        run
+    }
+
+    /// Ticks once more.
+    pub(crate) fn tick(&mut self, moment: Moment) {
+        let snapshot = self.sampler.tick(moment);
+        self.text = self.ground.page(&snapshot);
+        let page = Page::parse(&self.text);
+        let checked = page.and_then(|page| {
+            check_identity(&page)?;
+            check_rising(&self.page, &page)?;
+            Ok(page)
+        });
+        let seconds = moment.monotonic.as_seconds() - BOOTED_SECONDS as f64;
+        self.page = checked.unwrap_or_else(|error| panic!("{seconds} s: {error}\n{}", self.text));
     }
 }
 
