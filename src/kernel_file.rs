@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 /// A file that stays open.
@@ -34,6 +34,16 @@ impl KernelFile {
     /// The kernel's own.
     pub fn open(path: &Path) -> io::Result<KernelFile> {
         File::open(path).map(|file| KernelFile { file })
+    }
+
+    /// Whether this is the very file that stands at `path` now, and not one that stood there before.
+    #[must_use]
+    pub fn is_at(&self, path: &Path) -> bool {
+        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        match (self.file.metadata(), std::fs::metadata(path)) {
+            (Ok(open), Ok(there)) => identity(open) == identity(there),
+            (Err(_), _) | (_, Err(_)) => false,
+        }
     }
 
     /// The content, in one `pread` if the buffer has the room.

@@ -387,11 +387,11 @@ impl Tree {
             let directory = self.directory(root, path.as_deref().unwrap_or_default());
             for name in child_names(&directory) {
                 match self.by_path.get(&(root, self.child_path(parent, &name))) {
-                    Some(&known) => {
+                    Some(&known) if self.is_still(known) => {
                         seen.insert(known);
                         places.push((root, Some(known)));
                     }
-                    None => made.push((root, parent, name)),
+                    Some(_) | None => made.push((root, parent, name)),
                 }
             }
         }
@@ -407,6 +407,16 @@ impl Tree {
                 self.admit(root, parent, &name, true);
             }
         }
+    }
+
+    /// Whether the group is the one we know, and not a later one of the same name, whose account would
+    /// never be read.
+    fn is_still(&self, index: u32) -> bool {
+        let node = self.node(index);
+        let is_percpu = self.surroundings.topology.packages.len() > 1;
+        let file = account_name(self.roots[node.root].version, is_percpu);
+        let path = self.directory(node.root, &node.path).join(file);
+        node.account.as_ref().is_none_or(|account| account.is_at(&path))
     }
 
     fn retry_hidden(&mut self) {

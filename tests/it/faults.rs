@@ -1014,11 +1014,7 @@ fn the_wall_clock_may_jump_and_energy_does_not() {
 }
 
 fn suspended(seconds: u64) -> Moment {
-    Moment {
-        boottime: at(seconds + 8 * 3_600).boottime,
-        wall: at(seconds + 8 * 3_600).wall,
-        ..at(seconds)
-    }
+    Moment { boottime: at(seconds + 8 * 3_600).boottime, wall: at(seconds + 8 * 3_600).wall, ..at(seconds) }
 }
 
 #[test]
@@ -1045,5 +1041,31 @@ fn a_counter_that_lost_its_content_asleep_is_a_reset_even_where_a_wrap_would_fit
         "hw_energy_joules_total hw_id=package-0: 0",
         "jouleprint_meter_resets_total hw_id=package-0: 1",
         "jouleprint_meter_wraps_total hw_id=package-0: 0",
+    ]);
+}
+
+#[test]
+fn a_unit_restarted_in_a_storm_whose_events_were_lost_is_found_again() {
+    let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("procfs");
+    let storm = limit.trim().parse::<usize>().expect("a number") / 2 + 1;
+    let mut run = run("zone 0 package-0 1000000000");
+    // A directory that is renamed makes two events; the queue is full before the last.
+    let [here, there] = ["passing", "passed"].map(|name| run.ground.path("cgroup/system.slice").join(name));
+    std::fs::create_dir(&here).expect("made");
+    for _ in 0..storm / 2 + 1 {
+        std::fs::rename(&here, &there).expect("renamed");
+        std::fs::rename(&there, &here).expect("renamed");
+    }
+    run.ground
+        .change("- cgroup/system.slice/a.service\ncgroup/system.slice/a.service/cpu.stat = usage_usec 0");
+    // The storm is read over a few ticks.
+    for seconds in [5, 10, 15] {
+        run.step(seconds, "");
+    }
+    run.step(20, "energy:0 += 100_000_000\nwork");
+    run.step(25, "energy:0 += 100_000_000\nwork");
+    run.shows(&[
+        "jouleprint_jobs: 1",
+        "jouleprint_job_energy_joules_total job_id=a.service origin=measured: 100",
     ]);
 }
