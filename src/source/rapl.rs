@@ -45,6 +45,7 @@ pub struct Rapl {
 #[derive(Debug)]
 struct ZoneFile {
     path: PathBuf,
+    range: Option<Energy>,
     file: Option<KernelFile>,
 }
 
@@ -59,8 +60,8 @@ impl PowerSource for Rapl {
 }
 
 impl ZoneFile {
-    fn new(path: PathBuf) -> ZoneFile {
-        ZoneFile { path, file: None }
+    fn new(zone: &Zone) -> ZoneFile {
+        ZoneFile { path: zone.directory.join("energy_uj"), range: zone.range, file: None }
     }
 
     fn read(&mut self, buffer: &mut Buffer) -> Result<Energy, Fault> {
@@ -70,7 +71,11 @@ impl ZoneFile {
         }
         let file = self.file.as_ref().expect("opened above");
         match file.read_start(buffer) {
-            Ok(text) => parse_number(text).map(Energy::from_micro).ok_or(Fault::Malformed),
+            Ok(text) => {
+                let total = parse_number(text).map(Energy::from_micro).ok_or(Fault::Malformed)?;
+                let is_beyond = self.range.is_some_and(|range| total > range);
+                if is_beyond { Err(Fault::OutOfRange) } else { Ok(total) }
+            }
             Err(error) => {
                 // The module may have been reloaded: the old file is dead, the path may live again.
                 self.file = None;
@@ -127,7 +132,7 @@ pub fn discover(
             floor: None,
             uncertainty_ppm: 0,
         });
-        rapl.files.push(ZoneFile::new(path));
+        rapl.files.push(ZoneFile::new(zone));
     }
     if rapl.domains.is_empty() {
         // One line for the whole: the reason most zones have.
@@ -235,8 +240,7 @@ fn hw_type(name: &str) -> HwType {
 /// Reads every zone a few times, 100 ms apart, until all that will advance have.
 fn probe(zones: &mut [Zone]) {
     let mut buffer = Buffer::default();
-    let mut files: Vec<ZoneFile> =
-        zones.iter().map(|zone| ZoneFile::new(zone.directory.join("energy_uj"))).collect();
+    let mut files: Vec<ZoneFile> = zones.iter().map(ZoneFile::new).collect();
     for reading in 0..PROBE_READINGS {
         if reading > 0 {
             clock::sleep(PROBE_PAUSE);

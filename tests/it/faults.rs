@@ -126,8 +126,7 @@ impl Run {
             Page::parse(&format!("# TYPE x gauge\nx {text}\n# EOF\n")).map(|page| page.sum("x", &[]))
         };
         let sum: u128 = found.iter().map(|sample| sample.nano()).sum();
-        let there = self.page.all(name, &[]);
-        assert!(!found.is_empty(), "{line}: not there, only {there:#?}");
+        assert!(!found.is_empty(), "{line}: not there, only {:#?}", self.page.all(name, &[]));
         assert_eq!(Ok(sum), nano(value), "{line}, but there is {found:#?}");
     }
 
@@ -215,17 +214,39 @@ faults! {
         "zone 0 package-0 1000000000
          @ 5s
          energy:0 = 18446744073709551615
-         work
+         proc/stat[cpu0] += 100
+         cgroup/system.slice/{cpu.stat,a.service/cpu.stat} += 1000000
          @ 10s
          energy:0 = 1600000000
-         work" => [
+         proc/stat[cpu0] += 100" => [
         "@5 hw_energy_joules_total hw_id=package-0: 0",
         "@5 no hw_power_watts hw_id=package-0",
-        "@5 jouleprint_source_errors_total hw_id=package-0 reason=out_of_range: 1",
-        "jouleprint_quarantined_energy_joules_total hw_id=package-0 reason=out_of_range: 0",
+        "@5 jouleprint_source_up hw_id=package-0: 0",
+        "@5 jouleprint_source_info hw_id=package-0 reason=out_of_range: 1",
+        "@5 jouleprint_source_last_success_timestamp_seconds hw_id=package-0: 1767225600",
+        "jouleprint_source_up hw_id=package-0: 1",
+        "jouleprint_source_errors_total hw_id=package-0 reason=out_of_range: 1",
         "hw_energy_joules_total hw_id=package-0: 600",
         "hw_power_watts hw_id=package-0: 60",
         "jouleprint_meter_resets_total hw_id=package-0: 0",
+        "no jouleprint_quarantined_energy_joules_total",
+        // The unit ran in the first half alone, the system in the second.
+        "jouleprint_job_energy_joules_total job_id=a.service origin=measured: 300",
+        "jouleprint_residual_energy_joules_total account=system origin=measured: 300",
+    ];
+    all_ones_from_the_start_on_one_socket_wait_for_it_to_heal:
+        "zone 0 package-0 18446744073709551615
+         zone 1 package-1 1000000000
+         @ 5s
+         energy:0 = 1000000000
+         energy:1 += 100_000_000
+         @ 10s
+         energy:0 += 300_000_000
+         energy:1 += 100_000_000" => [
+        "@0 jouleprint_source_info hw_id=package-0 reason=out_of_range: 1",
+        "@5 hw_energy_joules_total hw_id=package-0: 0",
+        "hw_energy_joules_total hw_id=package-0 origin=measured: 300",
+        "no hw_energy_joules_total hw_type=cpu origin=estimated",
     ];
     a_range_of_zero_is_none_so_that_nothing_wraps:
         "zone 0 package-0 262043328850 0
@@ -633,16 +654,6 @@ impl MortalFile {
         while self.path.exists() {
             std::thread::yield_now();
         }
-    }
-}
-
-impl Run {
-    fn link(&self, path: &str, to: &MortalFile) {
-        let full = self.ground.path(path);
-        if full.exists() {
-            self.ground.remove(path);
-        }
-        self.ground.link(path, to.path.to_str().expect("UTF-8"));
     }
 }
 
