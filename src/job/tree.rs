@@ -8,7 +8,7 @@ use super::hierarchy::{Root, Version};
 use super::processor::Topology;
 use super::watch::{Event, Target, Watch};
 use crate::kernel_file::{Buffer, KernelFile};
-use crate::model::identity::Name;
+use crate::model::identity::{JobKind, Name};
 use crate::model::reading::{Attributes, Birth, Fault, GroupRole, GroupSlot, Groups, Hierarchy};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::BorrowedFd;
@@ -476,8 +476,11 @@ impl Tree {
     fn attributes(&self, index: u32) -> Attributes {
         let node = self.node(index);
         let root = &self.roots[node.root];
-        let GroupRole::Job(_) = node.role else { return Attributes::default() };
-        let mut attributes = attributes::read(root, &node.path, self.wanted(), &self.surroundings.topology);
+        let GroupRole::Job(id) = &node.role else { return Attributes::default() };
+        let mut wanted = self.wanted();
+        // The weight of any other group is a wish for a share, and by default the same for all.
+        wanted.reserved &= id.kind() == JobKind::Pod;
+        let mut attributes = attributes::read(root, &node.path, wanted, &self.surroundings.topology);
         attributes.is_double = root.hierarchy == Hierarchy::Supplement
             && attributes::is_double(root, &node.path, &self.surroundings.procfs, &self.resolvers);
         attributes

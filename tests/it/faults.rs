@@ -1080,3 +1080,17 @@ fn a_unit_restarted_in_a_storm_whose_events_were_lost_is_found_again() {
         "jouleprint_job_energy_joules_total job_id=a.service origin=measured: 100",
     ]);
 }
+
+#[test]
+fn a_default_weight_is_no_reservation() {
+    // 100 is what systemd and the kernel give to every group that asked for nothing.
+    let text = "zone 0 package-0 1000000000\ncgroup/system.slice/a.service/cpu.weight = 100";
+    let ground = ground(text);
+    ground.write("config.yaml", "zone: DE\nidle: {policy: reserved, floor_watts: {package-0: 40}}\n");
+    let mut run = Run::start(ground);
+    run.step(5, "energy:0 += 300_000_000\nwork");
+    run.shows(&[
+        "jouleprint_residual_energy_joules_total account=idle hw_type=cpu: 200",
+        "jouleprint_job_energy_joules_total job_id=a.service hw_type=cpu: 50",
+    ]);
+}
