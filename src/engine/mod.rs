@@ -41,6 +41,8 @@ struct DomainState {
     column: Option<usize>,
     floor: IdleFloor,
     floor_remainder: u64,
+    /// The next energy covers more time than the tick it comes in.
+    is_behind: bool,
     /// Claims whose energy has not been read yet.
     waiting: HashMap<Account, Share>,
     totals: DomainTotals,
@@ -70,6 +72,7 @@ impl Engine {
                     column: if domain.place == Place::Counted { column_of(&column) } else { None },
                     floor: IdleFloor::default(),
                     floor_remainder: 0,
+                    is_behind: false,
                     waiting: HashMap::new(),
                     totals: DomainTotals::default(),
                 }
@@ -145,14 +148,22 @@ impl Engine {
                 domain.totals.resets += 1;
                 return domain.lose_interval();
             }
-            Some(Step::First) => return domain.lose_interval(),
+            Some(Step::First) => {
+                domain.lose_interval();
+                domain.is_behind = false;
+                return;
+            }
             // The energy of this tick will come with the next good reading; its claims wait for it.
-            None if domain.column.is_some() => return domain.wait(usage.shares(socket)),
-            None => return,
+            None => return domain.fall_behind(usage.shares(socket)),
         };
         domain.totals.energy += energy;
         domain.totals.power = energy.mean_power(elapsed);
-        domain.floor.observe(energy, elapsed, usage.busy, tick.cpus);
+        // How busy the machine was is known of this tick alone.
+        if std::mem::take(&mut domain.is_behind) {
+            domain.floor.restart_window();
+        } else {
+            domain.floor.observe(energy, elapsed, usage.busy, tick.cpus);
+        }
         if domain.column.is_none() {
             return;
         }
@@ -213,9 +224,17 @@ impl Engine {
 }
 
 impl DomainState {
+    /// Should the reading turn out to have been a glitch, the next one makes up for this interval.
     fn lose_interval(&mut self) {
-        self.floor.restart_window();
+        self.is_behind = true;
         self.waiting.clear();
+    }
+
+    fn fall_behind(&mut self, shares: &[Share]) {
+        self.is_behind = true;
+        if self.column.is_some() {
+            self.wait(shares);
+        }
     }
 
     fn wait(&mut self, shares: &[Share]) {

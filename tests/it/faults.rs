@@ -1094,3 +1094,21 @@ fn a_default_weight_is_no_reservation() {
         "jouleprint_job_energy_joules_total job_id=a.service hw_type=cpu: 50",
     ]);
 }
+
+#[test]
+fn no_floor_is_learnt_from_an_interval_of_which_only_the_end_was_seen() {
+    let mut run = run("zone 0 package-0 1000000000\nzone 1 package-1 1000000000");
+    for window in 0..35_u64 {
+        let before = 1_000_000_000 + window * 600_000_000;
+        // Both CPUs are busy while the counter cannot be read, and idle when it can again: what has
+        // been drawn since is no idle power.
+        run.step(10 * window + 5, "energy:0 = x\nproc/stat[cpu{0..1}] += 500\nenergy:1 += 1_000_000");
+        run.step(10 * window + 10, &format!("energy:0 = {}\nenergy:1 += 1_000_000", before + 600_000_000));
+    }
+    run.shows(&[
+        "hw_energy_joules_total hw_id=package-0: 21000",
+        "jouleprint_idle_floor_watts hw_id=package-0 method=unlearnt: 0",
+        "jouleprint_idle_floor_watts hw_id=package-1 method=unlearnt: 0",
+        "no jouleprint_idle_floor_watts method=learnt",
+    ]);
+}
