@@ -65,7 +65,7 @@ struct Group {
 #[derive(Debug)]
 enum Kind {
     Job { id: JobId, row: Option<u32> },
-    Slice { id: JobId, row: Option<u32> },
+    Slice { id: JobId, row: Option<u32>, was_refused: bool },
     Passage,
 }
 
@@ -168,7 +168,7 @@ impl Observer {
                 }
                 Kind::Job { id: id.clone(), row }
             }
-            GroupRole::Slice(id) => Kind::Slice { id: id.clone(), row: None },
+            GroupRole::Slice(id) => Kind::Slice { id: id.clone(), row: None, was_refused: false },
             GroupRole::Passage => Kind::Passage,
         };
         if birth.is_new
@@ -336,9 +336,12 @@ impl Group {
                     (self.hierarchy == Hierarchy::Primary).then_some(Account::Residual(Residual::Ended))
                 }
             },
-            Kind::Slice { id, row } => {
+            Kind::Slice { id, row, was_refused } => {
                 if row.is_none() {
                     *row = ledger.open(id, &self.path, self.hierarchy, Nanos::ZERO);
+                    if row.is_none() && !std::mem::replace(was_refused, true) {
+                        ledger.count_overflow();
+                    }
                 }
                 Some(row.map_or(Account::Residual(Residual::Overflow), Account::Job))
             }

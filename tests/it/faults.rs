@@ -1112,3 +1112,20 @@ fn no_floor_is_learnt_from_an_interval_of_which_only_the_end_was_seen() {
         "no jouleprint_idle_floor_watts method=learnt",
     ]);
 }
+
+#[test]
+fn a_slice_beyond_the_bound_is_counted_like_any_job() {
+    let ground = ground("zone 0 package-0 1000000000\ncgroup/batch.slice/cpu.stat = usage_usec 0");
+    ground.write("config.yaml", "zone: DE\njobs: {max: 1}\n");
+    let mut run = Run::start(ground);
+    for seconds in [5, 10] {
+        run.step(
+            seconds,
+            "energy:0 += 100_000_000\nproc/stat[cpu0] += 100\ncgroup/batch.slice/cpu.stat += 1000000",
+        );
+    }
+    run.shows(&[
+        "jouleprint_residual_energy_joules_total account=overflow origin=measured: 200",
+        "jouleprint_jobs_overflow_total: 1",
+    ]);
+}
