@@ -20,6 +20,14 @@ pub enum Step {
         /// Over how long.
         elapsed: Nanos,
     },
+    /// The same, and the reading before was a glitch: the energy is also that of the interval it seemed
+    /// to have cost.
+    Recovered {
+        /// How much.
+        energy: Energy,
+        /// Over how long.
+        elapsed: Nanos,
+    },
     /// The same, and the counter passed the end of its range.
     Wrapped {
         /// How much.
@@ -90,7 +98,7 @@ impl Meter {
             && let Some(energy) = total.checked_sub(last)
             && is_possible(energy, at.since(&since), ceiling)
         {
-            return Step::Advanced { energy, elapsed: at.since(&since) };
+            return Step::Recovered { energy, elapsed: at.since(&since) };
         }
         let elapsed = at.since(&since);
         if let Some(energy) = total.checked_sub(last) {
@@ -202,7 +210,8 @@ mod tests {
     fn a_glitch_upwards_or_downwards_loses_nothing() {
         for odd in [0, 200_000_000_000] {
             let seen = steps(counter(Some(RANGE)), &[(0, 50_000_000_000), (5, odd), (10, 50_400_000_000)]);
-            assert_eq!(seen[2], advanced(400_000_000, 10), "after a reading of {odd}");
+            let recovered = Step::Recovered { energy: joules(400), elapsed: Nanos::from_seconds(10) };
+            assert_eq!(seen[2], recovered, "after a reading of {odd}");
         }
     }
 

@@ -45,6 +45,8 @@ struct DomainState {
     is_behind: bool,
     /// Claims whose energy has not been read yet.
     waiting: HashMap<Account, Share>,
+    /// Claims up to a reading that was not believed, in case it was a glitch and their energy comes after all.
+    doubted: HashMap<Account, Share>,
     totals: DomainTotals,
 }
 
@@ -74,6 +76,7 @@ impl Engine {
                     floor_remainder: 0,
                     is_behind: false,
                     waiting: HashMap::new(),
+                    doubted: HashMap::new(),
                     totals: DomainTotals::default(),
                 }
             })
@@ -132,6 +135,10 @@ impl Engine {
         domain.totals.power = None;
         let (energy, elapsed) = match step {
             Some(Step::Advanced { energy, elapsed }) => (energy, elapsed),
+            Some(Step::Recovered { energy, elapsed }) => {
+                domain.recover();
+                (energy, elapsed)
+            }
             Some(Step::Wrapped { energy, elapsed }) => {
                 domain.totals.wraps += 1;
                 (energy, elapsed)
@@ -142,20 +149,17 @@ impl Engine {
             }
             Some(Step::Implausible { claimed, reason }) => {
                 quarantine(&mut domain.totals, reason, claimed);
-                return domain.lose_interval();
+                return domain.doubt(usage.shares(socket));
             }
             Some(Step::Reset) => {
                 domain.totals.resets += 1;
-                return domain.lose_interval();
+                return domain.doubt(usage.shares(socket));
             }
-            Some(Step::First) => {
-                domain.lose_interval();
-                domain.is_behind = false;
-                return;
-            }
+            Some(Step::First) => return domain.lose_interval(),
             // The energy of this tick will come with the next good reading; its claims wait for it.
             None => return domain.fall_behind(usage.shares(socket)),
         };
+        domain.doubted.clear();
         domain.totals.energy += energy;
         domain.totals.power = energy.mean_power(elapsed);
         // How busy the machine was is known of this tick alone.
@@ -211,12 +215,17 @@ impl Engine {
     fn release_rows(&mut self) {
         for row in self.ledger.release() {
             for domain in &mut self.domains {
-                if let Some(share) = domain.waiting.remove(&Account::Job(row)) {
-                    domain.wait(&[Share {
-                        account: Account::Residual(Residual::Ended),
-                        key: Residual::Ended as u64,
-                        ..share
-                    }]);
+                for claims in [&mut domain.waiting, &mut domain.doubted] {
+                    if let Some(share) = claims.remove(&Account::Job(row)) {
+                        add_claim(
+                            claims,
+                            Share {
+                                account: Account::Residual(Residual::Ended),
+                                key: Residual::Ended as u64,
+                                ..share
+                            },
+                        );
+                    }
                 }
             }
         }
@@ -224,10 +233,27 @@ impl Engine {
 }
 
 impl DomainState {
-    /// Should the reading turn out to have been a glitch, the next one makes up for this interval.
     fn lose_interval(&mut self) {
-        self.is_behind = true;
+        self.floor.restart_window();
+        self.is_behind = false;
         self.waiting.clear();
+        self.doubted.clear();
+    }
+
+    /// The interval seems lost. Should the reading turn out to have been a glitch, the next one makes up for it.
+    fn doubt(&mut self, shares: &[Share]) {
+        if self.column.is_some() {
+            self.wait(shares);
+        }
+        let claims = std::mem::take(&mut self.waiting);
+        self.lose_interval();
+        self.doubted = claims;
+    }
+
+    fn recover(&mut self) {
+        self.is_behind = true;
+        let claims: Vec<Share> = self.doubted.drain().map(|(_, share)| share).collect();
+        self.wait(&claims);
     }
 
     fn fall_behind(&mut self, shares: &[Share]) {
@@ -239,8 +265,7 @@ impl DomainState {
 
     fn wait(&mut self, shares: &[Share]) {
         for share in shares {
-            let waiting = self.waiting.entry(share.account).or_insert(Share { weight: 0, ..*share });
-            waiting.weight = waiting.weight.saturating_add(share.weight);
+            add_claim(&mut self.waiting, *share);
         }
     }
 
@@ -252,6 +277,11 @@ impl DomainState {
         self.wait(shares);
         self.waiting.drain().map(|(_, share)| share).collect()
     }
+}
+
+fn add_claim(claims: &mut HashMap<Account, Share>, share: Share) {
+    let claim = claims.entry(share.account).or_insert(Share { weight: 0, ..share });
+    claim.weight = claim.weight.saturating_add(share.weight);
 }
 
 fn quarantine(totals: &mut DomainTotals, reason: Fault, claimed: Energy) {

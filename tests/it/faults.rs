@@ -1129,3 +1129,17 @@ fn a_slice_beyond_the_bound_is_counted_like_any_job() {
         "jouleprint_jobs_overflow_total: 1",
     ]);
 }
+
+#[test]
+fn a_glitch_of_one_reading_does_not_forget_who_ran_before_it() {
+    let mut run = run("zone 0 package-0 200000000 0");
+    // The unit runs in the first interval, at the end of which the counter lies; the system in the second.
+    let unit = "proc/stat[cpu0] += 100\ncgroup/system.slice/{cpu.stat,a.service/cpu.stat} += 1000000";
+    run.step(5, &format!("energy:0 = 22000000000000\n{unit}"));
+    run.step(10, "energy:0 = 800000000\nproc/stat[cpu0] += 100");
+    run.shows(&[
+        "hw_energy_joules_total hw_id=package-0: 600",
+        "jouleprint_job_energy_joules_total job_id=a.service origin=measured: 300",
+        "jouleprint_residual_energy_joules_total account=system origin=measured: 300",
+    ]);
+}
