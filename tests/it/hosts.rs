@@ -15,14 +15,7 @@ use std::path::PathBuf;
 const OF_THE_RUN: [&str; 3] = ["process_", "jouleprint_tick_duration_", "jouleprint_build"];
 
 /// What the sampler knows and a recording does not hold.
-const OF_THE_SAMPLER: [&str; 6] = [
-    "process_",
-    "jouleprint_tick",
-    "jouleprint_cgroup",
-    "jouleprint_source",
-    "jouleprint_build",
-    "jouleprint_snapshot",
-];
+const OF_THE_SAMPLER: [&str; 4] = ["process_", "jouleprint_tick", "jouleprint_cgroup", "jouleprint_source"];
 
 macro_rules! hosts {
     ($($test:ident: $name:literal,)*) => {
