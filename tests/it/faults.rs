@@ -9,6 +9,7 @@ mod meters;
 use crate::page::{Page, Sample};
 use crate::tree::{Ground, Host, Run, at};
 use jouleprint::model::identity::Origin;
+use jouleprint::output::catalogue::FAMILIES;
 use std::collections::BTreeSet;
 
 /// One socket, two CPUs, 100 GB, and one unit; energy meters are the cases' own. Without one, memory is
@@ -110,6 +111,12 @@ impl Run {
         let name = words.next().expect("a name");
         let labels: Vec<(&str, &str)> =
             words.map(|word| word.split_once('=').unwrap_or_else(|| panic!("{line}: {word}"))).collect();
+        // What is looked for must be something that a page can hold, or its absence says nothing.
+        let family = FAMILIES.iter().find(|family| {
+            ["", "_total", "_info"].iter().any(|suffix| name.strip_suffix(suffix) == Some(family.name))
+        });
+        let family = family.unwrap_or_else(|| panic!("{line}: there is no such series"));
+        assert!(labels.iter().all(|(key, _)| family.labels.contains(key)), "{line}: no such label");
         let found = self.page.all(name, &labels);
         if is_absent {
             assert!(found.is_empty(), "{line}, but there is {found:?}");
@@ -123,14 +130,16 @@ impl Run {
         assert_eq!(Ok(sum), nano(value), "{line}, but there is {found:#?}");
     }
 
-    /// Measured and estimated joules of one meter would be one mixed series.
+    /// No estimate runs beside a meter of the same hardware, or inside one of the platform.
     fn never_mixes(&self) {
         let of = |origin: Origin| -> BTreeSet<&str> {
             let labels = [("origin", origin.as_str())];
             let meters = self.page.all("hw_energy_joules_total", &labels);
-            meters.into_iter().map(|sample: &Sample| sample.labels["hw_id"].as_str()).collect()
+            meters.into_iter().map(|sample: &Sample| sample.labels["hw_type"].as_str()).collect()
         };
-        assert!(of(Origin::Measured).is_disjoint(&of(Origin::Estimated)), "{}", self.text);
+        let (measured, estimated) = (of(Origin::Measured), of(Origin::Estimated));
+        assert!(measured.is_disjoint(&estimated), "{}", self.text);
+        assert!(estimated.is_empty() || !measured.contains("other"), "{}", self.text);
     }
 }
 
