@@ -1,0 +1,532 @@
+//! What it costs to run jouleprint, beside floors measured in the same run: reading and accounting
+//! against bare `pread`s of the same files, rendering against `memcpy` and a client library, and the
+//! whole program with its defaults, scraped as Prometheus does.
+//!
+//! `cargo bench --bench cost [-- --short] [tick|processes|render|whole]`, as root, for it makes real
+//! control groups. The machine may be noisy: floor and ours take turns in many short rounds and the
+//! median of their ratios counts. Ratios are asserted, times and sizes are only printed.
+
+mod bed;
+mod exporter;
+
+use bed::{Bed, Layout, Meters};
+use exporter::Exporter;
+use hyper::Method;
+use hyper::body::Body;
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use jouleprint::clock;
+use jouleprint::config::{Flags, Settings};
+use jouleprint::model::snapshot::Snapshot;
+use jouleprint::output::catalogue::{FAMILIES, Kind, Number, Sink};
+use jouleprint::output::http::Site;
+use jouleprint::output::prometheus::{Format, render};
+use jouleprint::sampler::Sampler;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use std::fs::File;
+use std::hint::black_box;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+/// A tick may take this many times as long as the bare reads of its files.
+const TICK_BOUND: f64 = 2.0;
+
+/// 25 times the processes may cost this many times as much.
+const PROCESSES_BOUND: f64 = 1.25;
+
+/// CPU seconds a minute that others have published for 50 pods with 1,000 processes.
+const PUBLISHED: [(&str, f64); 3] = [("Scaphandre", 0.71), ("Kepler", 0.95), ("Alumet", 3.1)];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let is_short = arguments.iter().any(|argument| argument == "--short");
+    let wanted = |part: &str| {
+        let mut parts = arguments.iter().filter(|argument| !argument.starts_with("--")).peekable();
+        parts.peek().is_none() || parts.any(|named| named == part)
+    };
+    let mut report = Report::default();
+    let outcome = (|| {
+        if wanted("tick") {
+            ticks(&mut report)?;
+        }
+        if wanted("processes") {
+            processes(&mut report)?;
+        }
+        if wanted("render") {
+            rendering(&mut report)?;
+        }
+        if wanted("whole") {
+            whole(&mut report, Duration::from_secs(if is_short { 20 } else { 60 }))?;
+        }
+        Ok::<(), String>(())
+    })();
+    report.print();
+    if let Err(error) = outcome {
+        eprintln!("cost: {error}");
+        return ExitCode::FAILURE;
+    }
+    if report.broken.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    for line in &report.broken {
+        eprintln!("cost: {line}");
+    }
+    ExitCode::FAILURE
+}
+
+/// The table. A ratio beyond its bound breaks the run; a figure beyond its target is only marked.
+#[derive(Default)]
+struct Report {
+    lines: Vec<[String; 5]>,
+    broken: Vec<String>,
+}
+
+impl Report {
+    fn ratio(&mut self, what: &str, ratio: f64, bound: f64, ours: String, beside: &str) {
+        let verdict = if ratio <= bound { "holds" } else { "broken" };
+        if ratio > bound {
+            self.broken.push(format!("{what}: {ratio:.2} × is above {bound:.2} ×"));
+        }
+        let bound = format!("≤ {bound:.2} ×: {verdict}");
+        self.line([what.to_owned(), format!("{ratio:.2} ×"), ours, beside.to_owned(), bound]);
+    }
+
+    fn figure(&mut self, what: &str, ours: String, beside: &str, target: Option<(&str, bool)>) {
+        let target = target
+            .map(|(target, is_met)| format!("{target}: {}", if is_met { "holds" } else { "does not hold" }));
+        self.line([what.to_owned(), String::new(), ours, beside.to_owned(), target.unwrap_or_default()]);
+    }
+
+    /// Also shown at once: a run takes minutes.
+    fn line(&mut self, line: [String; 5]) {
+        eprintln!("{}", line.join(" | "));
+        self.lines.push(line);
+    }
+
+    fn print(&self) {
+        println!("| what | ratio | ours | beside | bound or target |\n|---|---|---|---|---|");
+        for line in &self.lines {
+            println!("| {} |", line.join(" | "));
+        }
+    }
+}
+
+/// One tick of the sampler, and the bare reads of the files it reads.
+struct Pair {
+    meters: Meters,
+    sampler: Sampler,
+    latest: Option<Snapshot>,
+    paths: Vec<PathBuf>,
+    files: Vec<File>,
+    buffer: Vec<u8>,
+}
+
+/// Medians over the rounds, in ns, and of the rounds' ratios.
+struct Medians {
+    ours: f64,
+    floor: f64,
+    opening: f64,
+    ratio: f64,
+    to_opening: f64,
+}
+
+impl Pair {
+    fn new() -> Result<Pair, String> {
+        let meters = Meters::new().map_err(|error| format!("making a powercap tree: {error}"))?;
+        let flags = Flags {
+            sysfs: Some(meters.sysfs().to_owned()),
+            cgroupfs: Some(bed::mount()?.to_owned()),
+            ..Flags::default()
+        };
+        let settings = Settings::load(&flags).map_err(|error| error.to_string())?;
+        // Which groups are looked at is told once, at the first reading; one sampler is spent on asking,
+        // so that the floor reads the same files and no more.
+        let births = Sampler::new(meters.discover(&settings)?).read(clock::now()).groups.births;
+        let sampler = Sampler::new(meters.discover(&settings)?);
+        let accounts = births.iter().map(|birth| {
+            Ok::<_, String>(bed::mount()?.join(birth.path.trim_start_matches('/')).join("cpu.stat"))
+        });
+        let mut paths: Vec<PathBuf> = accounts.collect::<Result<_, _>>()?;
+        paths.push("/proc/stat".into());
+        paths.extend(meters.energies());
+        let open =
+            |path: &PathBuf| File::open(path).map_err(|error| format!("opening {}: {error}", path.display()));
+        let files = paths.iter().map(open).collect::<Result<_, _>>()?;
+        let header = sampler.header();
+        let sources: Vec<&str> = header.machine.domains.iter().map(|domain| &*domain.source).collect();
+        if sources != ["rapl", "rapl"] {
+            return Err(format!("the powercap tree was not taken up: {sources:?}"));
+        }
+        Ok(Pair { meters, sampler, latest: None, paths, files, buffer: vec![0; 4096] })
+    }
+
+    /// The tick as the sampler's thread makes it, the end of the previous snapshot included.
+    fn ours(&mut self) {
+        self.latest = Some(self.sampler.tick(clock::now()));
+    }
+
+    /// The least that any program must do which reads these files: one `pread` each.
+    fn floor(&mut self) {
+        for file in &self.files {
+            // A group of somebody else may have gone.
+            let _ = black_box(file.read_at(&mut self.buffer, 0));
+        }
+    }
+
+    /// The same without keeping descriptors.
+    fn opening(&mut self) {
+        for path in &self.paths {
+            let _ = File::open(path).and_then(|file| black_box(file.read_at(&mut self.buffer, 0)));
+        }
+    }
+
+    /// Takes turns, in another order each round. Before each of them all jobs have run, if they are busy.
+    fn measure(&mut self, bed: &mut Bed, rounds: usize, is_busy: bool) -> Result<Medians, String> {
+        const STEPS: [fn(&mut Pair); 3] = [Pair::ours, Pair::floor, Pair::opening];
+        const WARM_UP: usize = 3;
+        let mut took: [Vec<f64>; 3] = Default::default();
+        for round in 0..WARM_UP + rounds {
+            let mut of_round = [0.0; 3];
+            for turn in 0..STEPS.len() {
+                let step = (round + turn) % STEPS.len();
+                if is_busy {
+                    bed.poke()?;
+                }
+                self.meters.advance().map_err(|error| error.to_string())?;
+                let began = Instant::now();
+                STEPS[step](self);
+                of_round[step] = began.elapsed().as_nanos() as f64;
+            }
+            if round >= WARM_UP {
+                took.iter_mut().zip(of_round).for_each(|(all, one)| all.push(one));
+            }
+        }
+        let [ours, floor, opening] = took;
+        let ratios = |to: &[f64]| median(ours.iter().zip(to).map(|(ours, to)| ours / to).collect());
+        Ok(Medians {
+            ratio: ratios(&floor),
+            to_opening: ratios(&opening),
+            floor: median(floor),
+            opening: median(opening),
+            ours: median(ours),
+        })
+    }
+
+    /// A bench of a tick that charges nobody would measure nothing.
+    fn check_charged(&self, jobs: usize) -> Result<(), String> {
+        let totals = &self.latest.as_ref().ok_or("no tick was made")?.totals;
+        let charged = totals.job_table.energy.chunks(totals.columns.len().max(1));
+        let charged = charged.filter(|row| row.iter().all(|energy| energy.as_micro() > 0)).count();
+        if charged < jobs {
+            return Err(format!("only {charged} of {jobs} jobs were charged with energy"));
+        }
+        Ok(())
+    }
+}
+
+/// 1. What a tick costs beyond reading its files.
+fn ticks(report: &mut Report) -> Result<(), String> {
+    for (jobs, rounds) in [(250, 200), (1_000, 80)] {
+        let mut bed = Bed::new("tick", jobs, Layout::Mixed)?;
+        let mut pair = Pair::new()?;
+        for (is_busy, state) in [(true, "all busy"), (false, "all asleep")] {
+            let medians = pair.measure(&mut bed, if is_busy { rounds } else { rounds * 3 }, is_busy)?;
+            pair.check_charged(bed.jobs())?;
+            report.ratio(
+                &format!("tick, {jobs} jobs, {state}"),
+                medians.ratio,
+                TICK_BOUND,
+                milliseconds(medians.ours),
+                &format!("{} for the bare reads", milliseconds(medians.floor)),
+            );
+            report.figure(
+                &format!("the same beside open, read, close ({state})"),
+                format!("{:.2} × of it", medians.to_opening),
+                &milliseconds(medians.opening),
+                None,
+            );
+        }
+    }
+    Ok(())
+}
+
+/// 2. Jobs cost, processes do not.
+fn processes(report: &mut Report) -> Result<(), String> {
+    const JOBS: usize = 200;
+    const FEW: usize = 200;
+    const MANY: usize = 5_000;
+    const ROUNDS: usize = 80;
+    let mut bed = Bed::new("processes", JOBS, Layout::Mixed)?;
+    let mut pair = Pair::new()?;
+    let mut at = |processes: usize, bed: &mut Bed| -> Result<f64, String> {
+        let counted = bed.counted();
+        if counted != processes {
+            return Err(format!("{counted} processes in the groups instead of {processes}"));
+        }
+        Ok(pair.measure(bed, ROUNDS, true)?.ours)
+    };
+    // Few on both sides of many, so that a machine that gets slower or faster cancels out.
+    let before = at(FEW, &mut bed)?;
+    bed.fill(MANY)?;
+    let many = at(MANY, &mut bed)?;
+    bed.thin_out();
+    let after = at(FEW, &mut bed)?;
+    let few = (before + after) / 2.0;
+    report.ratio(
+        &format!("tick, {JOBS} jobs, {MANY} processes against {FEW}"),
+        many / few,
+        PROCESSES_BOUND,
+        milliseconds(many),
+        &format!("{} with {FEW} processes", milliseconds(few)),
+    );
+    Ok(())
+}
+
+/// 3. Writing the page.
+fn rendering(report: &mut Report) -> Result<(), String> {
+    const ROUNDS: usize = 150;
+    let snapshot = page_of(10_000)?;
+    let registry = as_client_library(&snapshot);
+    let site_of = || {
+        let latest = Arc::new(arc_swap::ArcSwapOption::from_pointee(snapshot.clone()));
+        Site::new(latest, "/metrics".to_owned(), 0)
+    };
+    for format in Format::ALL {
+        let name = format!("{format:?}");
+        let mut text = Vec::new();
+        let mut copy = Vec::new();
+        let mut client = String::new();
+        let mut took: [Vec<f64>; 4] = Default::default();
+        let mut sizes = (0, 0);
+        for _ in 0..ROUNDS {
+            let render_ns = timed(|| render(&snapshot, format, "", &mut text));
+            let copy_ns = timed(|| {
+                copy.clear();
+                copy.extend_from_slice(black_box(&text));
+                black_box(&copy);
+            });
+            let client_ns = timed(|| {
+                client.clear();
+                encode(&mut client, &registry).expect("writing to a String does not fail");
+            });
+            let (site, headers) = (site_of(), headers(format));
+            let gzip_ns = timed(|| {
+                let response = site.answer(&Method::GET, "/metrics", &headers);
+                sizes = (text.len() as u64, response.body().size_hint().lower());
+            });
+            took.iter_mut()
+                .zip([render_ns, copy_ns, client_ns, gzip_ns])
+                .for_each(|(all, one)| all.push(one));
+        }
+        let series = series_in(&text) as f64;
+        let client_series = series_in(client.as_bytes()) as f64;
+        let [render, copy, client, gzip] = took;
+        let against = |to: &[f64]| median(render.iter().zip(to).map(|(ours, to)| ours / to).collect());
+        let (to_copy, to_client) = (against(&copy), against(&client) * client_series / series);
+        let (render, copy, client, gzip) = (median(render), median(copy), median(client), median(gzip));
+        report.ratio(
+            &format!("page, {name}, {series} series, against prometheus-client"),
+            to_client,
+            1.0,
+            format!("{:.0} ns a series", render / series),
+            &format!("{:.0} ns a series", client / client_series),
+        );
+        report.figure(
+            &format!("page, {name}, {series} series"),
+            milliseconds(render),
+            &format!("{to_copy:.1} × memcpy of the same bytes ({})", milliseconds(copy)),
+            Some(("≤ 1 ms", render <= 1e6)),
+        );
+        report.figure(
+            &format!("page, {name}, with gzip, as the server makes it"),
+            format!("{}, {:.0} ns a series", milliseconds(gzip), gzip / series),
+            &format!(
+                "{:.0} kB become {:.0} kB ({:.1} times smaller)",
+                sizes.0 as f64 / 1e3,
+                sizes.1 as f64 / 1e3,
+                sizes.0 as f64 / sizes.1 as f64
+            ),
+            None,
+        );
+    }
+    Ok(())
+}
+
+/// A page of about so many series: jobs that have each used something.
+fn page_of(series: usize) -> Result<Snapshot, String> {
+    use jouleprint::model::identity::{JobId, JobKind};
+    use jouleprint::model::quantity::{Energy, Nanos};
+    use jouleprint::model::reading::{Birth, GroupReading, GroupRole, GroupSlot, Hierarchy, Tick, Value};
+
+    /// Two of energy, two of emissions, CPU seconds and info.
+    const SERIES_OF_A_JOB: usize = 6;
+    let mut pair = Pair::new()?;
+    let mut tick = pair.sampler.read(clock::now());
+    pair.ours();
+    let template = pair.latest.take().ok_or("no tick was made")?;
+    let header = pair.sampler.header();
+    let jobs = u32::try_from(series / SERIES_OF_A_JOB).map_err(|error| error.to_string())?;
+    let mut engine =
+        jouleprint::engine::Engine::new(Arc::new(header.machine.clone()), header.accounting.clone());
+    let uid = |job: u32| format!("{job:08x}-6a1d-4e0b-8c55-{:012x}", u64::from(job) * 0x9e37_79b9);
+    tick.groups = jouleprint::model::reading::Groups::default();
+    tick.groups.births = (0..jobs)
+        .map(|job| Birth {
+            slot: GroupSlot(job),
+            parent: None,
+            hierarchy: Hierarchy::Primary,
+            role: GroupRole::Job(JobId::new(JobKind::Pod, &uid(job))),
+            path: format!(
+                "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{}.slice",
+                uid(job).replace('-', "_")
+            )
+            .as_str()
+            .into(),
+            is_new: true,
+        })
+        .collect();
+    let energy = |joules: u64| Ok(Value::Counter(Energy::from_micro(joules * 1_000_000)));
+    for (seconds, joules) in [(0, [1_000, 1_000]), (5, [1_400, 1_045])] {
+        let step = |now: Nanos| Nanos::new(now.get() + seconds * 1_000_000_000);
+        let readings = (0..jobs).map(|job| GroupReading {
+            slot: GroupSlot(job),
+            usage: Nanos::new(seconds * (1_000_000 + u64::from(job) * 997)),
+            per_socket: None,
+        });
+        let mut at = tick.at;
+        (at.monotonic, at.boottime, at.wall) = (step(at.monotonic), step(at.boottime), step(at.wall));
+        let busy = tick.busy.iter().map(|busy| step(*busy)).collect();
+        let groups = jouleprint::model::reading::Groups {
+            readings: readings.collect(),
+            ..std::mem::take(&mut tick.groups)
+        };
+        engine.step(&Tick { at, meters: joules.map(energy).to_vec(), busy, groups, ..tick.clone() });
+    }
+    Ok(Snapshot { totals: engine.totals(), ..template })
+}
+
+/// The series of a page in the words of the client library.
+#[derive(Default)]
+struct ClientLibrary {
+    registry: Registry,
+    name: &'static str,
+    labels: &'static [&'static str],
+    family: Family<Vec<(&'static str, String)>, Counter<f64, AtomicU64>>,
+}
+
+impl Sink for ClientLibrary {
+    fn sample(&mut self, labels: &[&str], value: Number) {
+        let labels = self.labels.iter().copied().zip(labels.iter().map(|label| (*label).to_owned()));
+        let value = match value {
+            Number::Whole(value) => value as f64,
+            Number::Milli(value) => value as f64 / 1e3,
+            Number::Micro(value) => value as f64 / 1e6,
+            Number::Nano(value) => value as f64 / 1e9,
+        };
+        self.family.get_or_create(&labels.collect()).inc_by(value);
+    }
+
+    fn histogram(&mut self, _: &[&str], _: &[u64], _: &[u64], _: u64) {}
+}
+
+/// Every counter, gauge and info as a `Family` of counters: their lines are the same but for the name.
+fn as_client_library(snapshot: &Snapshot) -> Registry {
+    let mut client = ClientLibrary::default();
+    for family in FAMILIES.iter().filter(|family| family.kind != Kind::Histogram) {
+        (client.name, client.labels, client.family) = (family.name, family.labels, Family::default());
+        (family.collect)(snapshot, &mut client);
+        client.registry.register(client.name, family.help, client.family.clone());
+    }
+    client.registry
+}
+
+/// 4. The program as it is started, with its defaults.
+fn whole(report: &mut Report, span: Duration) -> Result<(), String> {
+    const PROCESSES: usize = 1_000;
+    let v2 = bed::mount()?.to_string_lossy().into_owned();
+    let only_v2 = ["--path.cgroupfs".to_owned(), v2.clone()];
+    let defaults: &[String] = &[];
+    let mut runs = vec![("1,000 jobs", 1_000, Layout::Mixed, defaults)];
+    if v2 != "/sys/fs/cgroup" {
+        // On a hybrid host the defaults look at v1 as well; most hosts have v2 alone.
+        runs = vec![
+            ("1,000 jobs, v2 alone", 1_000, Layout::Mixed, &only_v2),
+            ("1,000 jobs, hybrid", 1_000, Layout::Mixed, defaults),
+        ];
+    }
+    let pods = if v2 == "/sys/fs/cgroup" { defaults } else { &only_v2 };
+    runs.push(("50 pods, 1,000 processes", 50, Layout::Pods, pods));
+    for (name, jobs, layout, arguments) in runs {
+        let mut bed = Bed::new("whole", jobs, layout)?;
+        bed.fill(PROCESSES)?;
+        let mut exporter = Exporter::start(Path::new(env!("CARGO_BIN_EXE_jouleprint")), arguments)?;
+        let use_ = exporter.observe(&mut bed, span)?;
+        let (jobs_shown, per_minute) = (use_.jobs, use_.cpu_seconds * 60.0 / use_.seconds);
+        if jobs_shown < bed.jobs() {
+            return Err(format!("{name}: the page shows {jobs_shown} jobs of {}", bed.jobs()));
+        }
+        let is_large = jobs >= 1_000;
+        let others: Vec<String> =
+            PUBLISHED.iter().map(|(who, figure)| format!("{who} {:.0} ×", figure / per_minute)).collect();
+        let beats = PUBLISHED.iter().all(|(_, figure)| *figure >= 10.0 * per_minute);
+        report.figure(
+            &format!("{name}: CPU seconds a minute"),
+            format!("{per_minute:.3}"),
+            &if is_large { format!("over {:.0} s", use_.seconds) } else { others.join(", ") },
+            (!is_large).then_some(("a tenth of each", beats)),
+        );
+        report.figure(
+            &format!("{name}: resident memory"),
+            format!("{:.1} MB", use_.resident_kilobytes / 1e3),
+            &format!("{:.1} MB of it anonymous", use_.anonymous_kilobytes / 1e3),
+            Some(("≤ 16 MB", use_.resident_kilobytes <= 16e3)),
+        );
+        report.figure(
+            &format!("{name}: scrape, median of {}", use_.scrapes.len()),
+            milliseconds(median(use_.scrapes.clone())),
+            &format!(
+                "{} at the most, {:.0} kB compressed",
+                milliseconds(use_.scrapes.iter().copied().fold(0.0, f64::max)),
+                use_.page_bytes as f64 / 1e3
+            ),
+            Some(("≤ 2 ms", median(use_.scrapes.clone()) <= 2e6)),
+        );
+    }
+    Ok(())
+}
+
+fn headers(format: Format) -> HeaderMap {
+    let accept = match format {
+        Format::Text => "text/plain;version=0.0.4",
+        Format::OpenMetrics => "application/openmetrics-text;version=1.0.0",
+    };
+    HeaderMap::from_iter([
+        (ACCEPT, HeaderValue::from_static(accept)),
+        (ACCEPT_ENCODING, HeaderValue::from_static("gzip")),
+    ])
+}
+
+fn series_in(text: &[u8]) -> usize {
+    text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#').count()
+}
+
+fn timed(work: impl FnOnce()) -> f64 {
+    let began = Instant::now();
+    work();
+    began.elapsed().as_nanos() as f64
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn milliseconds(nanoseconds: f64) -> String {
+    format!("{:.3} ms", nanoseconds / 1e6)
+}

@@ -1,0 +1,172 @@
+//! The program as a process of its own, scraped over one connection with the headers of Prometheus.
+
+use crate::bed::Bed;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The interval of the scrapes.
+const SCRAPE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often the jobs use a little CPU time.
+const POKE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Discovery reads a few files and waits for counters to advance.
+const START_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Pages larger than this are not ours.
+const MAX_PAGE_BYTES: usize = 64 << 20;
+
+/// What Prometheus 3 sends.
+const HEADERS: &str = "User-Agent: Prometheus/3.5.0\r\n\
+    Accept: application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+    application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
+    text/plain;version=0.0.4;q=0.3,*/*;q=0.2\r\n\
+    X-Prometheus-Scrape-Timeout-Seconds: 5\r\n";
+
+/// A running exporter; ended when dropped.
+pub(crate) struct Exporter {
+    child: Child,
+    connection: BufReader<TcpStream>,
+}
+
+/// What it used in the steady state.
+pub(crate) struct Use {
+    /// How long it was looked at.
+    pub(crate) seconds: f64,
+    /// User and system time together.
+    pub(crate) cpu_seconds: f64,
+    /// `VmRSS` at the end.
+    pub(crate) resident_kilobytes: f64,
+    /// `RssAnon` at the end.
+    pub(crate) anonymous_kilobytes: f64,
+    /// Each scrape's time from the request to the last byte, in ns.
+    pub(crate) scrapes: Vec<f64>,
+    /// The last page as it was sent.
+    pub(crate) page_bytes: usize,
+    /// Jobs on the page.
+    pub(crate) jobs: usize,
+}
+
+impl Exporter {
+    /// Starts it and waits until it is ready.
+    pub(crate) fn start(program: &Path, arguments: &[String]) -> Result<Exporter, String> {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let address = free.map_err(|error| format!("looking for a free port: {error}"))?;
+        let child = Command::new(program)
+            .args(["--web.listen-address", &address.to_string(), "--log.level", "error"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .spawn();
+        let mut child = child.map_err(|error| format!("starting {}: {error}", program.display()))?;
+        let deadline = Instant::now() + START_PATIENCE;
+        while Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+            let Ok(stream) = TcpStream::connect(address) else { continue };
+            let mut connection = BufReader::new(stream);
+            if get(&mut connection, "/-/ready", "").is_ok() {
+                return Ok(Exporter { child, connection });
+            }
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        Err("the exporter did not become ready".to_owned())
+    }
+
+    /// Scrapes it for `span` while the jobs live on.
+    pub(crate) fn observe(&mut self, bed: &mut Bed, span: Duration) -> Result<Use, String> {
+        bed.poke()?;
+        // The first page after a birth allocates what later ones use again.
+        self.scrape()?;
+        let (began, cpu_before) = (Instant::now(), self.cpu_seconds()?);
+        let (mut next_poke, mut next_scrape) = (began, began + SCRAPE_INTERVAL);
+        let (mut scrapes, mut page_bytes) = (Vec::new(), 0);
+        while began.elapsed() < span {
+            if Instant::now() >= next_poke {
+                bed.poke()?;
+                next_poke += POKE_INTERVAL;
+            }
+            if Instant::now() >= next_scrape {
+                let sent = Instant::now();
+                page_bytes = self.scrape()?.len();
+                scrapes.push(sent.elapsed().as_nanos() as f64);
+                next_scrape += SCRAPE_INTERVAL;
+            }
+            let next = next_poke.min(next_scrape).min(began + span);
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+        let (seconds, cpu_seconds) = (began.elapsed().as_secs_f64(), self.cpu_seconds()? - cpu_before);
+        Ok(Use {
+            seconds,
+            cpu_seconds,
+            resident_kilobytes: self.status("VmRSS:")?,
+            anonymous_kilobytes: self.status("RssAnon:")?,
+            scrapes,
+            page_bytes,
+            jobs: self.jobs()?,
+        })
+    }
+
+    fn scrape(&mut self) -> Result<Vec<u8>, String> {
+        get(&mut self.connection, "/metrics", &format!("{HEADERS}Accept-Encoding: gzip\r\n"))
+    }
+
+    fn jobs(&mut self) -> Result<usize, String> {
+        let page = get(&mut self.connection, "/metrics", HEADERS)?;
+        let lines = page.split(|byte| *byte == b'\n');
+        Ok(lines.filter(|line| line.starts_with(b"jouleprint_job_info{")).count())
+    }
+
+    /// utime + stime, in the kernel's 1/100 s.
+    fn cpu_seconds(&self) -> Result<f64, String> {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = fs::read_to_string(&path).map_err(|error| format!("reading {path}: {error}"))?;
+        let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_ascii_whitespace());
+        let ticks =
+            fields.and_then(|fields| fields.skip(11).take(2).map(|ticks| ticks.parse::<f64>().ok()).sum());
+        ticks.map(|ticks: f64| ticks / 100.0).ok_or_else(|| format!("{path} has no times"))
+    }
+
+    fn status(&self, field: &str) -> Result<f64, String> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(&path).map_err(|error| format!("reading {path}: {error}"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+        kilobytes.ok_or_else(|| format!("{path} has no {field}"))
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One request and its answer's body.
+fn get(connection: &mut BufReader<TcpStream>, path: &str, headers: &str) -> Result<Vec<u8>, String> {
+    let failed = |error: std::io::Error| format!("GET {path}: {error}");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+    connection.get_mut().write_all(request.as_bytes()).map_err(failed)?;
+    let mut status = String::new();
+    connection.read_line(&mut status).map_err(failed)?;
+    let mut length = None;
+    loop {
+        let mut line = String::new();
+        connection.read_line(&mut line).map_err(failed)?;
+        let line = line.trim_end().to_ascii_lowercase();
+        if line.is_empty() {
+            break;
+        }
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse::<usize>().ok();
+        }
+    }
+    let length = length.filter(|length| *length <= MAX_PAGE_BYTES);
+    let mut body = vec![0; length.ok_or_else(|| format!("GET {path}: no length: {status}"))?];
+    connection.read_exact(&mut body).map_err(failed)?;
+    if status.split(' ').nth(1) == Some("200") { Ok(body) } else { Err(format!("GET {path}: {status}")) }
+}
