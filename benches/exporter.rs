@@ -120,14 +120,22 @@ impl Exporter {
         Ok(lines.filter(|line| line.starts_with(b"jouleprint_job_info{")).count())
     }
 
-    /// utime + stime, in the kernel's 1/100 s.
+    /// User and system time of all threads, in ns where the kernel says so: the 1/100 s of `stat` are
+    /// too coarse for a minute of this program.
     fn cpu_seconds(&self) -> Result<f64, String> {
-        let path = format!("/proc/{}/stat", self.child.id());
-        let stat = fs::read_to_string(&path).map_err(|error| format!("reading {path}: {error}"))?;
-        let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_ascii_whitespace());
-        let ticks =
-            fields.and_then(|fields| fields.skip(11).take(2).map(|ticks| ticks.parse::<f64>().ok()).sum());
-        ticks.map(|ticks: f64| ticks / 100.0).ok_or_else(|| format!("{path} has no times"))
+        let path = format!("/proc/{}/task", self.child.id());
+        let failed = |error: std::io::Error| format!("reading {path}: {error}");
+        let mut seconds = 0.0;
+        for task in fs::read_dir(&path).map_err(failed)? {
+            let task = task.map_err(failed)?.path();
+            let precise = fs::read_to_string(task.join("schedstat")).ok();
+            let precise = precise.and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
+            seconds += match precise {
+                Some(nanoseconds) => nanoseconds / 1e9,
+                None => ticks(&fs::read_to_string(task.join("stat")).map_err(failed)?).unwrap_or(0.0) / 100.0,
+            };
+        }
+        Ok(seconds)
     }
 
     fn status(&self, field: &str) -> Result<f64, String> {
@@ -144,6 +152,12 @@ impl Drop for Exporter {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// utime + stime of a `stat`, behind the name, which may hold spaces.
+fn ticks(stat: &str) -> Option<f64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<f64>().ok()).sum()
 }
 
 /// One request and its answer's body.
