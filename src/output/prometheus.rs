@@ -153,6 +153,10 @@ impl Writer<'_> {
 fn escape(value: &str, text: &mut Vec<u8>) {
     let is_special = |byte: &u8| matches!(byte, b'\\' | b'"' | b'\n');
     let mut rest = value.as_bytes();
+    // Hardly any value has one, and looking at all bytes without leaving early takes eight at a time.
+    if !rest.iter().fold(false, |any, byte| any | is_special(byte)) {
+        return text.extend_from_slice(rest);
+    }
     while let Some(at) = rest.iter().position(is_special) {
         text.extend_from_slice(&rest[..at]);
         text.extend_from_slice(match rest[at] {
