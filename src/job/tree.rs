@@ -429,7 +429,7 @@ impl Tree {
     fn is_still(&self, index: u32) -> bool {
         let node = self.node(index);
         let is_percpu = self.surroundings.topology.packages.len() > 1;
-        let file = account_name(self.roots[node.root].version, is_percpu);
+        let file = file_name(self.roots[node.root].version, is_percpu);
         let path = self.directory(node.root, &node.path).join(file);
         node.account.as_ref().is_none_or(|account| account.is_at(&path))
     }
