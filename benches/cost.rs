@@ -148,7 +148,8 @@ impl Pair {
         let settings = Settings::load(&flags).map_err(|error| error.to_string())?;
         // Which groups are looked at is told once, at the first reading; one sampler is spent on asking,
         // so that the floor reads the same files and no more.
-        let births = Sampler::new(meters.discover(&settings)?).read(clock::now()).groups.births;
+        let tick = Sampler::new(meters.discover(&settings)?).read(clock::now());
+        let births = tick.expect("the processors can be read").groups.births;
         let sampler = Sampler::new(meters.discover(&settings)?);
         let accounts = births.iter().map(|birth| {
             Ok::<_, String>(bed::mount()?.join(birth.path.trim_start_matches('/')).join("cpu.stat"))
@@ -372,7 +373,7 @@ fn page_of(series: usize) -> Result<Snapshot, String> {
     /// Two of energy, two of emissions, CPU seconds and info.
     const SERIES_OF_A_JOB: usize = 6;
     let mut pair = Pair::new()?;
-    let mut tick = pair.sampler.read(clock::now());
+    let mut tick = pair.sampler.read(clock::now()).expect("the processors can be read");
     pair.ours();
     let template = pair.latest.take().ok_or("no tick was made")?;
     let header = pair.sampler.header();

@@ -343,9 +343,7 @@ impl Settings {
             BasisText::Direct => Basis::Direct,
         });
         let carbon = match (file.intensity, zone) {
-            (Some(Parsed(intensity)), zone) => {
-                Choice::Own { intensity, zone, basis: basis.unwrap_or_default() }
-            }
+            (Some(Parsed(intensity)), zone) => Choice::Own { intensity, zone, basis },
             (None, Some(zone)) => Choice::Zone { zone, basis },
             (None, None) => Choice::Unknown,
         };

@@ -23,6 +23,9 @@ use std::sync::{Arc, Mutex};
 /// costs one look each 20 ms.
 const STORM_PAUSE: Nanos = Nanos::new(20_000_000);
 
+/// So many ticks in a row without /proc/stat do not take place: a minute by default.
+const MAX_BLIND_TICKS: u32 = 12;
+
 /// The source name of the control groups and of /proc/stat on the page.
 pub const CGROUP: &str = "cgroup";
 /// See [`CGROUP`].
@@ -69,6 +72,7 @@ pub struct Sampler {
     other_states: Vec<SourceState>,
     state: SamplerState,
     last: Option<(Moment, CpuTime)>,
+    blind_ticks: u32,
     buffer: Buffer,
 }
 
@@ -157,6 +161,7 @@ impl Sampler {
             other_states,
             state: SamplerState::default(),
             last: None,
+            blind_ticks: 0,
             buffer: Buffer::default(),
         }
     }
@@ -172,17 +177,23 @@ impl Sampler {
         }
     }
 
-    /// Reads everything: groups first, children before parents, then the processors, then the meters.
-    pub fn read(&mut self, at: Moment) -> Tick {
-        let groups = match &mut self.tree {
-            Some(tree) => tree.collect(&mut self.buffer),
-            None => Groups::default(),
-        };
+    /// Reads everything: the processors, the groups, children before parents, then the meters. `None` if
+    /// the processors cannot be read: whose the energy is cannot be told without them, and the next
+    /// tick will find all of it. After a minute of that the jobs are charged with everything.
+    pub fn read(&mut self, at: Moment) -> Option<Tick> {
         let cpus = self.processors.read(&mut self.buffer);
         if let Some(state) = self.source_state(CPU) {
             note(state, cpus.err(), &at);
         }
+        self.blind_ticks = if cpus.is_ok() { 0 } else { self.blind_ticks.saturating_add(1) };
+        if (1..=MAX_BLIND_TICKS).contains(&self.blind_ticks) {
+            return None;
+        }
         let cpus = cpus.unwrap_or(0);
+        let groups = match &mut self.tree {
+            Some(tree) => tree.collect(&mut self.buffer),
+            None => Groups::default(),
+        };
         let load = self.load(&at, cpus);
         let meters = self.sources.read(load, &mut self.buffer);
         for (state, outcome) in self.domain_states.iter_mut().zip(&meters) {
@@ -197,21 +208,22 @@ impl Sampler {
                 state.errors = tree.errors;
             }
         }
-        Tick {
+        Some(Tick {
             at,
             meters,
             busy: self.processors.busy().to_vec(),
             cpus,
             groups,
             factor: Factor::clone(&self.factor),
-        }
+        })
     }
 
     /// One tick: read, step, and the snapshot of what is true now.
     pub fn tick(&mut self, at: Moment) -> Snapshot {
         let began = clock::monotonic();
-        let tick = self.read(at);
-        self.step(&tick);
+        if let Some(tick) = self.read(at) {
+            self.step(&tick);
+        }
         self.state.observe(clock::monotonic().saturating_sub(began));
         self.snapshot(at)
     }

@@ -25,8 +25,8 @@ pub enum Choice {
         intensity: Intensity,
         /// What it is called on the page; empty for `custom`.
         zone: Option<String>,
-        /// What it includes.
-        basis: Basis,
+        /// What it includes, if the user says.
+        basis: Option<Basis>,
     },
 }
 
@@ -86,7 +86,7 @@ pub fn resolve(choice: &Choice, pue: Pue) -> Result<Factor, ChoiceError> {
             zone: zone.as_deref().unwrap_or("custom").into(),
             intensity: *intensity,
             pue,
-            basis: basis.as_str().into(),
+            basis: basis.map_or("", Basis::as_str).into(),
             accounting: "".into(),
             quality: "configured".into(),
             source: "config".into(),

@@ -37,26 +37,73 @@ pub fn sockets(root: &Root, path: &str, topology: &Topology) -> Vec<u32> {
     sockets
 }
 
-/// The CPUs that Kubernetes reserved for a pod, in thousandths, from its weight: shares are 1024 a
-/// CPU; v2 maps 2..262144 shares linearly to a weight of 1..10000.
+/// The CPUs that Kubernetes reserved for a pod, in thousandths, from its shares: 1,024 a CPU. v2 has
+/// weights instead, by one of two formulas; the weight of all pods together tells which, since their
+/// shares are nearly the machine's `cpus`.
 #[must_use]
-pub fn reserved_millicpus(root: &Root, path: &str) -> u32 {
-    let group = root.path.join(path.trim_start_matches('/'));
+pub fn reserved_millicpus(root: &Root, path: &str, cpus: u32) -> u32 {
+    let path = path.trim_start_matches('/');
     let shares = match root.version {
         // The cpu controller may be mounted apart from cpuacct.
-        Version::V1 => {
-            let beside = root.path.with_file_name("cpu").join(path.trim_start_matches('/'));
-            read_number(&group.join("cpu.shares")).or_else(|_| read_number(&beside.join("cpu.shares"))).ok()
+        Version::V1 => [root.path.join(path), root.path.with_file_name("cpu").join(path)]
+            .iter()
+            .find_map(|group| read_number(&group.join("cpu.shares")).ok()),
+        Version::V2 => {
+            let formula = WeightFormula::of_pods(root, path, cpus);
+            read_number(&root.path.join(path).join("cpu.weight"))
+                .ok()
+                .and_then(|weight| formula.shares(weight))
         }
-        Version::V2 => read_number(&group.join("cpu.weight"))
-            .ok()
-            .and_then(|weight| Some(2 + weight.checked_sub(1)?.checked_mul(262_142)? / 9_999)),
     };
     // 2 shares are the least there is: nothing was asked for.
     shares
         .filter(|shares| *shares > 2)
         .and_then(|shares| u32::try_from(shares.checked_mul(1_000)? / 1_024).ok())
         .unwrap_or(0)
+}
+
+/// How a runtime turns shares into a weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WeightFormula {
+    /// 2..262144 to 1..10000 in a straight line: libcontainer until 2025.
+    Linear,
+    /// By the logarithm, so that 1,024 shares are the kernel's own default of 100: since then.
+    Logarithmic,
+}
+
+impl WeightFormula {
+    /// The formula by which the weight of the group of all pods comes nearer to the machine's CPUs.
+    fn of_pods(root: &Root, path: &str, cpus: u32) -> WeightFormula {
+        let pods = path.split('/').position(|name| name.contains("kubepods"));
+        let pods: Option<Vec<&str>> = pods.map(|at| path.split('/').take(at + 1).collect());
+        let weight =
+            pods.and_then(|pods| read_number(&root.path.join(pods.join("/")).join("cpu.weight")).ok());
+        let miss = |formula: WeightFormula| {
+            let shares = weight.and_then(|weight| formula.shares(weight)).unwrap_or(u64::MAX);
+            shares.abs_diff(u64::from(cpus) * 1_024)
+        };
+        if miss(WeightFormula::Logarithmic) < miss(WeightFormula::Linear) {
+            WeightFormula::Logarithmic
+        } else {
+            WeightFormula::Linear
+        }
+    }
+
+    /// Back from a weight of 1..10000.
+    fn shares(self, weight: u64) -> Option<u64> {
+        let weight = u32::try_from(weight).ok().filter(|weight| (1..=10_000).contains(weight))?;
+        match self {
+            WeightFormula::Linear => Some(2 + u64::from(weight - 1) * 262_142 / 9_999),
+            // weight = 10^((l² + 125 l) / 612 − 7/34) with l = log2(shares), solved for l.
+            WeightFormula::Logarithmic => {
+                let right = 612.0 * (f64::from(weight).log10() + 7.0 / 34.0);
+                let log2 = ((125.0_f64 * 125.0 + 4.0 * right).sqrt() - 125.0) / 2.0;
+                let shares = log2.exp2().round().clamp(2.0, 262_144.0);
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped above")]
+                Some(shares as u64)
+            }
+        }
+    }
 }
 
 /// Whether processes of a supplementary group stand in a job of the primary hierarchy too.
@@ -103,7 +150,7 @@ pub struct Wanted {
 pub fn read(root: &Root, path: &str, wanted: Wanted, topology: &Topology) -> Attributes {
     Attributes {
         sockets: if wanted.sockets { sockets(root, path, topology) } else { Vec::new() },
-        reserved_millicpus: if wanted.reserved { reserved_millicpus(root, path) } else { 0 },
+        reserved_millicpus: if wanted.reserved { reserved_millicpus(root, path, topology.cpus()) } else { 0 },
         is_double: false,
     }
 }
@@ -133,7 +180,35 @@ mod tests {
             (Version::V2, "cpu.weight", "idle", 0),
         ] {
             std::fs::write(pod.join(file), value).expect("written");
-            assert_eq!(reserved_millicpus(&root(version), "/kubepods/pod1"), expected, "{file} {value}");
+            let reserved = reserved_millicpus(&root(version), "/kubepods/pod1", 4);
+            assert_eq!(reserved, expected, "{file} {value}");
+        }
+    }
+
+    #[test]
+    fn the_weight_of_all_pods_tells_the_formula() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let pod = folder.path().join("kubelet/kubepods/burstable/pod1");
+        std::fs::create_dir_all(&pod).expect("made");
+        let root = Root {
+            path: folder.path().to_owned(),
+            version: Version::V2,
+            hierarchy: Hierarchy::Primary,
+            cpuset: None,
+        };
+        // 3.92 of 4 CPUs are there for pods; the pod asks for one of them.
+        for (all, one, expected) in [("154", "39", 974), ("298", "100", 1_000)] {
+            std::fs::write(folder.path().join("kubelet/kubepods/cpu.weight"), all).expect("written");
+            std::fs::write(pod.join("cpu.weight"), one).expect("written");
+            let reserved = reserved_millicpus(&root, "/kubelet/kubepods/burstable/pod1", 4);
+            assert_eq!(reserved, expected, "{all} {one}");
+        }
+        for shares in [2, 102, 1_024, 65_536, 262_144_u64] {
+            let log2 = (shares as f64).log2();
+            let weight = 10_f64.powf((log2 * log2 + 125.0 * log2) / 612.0 - 7.0 / 34.0);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 10000")]
+            let back = WeightFormula::Logarithmic.shares(weight.ceil() as u64).expect("a weight");
+            assert!(back.abs_diff(shares) * 50 <= shares.max(50), "{shares} → {weight} → {back}");
         }
     }
 

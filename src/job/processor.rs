@@ -61,6 +61,12 @@ impl Topology {
         u32::try_from(self.packages.len()).unwrap_or(1)
     }
 
+    /// How many CPUs are known.
+    #[must_use]
+    pub fn cpus(&self) -> u32 {
+        u32::try_from(self.socket_of.len()).unwrap_or(u32::MAX)
+    }
+
     /// The socket of the kernel's package number.
     #[must_use]
     pub fn socket_of_package(&self, package: u32) -> Option<u32> {

@@ -524,5 +524,10 @@ impl Tree {
 fn child_names(directory: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let is_directory = |entry: &std::fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
-    entries.flatten().filter(is_directory).filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    let names =
+        entries.flatten().filter(is_directory).filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.collect();
+    // The page lists jobs as they were found: the same tree, the same page.
+    names.sort_unstable();
+    names
 }

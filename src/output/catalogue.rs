@@ -744,7 +744,8 @@ fn per_meter(
     sink: &mut dyn Sink,
     value: fn(&crate::model::snapshot::DomainTotals) -> Number,
 ) {
-    for (domain, totals) in counted(snapshot).filter(|(domain, _)| domain.origin == Origin::Measured) {
+    let all = snapshot.machine.domains.iter().zip(&snapshot.totals.domains);
+    for (domain, totals) in all.filter(|(domain, _)| domain.origin == Origin::Measured) {
         sink.sample(&[host(snapshot), &domain.source, &domain.id], value(totals));
     }
 }

@@ -1,5 +1,6 @@
 //! The landing page: what this is, what it sees, where to go.
 
+use crate::model::quantity::Energy;
 use crate::model::snapshot::Snapshot;
 
 /// The page, without a script and without anything from elsewhere.
@@ -43,14 +44,22 @@ fn meters(snapshot: &Snapshot, page: &mut String) {
     for (domain, totals) in snapshot.machine.domains.iter().zip(&snapshot.totals.domains) {
         let power = totals.power.map_or("—".to_owned(), |power| format!("{:.1} W", power.as_watts()));
         page.push_str(&format!(
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{power}</td><td class=\"n\">{:.1} kJ</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{power}</td><td class=\"n\">{}</td></tr>",
             escape(&domain.id),
             domain.hw_type.as_str(),
             domain.origin.as_str(),
-            totals.energy.as_joules() / 1e3,
+            joules(totals.energy),
         ));
     }
     page.push_str("</table>");
+}
+
+fn joules(energy: Energy) -> String {
+    match energy.as_joules() {
+        joules if joules < 1e4 => format!("{joules:.1} J"),
+        joules if joules < 1e7 => format!("{:.1} kJ", joules / 1e3),
+        joules => format!("{:.1} MJ", joules / 1e6),
+    }
 }
 
 fn sources(snapshot: &Snapshot, page: &mut String) {

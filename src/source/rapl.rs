@@ -284,6 +284,7 @@ fn choose(zones: &[Zone], vendor: &str) -> Vec<(Name, Option<Place>, Option<Faul
     };
     let mut taken: BTreeSet<String> = BTreeSet::new();
     let mut counted_packages: BTreeSet<u32> = BTreeSet::new();
+    let mut counted: BTreeSet<String> = BTreeSet::new();
     // MSR zones are chosen before their MMIO twins, low dies before high ones.
     let mut order: Vec<usize> = (0..zones.len()).collect();
     order.sort_by_key(|&index| (zones[index].is_mmio, zones[index].package, zones[index].die, index));
@@ -319,12 +320,18 @@ fn choose(zones: &[Zone], vendor: &str) -> Vec<(Name, Option<Place>, Option<Faul
             Place::Counted
         } else if package_of(&zone.name).is_none() {
             let package = zone.package.map(|package| package_id(package, zone.die));
-            package.map_or(Place::Beside, |package| Place::Inside(package.into()))
+            let counted = package.filter(|package| counted.contains(package));
+            counted.map_or(Place::Beside, |package| Place::Inside(package.into()))
         } else {
             let package = zone.package.unwrap_or(0);
             let is_mirror = counted_packages.contains(&package) && mirrors(zones, zone, vendor);
             counted_packages.insert(package);
-            if is_mirror { Place::Beside } else { Place::Counted }
+            if is_mirror {
+                Place::Beside
+            } else {
+                counted.insert(unique.clone());
+                Place::Counted
+            }
         };
         plan[index] = (unique.into(), Some(place), fault);
     }

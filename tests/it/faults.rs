@@ -515,7 +515,7 @@ faults! {
         "jouleprint_quarantined_energy_joules_total hw_id=package-0 reason=implausible: 21999800",
         "hw_energy_joules_total hw_id=package-0: 300",
     ];
-    garbage_in_proc_stat_is_seen_and_the_jobs_are_still_charged:
+    a_tick_without_proc_stat_waits_for_the_next_and_nothing_is_misplaced:
         "zone 0 package-0 1000000000
          @ 5s
          energy:0 += 300_000_000
@@ -530,11 +530,12 @@ faults! {
          ==" => [
         "@5 jouleprint_source_up source=cpu: 0",
         "@5 jouleprint_source_info source=cpu reason=malformed: 1",
-        "@5 hw_energy_joules_total hw_id=package-0: 300",
-        "@5 jouleprint_job_energy_joules_total job_id=a.service origin=measured: 300",
+        "@5 hw_energy_joules_total hw_id=package-0: 0",
         "jouleprint_source_up source=cpu: 1",
         "jouleprint_source_errors_total source=cpu reason=malformed: 1",
         "hw_energy_joules_total hw_id=package-0: 600",
+        "jouleprint_job_energy_joules_total job_id=a.service origin=measured: 300",
+        "jouleprint_residual_energy_joules_total account=system origin=measured: 300",
     ];
     dies_that_advance_alike_are_one_counter:
         "zone 0 package-0-die-0 1000000000

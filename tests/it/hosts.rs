@@ -127,7 +127,10 @@ fn check_replay(name: &str) {
     for (seconds, changes) in std::iter::once(&first).chain(&host.ticks) {
         ground.apply(changes);
         pages.push(ground.page(&sampler.tick(at(*seconds))));
-        lines.push(serde_json::to_string(&recorder.read(at(*seconds))).expect("a tick"));
+        lines.push(
+            serde_json::to_string(&recorder.read(at(*seconds)).expect("the processors can be read"))
+                .expect("a tick"),
+        );
     }
     let recording = lines.join("\n");
     let mut recording = Recording::open(recording.as_bytes()).expect("a recording");

@@ -96,7 +96,7 @@ impl Run {
         let worked = self.act();
         let elapsed = Nanos::new(1_000_000_000 + self.world.dice.roll(6_000_000_000));
         let at = self.world.pass(elapsed, &worked);
-        let tick = self.sampler.read(at);
+        let tick = self.sampler.read(at).expect("the processors can be read");
         if std::env::var_os("SHOW").is_some() {
             eprintln!("{}", serde_json::to_string(&tick.groups).expect("ticks are plain data"));
         }

@@ -141,7 +141,7 @@ fn proc_stat_that_cannot_be_read_is_said_and_taken_up_again() {
         "jouleprint_source_up source=cpu: 0",
         "jouleprint_source_info source=cpu reason=io: 1",
         "jouleprint_source_up hw_id=package-0: 1",
-        "hw_energy_joules_total hw_id=package-0: 600",
+        "hw_energy_joules_total hw_id=package-0: 300",
     ]);
 }
 
