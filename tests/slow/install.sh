@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Installs what the slow tier needs and is not there yet, and says clearly what cannot be had.
+# Needs root and Debian's apt. Nothing is left running.
+set -euo pipefail
+
+fail() {
+    echo "tests/slow/install.sh: $*" >&2
+    exit 1
+}
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+[[ $EUID -eq 0 ]] || fail "must run as root"
+
+# Package and a program of it. Prometheus brings promtool along.
+needed=(prometheus:promtool util-linux:unshare util-linux:taskset)
+
+missing=()
+for pair in "${needed[@]}"; do
+    command -v "${pair#*:}" >/dev/null || missing+=("${pair%%:*}")
+done
+
+if [[ ${#missing[@]} -gt 0 ]]; then
+    command -v apt-get >/dev/null || fail "missing ${missing[*]}, and there is no apt-get to install it with"
+    echo "installing ${missing[*]}"
+    # A package starts its service where it can; here it must not.
+    policy=/usr/sbin/policy-rc.d
+    if [[ ! -e $policy ]]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod +x "$policy"
+        trap 'rm -f "$policy"' EXIT
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    install=(apt-get install -qq --yes --no-install-recommends "${missing[@]}")
+    if ! "${install[@]}" >/dev/null 2>&1; then
+        apt-get update -qq || fail "apt-get update fails"
+        "${install[@]}" >/dev/null || fail "cannot install ${missing[*]}"
+    fi
+fi
+for pair in "${needed[@]}"; do
+    command -v "${pair#*:}" >/dev/null || fail "${pair%%:*} is installed and has no ${pair#*:}"
+done
+[[ -x /usr/bin/prometheus ]] || fail "no /usr/bin/prometheus"
+
+for hierarchy in cpuacct unified; do
+    [[ -w /sys/fs/cgroup/$hierarchy/cgroup.procs ]] ||
+        fail "no /sys/fs/cgroup/$hierarchy that can be written: the slow tier needs a hybrid host" \
+            "(v1 cpuacct and v2 beside each other)"
+done
+unshare -C true || fail "cannot make a control-group namespace"
+
+# A newer Prometheus beside the distribution's: unpacked, not installed, kept for the next time.
+# The tests use it if it is there.
+newer() {
+    local place=.cache/prometheus folder mirror package
+    [[ -x $place/usr/bin/prometheus ]] && return 0
+    mirror=$(awk '/^URIs:/ { print $2; exit } /^deb / { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }' \
+        /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null || true)
+    [[ -n $mirror ]] || return 1
+    folder=$(mktemp -d)
+    # shellcheck disable=SC2064
+    trap "rm -rf '$folder'" RETURN
+    mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial" "$folder/root"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror sid main" >"$folder/sid.list"
+    local apt=(apt-get -qq -o "Dir::Etc::sourcelist=$folder/sid.list" -o Dir::Etc::sourceparts=-
+        -o "Dir::State::lists=$folder/lists" -o "Dir::Cache=$folder/cache"
+        -o Dir::Etc::preferencesparts=- -o APT::Sandbox::User=root)
+    "${apt[@]}" update >/dev/null 2>&1 || return 1
+    for package in prometheus promtool; do
+        (cd "$folder" && "${apt[@]}" download "$package/sid" >/dev/null 2>&1) || return 1
+    done
+    for package in "$folder"/*.deb; do
+        dpkg-deb -x "$package" "$folder/root" || return 1
+    done
+    "$folder/root/usr/bin/prometheus" --version >/dev/null 2>&1 || return 1
+    "$folder/root/usr/bin/promtool" --version >/dev/null 2>&1 || return 1
+    mkdir -p .cache
+    rm -rf "$place"
+    mv "$folder/root" "$place"
+}
+newer || echo "no newer Prometheus to be had: the tests use the distribution's alone"
+
+echo "ready: $(/usr/bin/prometheus --version 2>&1 | awk 'NR == 1 { print $1, $3 }')" \
+    "$(.cache/prometheus/usr/bin/prometheus --version 2>/dev/null | awk 'NR == 1 { print "and", $3 }' || true)"

@@ -1,0 +1,235 @@
+//! What the tests stand on: control groups that are removed again, and the exporter as a process that
+//! is ended again.
+
+use crate::http::{self, Answer};
+use crate::load;
+use crate::page::Page;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tempfile::TempDir;
+
+/// Nothing here takes longer, on however busy a machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two looks at something that is waited for.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The control groups of this machine.
+pub(crate) const CGROUPFS: &str = "/sys/fs/cgroup";
+
+/// What the groups of these tests begin with.
+pub(crate) const TOP: &str = "jouleprint-test-";
+
+/// A number that no other test of this run, or of one beside it, uses.
+pub(crate) fn unique() -> u64 {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    u64::from(std::process::id()) * 1_000_000 + COUNT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A pod's UID.
+pub(crate) fn uid() -> String {
+    format!("00000000-0000-4000-8000-{:012x}", unique())
+}
+
+/// A container's id.
+pub(crate) fn container_id() -> String {
+    format!("{:064x}", unique())
+}
+
+/// Waits until there is an answer.
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// The wall clock, in ms.
+pub(crate) fn now_milliseconds() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    u64::try_from(now.as_millis()).expect("before the year 584,556,019")
+}
+
+/// Control groups of one hierarchy below a top of their own; removed, leaf first, when dropped.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    top: PathBuf,
+}
+
+impl Groups {
+    /// In v1's accounting hierarchy.
+    pub(crate) fn cpuacct() -> Groups {
+        Groups::below("cpuacct")
+    }
+
+    /// In v2's hierarchy.
+    pub(crate) fn unified() -> Groups {
+        Groups::below("unified")
+    }
+
+    fn below(hierarchy: &str) -> Groups {
+        let root = Path::new(CGROUPFS).join(hierarchy);
+        assert!(
+            root.join("cgroup.procs").exists(),
+            "no control groups in {} (the slow tier needs them)",
+            root.display()
+        );
+        let top = root.join(format!("{TOP}{}", unique()));
+        fs::create_dir(&top).unwrap_or_else(|error| panic!("{}: {error} (are you root?)", top.display()));
+        Groups { top }
+    }
+
+    /// A group, with those around it.
+    pub(crate) fn make(&self, path: &str) -> PathBuf {
+        let group = self.top.join(path);
+        fs::create_dir_all(&group).expect("a control group is made");
+        group
+    }
+
+    /// Removes a group; it must be empty, or become so soon.
+    pub(crate) fn remove(group: &Path) {
+        wait_for("an empty control group", || fs::remove_dir(group).ok());
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        let began = Instant::now();
+        // A process that was just ended leaves its group a moment later.
+        while !remove_all(&self.top) && began.elapsed() < PATIENCE {
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+fn remove_all(group: &Path) -> bool {
+    let children = fs::read_dir(group).into_iter().flatten().flatten();
+    for child in children.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove_all(&child.path());
+    }
+    fs::remove_dir(group).is_ok() || !group.exists()
+}
+
+/// How to start an exporter.
+#[derive(Debug, Default)]
+pub(crate) struct Setup<'a> {
+    pub(crate) sysfs: Option<&'a Path>,
+    pub(crate) config: &'a str,
+    pub(crate) arguments: &'a [&'a str],
+    /// Groups to start it in.
+    pub(crate) groups: &'a [PathBuf],
+    /// In a control-group namespace of its own.
+    pub(crate) is_private: bool,
+}
+
+/// The running exporter; ended when dropped.
+#[derive(Debug)]
+pub(crate) struct Exporter {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    folder: TempDir,
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address")
+}
+
+impl Exporter {
+    /// Starts the program and waits until it is ready.
+    pub(crate) fn start(setup: &Setup<'_>) -> Exporter {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = folder.path().join("jouleprint.yaml");
+        fs::write(&config, setup.config).expect("written");
+        let log = fs::File::create(folder.path().join("log")).expect("made");
+        let address = free_address();
+        let mut command = load::inside(setup.groups, setup.is_private);
+        command.arg(env!("CARGO_BIN_EXE_jouleprint"));
+        command.arg("--config.file").arg(&config);
+        command.arg("--web.listen-address").arg(address.to_string());
+        command.args(["--path.cgroupfs", CGROUPFS]).args(setup.arguments);
+        if let Some(sysfs) = setup.sysfs {
+            command.arg("--path.sysfs").arg(sysfs);
+        }
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("started");
+        let mut exporter = Exporter { child, address, folder };
+        wait_for("an exporter that is ready", || {
+            let ended = exporter.child.try_wait().expect("a child can be asked");
+            assert!(ended.is_none(), "the exporter ended with {ended:?}:\n{}", exporter.log());
+            let ready = http::request(address, "GET", "/-/ready", &[]);
+            ready.ok().filter(|answer| answer.status == 200)
+        });
+        exporter
+    }
+
+    /// The page now. The identities must hold on every one.
+    pub(crate) fn page(&self) -> Page {
+        let answer = self.get("/metrics");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let page = Page::parse(answer.text());
+        assert_eq!(page.broken_identity(), None, "on the page\n{}", answer.text());
+        page
+    }
+
+    /// The first page that was read wholly after `milliseconds`.
+    pub(crate) fn page_after(&self, milliseconds: u64) -> Page {
+        wait_for("a new page", || {
+            let page = self.page();
+            (page.timestamp_milliseconds() > milliseconds).then_some(page)
+        })
+    }
+
+    /// The first page that is read wholly after this call.
+    pub(crate) fn next_page(&self) -> Page {
+        self.page_after(now_milliseconds())
+    }
+
+    /// A GET.
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        http::get(self.address, path)
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Rewrites the configuration and tells it so; waits for its word that it has looked.
+    pub(crate) fn reconfigure(&self, config: &str, word: &str) {
+        fs::write(self.folder.path().join("jouleprint.yaml"), config).expect("written");
+        let before = self.log().matches(word).count();
+        self.signal(Signal::HUP);
+        wait_for(word, || (self.log().matches(word).count() > before).then_some(()));
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("a signal is sent");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        wait_for("the exporter's end", || self.child.try_wait().expect("a child can be asked"))
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the exporter's log:\n{}", self.log());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
