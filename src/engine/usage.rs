@@ -360,11 +360,9 @@ impl Group {
     fn vanished(&self, ledger: &Ledger) -> Vanished {
         let own = match &self.kind {
             Kind::Job { row: Some(row), .. } => {
-                if self.hierarchy == Hierarchy::Supplement && ledger.is_primary(*row) {
-                    Vanished::Elsewhere
-                } else {
-                    Vanished::One(Account::Job(*row))
-                }
+                let is_charged_elsewhere = self.attributes.is_double
+                    || self.hierarchy == Hierarchy::Supplement && ledger.is_primary(*row);
+                if is_charged_elsewhere { Vanished::Elsewhere } else { Vanished::One(Account::Job(*row)) }
             }
             Kind::Job { row: None, .. } => Vanished::One(Account::Residual(Residual::Overflow)),
             Kind::Slice { .. } | Kind::Passage => Vanished::None,

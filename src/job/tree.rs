@@ -9,6 +9,7 @@ use super::processor::Topology;
 use super::watch::{Event, Target, Watch};
 use crate::kernel_file::{Buffer, KernelFile};
 use crate::model::identity::{JobKind, Name};
+use crate::model::quantity::CpuTime;
 use crate::model::reading::{Attributes, Birth, Fault, GroupRole, GroupSlot, Groups, Hierarchy};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::BorrowedFd;
@@ -73,6 +74,17 @@ struct Node {
     watches: [Option<i32>; 2],
     // A child of it could not be remembered.
     is_crowded: bool,
+    usage: CpuTime,
+    double: Double,
+}
+
+/// Whether another hierarchy charges a group's processes.
+#[derive(Debug, Default)]
+struct Double {
+    // As its processes stood when they were last asked.
+    was: bool,
+    // What the engine was told.
+    is: bool,
 }
 
 /// What the tree has to say about itself.
@@ -155,20 +167,27 @@ impl Tree {
         self.refresh_attributes();
         self.settle_accounts(buffer);
         let is_percpu = self.surroundings.topology.packages.len() > 1;
+        let mut active = Vec::new();
         let mut readings = std::mem::take(&mut self.happened.readings);
         readings.reserve(self.order.len());
         for &index in self.order.iter().rev() {
-            let Some(node) = self.nodes[index as usize].as_ref() else { continue };
+            let Some(node) = self.nodes[index as usize].as_mut() else { continue };
             let Some(account) = &node.account else { continue };
             let reading = read_account(account, self.roots[node.root].version, is_percpu, index, buffer);
             match reading.map(|reading| reading.by_socket(&self.surroundings.topology)) {
-                Ok(reading) => readings.push(reading),
+                Ok(reading) => {
+                    if std::mem::replace(&mut node.usage, reading.usage) != reading.usage {
+                        active.push(index);
+                    }
+                    readings.push(reading);
+                }
                 // Removed: its death is on the way.
                 Err(Fault::Missing) => {}
                 Err(fault) => *self.errors.entry(fault).or_default() += 1,
             }
         }
         self.happened.readings = readings;
+        self.ask_where_else(&active);
         self.happened.crowded = self.crowded();
         self.free.append(&mut self.dead);
         std::mem::take(&mut self.happened)
@@ -276,6 +295,8 @@ impl Tree {
             account: None,
             watches: [None, None],
             is_crowded: false,
+            usage: CpuTime::ZERO,
+            double: Double::default(),
         };
         let index = self.free.pop().unwrap_or_else(|| {
             self.nodes.push(None);
@@ -316,6 +337,7 @@ impl Tree {
         match account {
             Ok(account) => {
                 let is_emptied_visibly = version == Version::V2 && is_job;
+                self.is_double_now(index);
                 let attributes = self.attributes(index);
                 self.order.push(index);
                 self.node_mut(index).account = Some(account);
@@ -471,8 +493,7 @@ impl Tree {
 
     fn refresh_attributes(&mut self) {
         let wanted = self.wanted();
-        let is_hybrid = self.roots.len() > 1;
-        if !(wanted.sockets || wanted.reserved || is_hybrid) {
+        if !(wanted.sockets || wanted.reserved) {
             return;
         }
         self.attribute_turn = (self.attribute_turn + 1) % ATTRIBUTE_TURNS;
@@ -496,9 +517,35 @@ impl Tree {
         // The weight of any other group is a wish for a share, and by default the same for all.
         wanted.reserved &= id.kind() == JobKind::Pod;
         let mut attributes = attributes::read(root, &node.path, wanted, &self.surroundings.topology);
-        attributes.is_double = root.hierarchy == Hierarchy::Supplement
-            && attributes::is_double(root, &node.path, &self.surroundings.procfs, &self.resolvers);
+        attributes.is_double = node.double.is;
         attributes
+    }
+
+    /// A service may get a job of the primary hierarchy among its processes at any time, as slurmd
+    /// does; who has worked is asked at once, since each such second would be charged twice.
+    fn ask_where_else(&mut self, active: &[u32]) {
+        for &index in active {
+            if self.is_double_now(index) {
+                let attributes = self.attributes(index);
+                self.happened.attributes.push((GroupSlot(index), attributes));
+            }
+        }
+    }
+
+    /// Asks a group's processes where else they stand. Returns whether that is news. It stays double
+    /// for the tick in which the last such process has left: what that one used is in it.
+    fn is_double_now(&mut self, index: u32) -> bool {
+        let node = self.node(index);
+        let root = &self.roots[node.root];
+        let is_asked = root.hierarchy == Hierarchy::Supplement && matches!(node.role, GroupRole::Job(_));
+        if !is_asked {
+            return false;
+        }
+        let is = attributes::is_double(root, &node.path, &self.surroundings.procfs, &self.resolvers);
+        let double = &mut self.node_mut(index).double;
+        let effective = is || double.was;
+        double.was = is;
+        std::mem::replace(&mut double.is, effective) != effective
     }
 
     fn observed_around(&self, mut index: Option<u32>) -> Option<u32> {
