@@ -332,7 +332,9 @@ impl Group {
             Kind::Slice { .. } | Kind::Passage if self.now.children_changed => match self.now.vanished {
                 Vanished::One(account) => Some(account),
                 Vanished::Elsewhere => None,
-                Vanished::None | Vanished::Several => {
+                // All of them were charged here.
+                Vanished::Several => Some(Account::Residual(Residual::Ended)),
+                Vanished::None => {
                     (self.hierarchy == Hierarchy::Primary).then_some(Account::Residual(Residual::Ended))
                 }
             },
