@@ -317,11 +317,13 @@ fn each_socket_is_split_by_what_ran_on_it() {
 }
 
 /// A manager's service in v2 whose job has a group in v1, as slurmd and its jobs on a hybrid host.
-#[test]
-fn a_process_in_two_jobs_of_two_hierarchies_is_charged_once() {
+fn one_process_in_two_jobs(name: &str, is_private: bool) {
     let (v1, v2) = (Groups::cpuacct(), Groups::unified());
     let powercap = powercap();
-    let exporter = exporter(&powercap);
+    let homes = if is_private { vec![pod(&v1).1, pod(&v2).1] } else { Vec::new() };
+    let sysfs = Some(powercap.sysfs());
+    let setup = Setup { sysfs, config: CONFIG, groups: &homes, is_private, ..Setup::default() };
+    let exporter = Exporter::start(&setup);
     let (manager, unit) = service(&v2);
     let (id, group) = pod(&v1);
     // The service was there before its job.
@@ -333,5 +335,44 @@ fn a_process_in_two_jobs_of_two_hierarchies_is_charged_once() {
         Job { id, load: Load::steady(30, TIME, &[&unit, &group]) },
         job(pod(&v1), |groups| Load::steady(30, TIME, groups)),
     ];
-    check("one process in two jobs", &exporter, &jobs, None);
+    check(name, &exporter, &jobs, None);
+}
+
+#[test]
+fn a_process_in_two_jobs_of_two_hierarchies_is_charged_once() {
+    one_process_in_two_jobs("one process in two jobs", false);
+}
+
+#[test]
+fn a_private_namespace_does_not_hide_that_a_process_is_in_two_jobs() {
+    one_process_in_two_jobs("one process in two jobs, unshare -C", true);
+}
+
+/// What a container sees that has its own group mounted as if it were the root.
+#[test]
+fn a_mount_that_shows_only_our_own_group_charges_nobody_and_says_so() {
+    let groups = Groups::unified();
+    let powercap = powercap();
+    let (_, home) = pod(&groups);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mount = folder.path().to_str().expect("UTF-8");
+    let exporter = Exporter::start(&Setup {
+        sysfs: Some(powercap.sysfs()),
+        config: CONFIG,
+        arguments: &["--path.cgroupfs", mount],
+        groups: &[home],
+        own_mount: Some(folder.path()),
+        ..Setup::default()
+    });
+    let page = exporter.next_page();
+    let source: Vec<&str> = page
+        .of("jouleprint_source_info")
+        .iter()
+        .filter(|(labels, _)| labels["source"] == "cgroup")
+        .map(|(labels, _)| labels["reason"].as_str())
+        .collect();
+    println!("own group as root: {source:?}, {} jobs", page.of("jouleprint_job_info").len());
+    assert_eq!(source, ["private_namespace"]);
+    assert_eq!(page.of("jouleprint_job_info").len(), 0, "our own group is nobody's job");
+    assert!(page.sum("jouleprint_residual_energy_joules_total", &[("account", "system")], JOULES) > 0);
 }

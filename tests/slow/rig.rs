@@ -129,6 +129,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) groups: &'a [PathBuf],
     /// In a control-group namespace of its own.
     pub(crate) is_private: bool,
+    /// In such a namespace, with v2 mounted here as it looks from inside.
+    pub(crate) own_mount: Option<&'a Path>,
 }
 
 /// The running exporter; ended when dropped.
@@ -154,10 +156,17 @@ impl Exporter {
         let log = fs::File::create(folder.path().join("log")).expect("made");
         let address = free_address();
         let mut command = load::inside(setup.groups, setup.is_private);
+        if let Some(mount) = setup.own_mount {
+            let script = "mount -t cgroup2 none \"$0\"; exec \"$@\"";
+            command.args(["unshare", "-Cm", "--propagation", "private", "sh", "-c", script]).arg(mount);
+        }
         command.arg(env!("CARGO_BIN_EXE_jouleprint"));
         command.arg("--config.file").arg(&config);
         command.arg("--web.listen-address").arg(address.to_string());
-        command.args(["--path.cgroupfs", CGROUPFS]).args(setup.arguments);
+        if setup.own_mount.is_none() {
+            command.args(["--path.cgroupfs", CGROUPFS]);
+        }
+        command.args(setup.arguments);
         if let Some(sysfs) = setup.sysfs {
             command.arg("--path.sysfs").arg(sysfs);
         }
