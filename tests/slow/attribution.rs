@@ -10,6 +10,9 @@ use std::time::Duration;
 /// How far an energy or a CPU time may be off.
 const TOLERANCE: f64 = 0.03;
 
+/// How much of the machine's work the kernel's samples may miss.
+const SAMPLING: f64 = 0.05;
+
 /// A package draws this, idle, and this for each CPU that works.
 const IDLE_WATTS: f64 = 20.0;
 const BUSY_WATTS: f64 = 40.0;
@@ -124,9 +127,10 @@ fn compare(name: &str, measured: &Measured, jobs: &[Job], truths: &[f64], unseen
     }
     println!("{line}");
     assert!(wrong.is_empty(), "{name}: {wrong:?}\nof {active:.1} J active in {:.1} s", measured.seconds());
-    // The kernel samples how busy it is, which is no more exact than the system's share of the whole.
+    // Many kernels sample how busy they are (CONFIG_TICK_CPU_ACCOUNTING), while the jobs' time is exact:
+    // what the samples miss of the whole, up to some hundredths, is missing here.
     assert!(
-        system >= unseen * BUSY_WATTS - TOLERANCE * active,
+        system >= unseen * BUSY_WATTS - SAMPLING * active,
         "{name}: the system has {system} J, an unseen program alone used {unseen} s"
     );
 }

@@ -19,6 +19,10 @@ const TRUTH: &str = "cpu_nanoseconds=";
 const ENTER: &str =
     "while [ \"$1\" != -- ]; do echo 0 > \"$1/cgroup.procs\" || exit 9; shift; done; shift; exec \"$@\"";
 
+/// The kernel may sample how busy it is, 250 times a second: work in turns shorter than that is seen
+/// or missed by chance. After such a pause even a small load works for longer.
+const PAUSE: Duration = Duration::from_millis(23);
+
 /// One process of the "processes" work uses this much, beside what starting it takes.
 const SHORT: Duration = Duration::from_millis(10);
 
@@ -134,7 +138,7 @@ fn program() {
     while began.elapsed() < time {
         let is_ahead = used() * 100 > began.elapsed() * percent;
         match style {
-            _ if is_ahead => std::thread::sleep(Duration::from_millis(3)),
+            _ if is_ahead => std::thread::sleep(PAUSE),
             "steady" => burn(Duration::from_micros(500)),
             "processes" => one_short_process(),
             "short" => return burn(SHORT),
