@@ -1,5 +1,6 @@
 //! The page as a reader sees it: text in, samples out, and what must be true of any page of ours and
-//! of any page after another. Sums are taken over the digits of the text, never over floats.
+//! of any page after another. Sums are taken over the digits of the text, never over floats. The slow
+//! tier reads what the real program answers with it.
 
 use std::collections::BTreeMap;
 
@@ -37,8 +38,18 @@ pub(crate) struct Page {
 impl Page {
     /// Reads OpenMetrics text; anything that a strict reader would refuse is an error with its line.
     pub(crate) fn parse(text: &str) -> Result<Page, String> {
+        Page::read(text.strip_suffix("# EOF\n").ok_or("the last line is not # EOF")?)
+    }
+
+    /// Reads the older text format 0.0.4, no less strictly. What it holds is named as in OpenMetrics,
+    /// so that a page is the same page in both.
+    pub(crate) fn parse_text(text: &str) -> Result<Page, String> {
+        Page::read(&upgrade(text)?)
+    }
+
+    /// OpenMetrics without its end mark.
+    fn read(body: &str) -> Result<Page, String> {
         let mut page = Page::default();
-        let body = text.strip_suffix("# EOF\n").ok_or("the last line is not # EOF")?;
         let mut family = String::new();
         let mut seen = BTreeMap::new();
         for (number, line) in (1..).zip(body.lines()) {
@@ -132,7 +143,8 @@ impl Page {
 
 type Sums<'a> = BTreeMap<Vec<(&'a str, String)>, u128>;
 
-/// Conservation, on the text: every joule and gram that is counted stands in exactly one account.
+/// Conservation, on the text: every joule and gram that is counted stands in exactly one account, and
+/// where energy is used something is emitted.
 pub(crate) fn check_identity(page: &Page) -> Result<(), String> {
     let same = |what: &str, one: Sums<'_>, other: Sums<'_>| {
         if one == other { Ok(()) } else { Err(format!("{what}: {one:?} against {other:?}")) }
@@ -163,7 +175,12 @@ pub(crate) fn check_identity(page: &Page) -> Result<(), String> {
         "emissions of the host and of the accounts differ",
         page.sums_by(&["jouleprint_host_emissions_co2e_grams_total"], &by_zone),
         page.sums_by(&grams, &by_zone),
-    )
+    )?;
+    let is_used = page.sum("hw_energy_joules_total", &[]) > 0;
+    if is_used && page.all("jouleprint_host_emissions_co2e_grams_total", &[]).is_empty() {
+        return Err("energy is used and no emissions are on the page".to_owned());
+    }
+    Ok(())
 }
 
 /// From one page of a process to a later one: no counter falls, and none disappears but a job's,
@@ -204,6 +221,33 @@ pub(crate) fn check_rising(before: &Page, after: &Page) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// 0.0.4 as OpenMetrics, line by line: there a counter is declared under the name of its samples, an
+/// info metric is a gauge, and there are no units.
+fn upgrade(text: &str) -> Result<String, String> {
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let types: BTreeMap<&str, &str> = types.collect();
+    let upgraded = |line: &str| -> Result<String, &str> {
+        if !line.starts_with('#') {
+            return Ok(format!("{line}\n"));
+        }
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
+        let ["#", word @ ("HELP" | "TYPE"), name, rest] = words[..] else {
+            return Err("no such comment");
+        };
+        let (family, kind) = match *types.get(name).ok_or("no type for this name")? {
+            "counter" => (name.strip_suffix("_total").unwrap_or(name), "counter"),
+            "gauge" => name.strip_suffix("_info").map_or((name, "gauge"), |family| (family, "info")),
+            "histogram" => (name, "histogram"),
+            _ => return Err("an unknown type"),
+        };
+        Ok(format!("# {word} {family} {}\n", if word == "TYPE" { kind } else { rest }))
+    };
+    (1..)
+        .zip(text.lines())
+        .map(|(number, line)| upgraded(line).map_err(|message| format!("line {number}: {message}: {line}")))
+        .collect()
 }
 
 fn parse_sample(family: &str, line: &str) -> Result<Sample, String> {
@@ -370,6 +414,43 @@ jouleprint_job_info{job_id="p",process_linux_cgroup="/a \"b\"\\c\nd"} 1
         for (joules, nanograms) in [("3.999999", "5"), ("4.000000", "4")] {
             let error = check_rising(&before, &page(joules, nanograms)).expect_err("a part is lost");
             assert!(error.contains("but jobs left"), "{error}");
+        }
+    }
+
+    #[test]
+    fn energy_without_any_emissions_is_seen() {
+        let is_energys = |line: &&str| !line.contains("emissions");
+        let text: String = SOUND.lines().filter(is_energys).map(|line| format!("{line}\n")).collect();
+        let error = check_identity(&Page::parse(&text).expect("a page")).expect_err("seven joules");
+        assert!(error.contains("no emissions"), "{error}");
+        check_identity(&Page::default()).expect("nothing is used");
+    }
+
+    #[test]
+    fn the_older_text_is_the_same_page() {
+        let open = "# HELP a_joules Energy.\n# TYPE a_joules counter\n# UNIT a_joules joules\n\
+                    a_joules_total{x=\"1\"} 2.5\n# TYPE b gauge\nb 3\n# TYPE c info\nc_info{y=\"z\"} 1\n\
+                    # TYPE d histogram\nd_bucket{le=\"+Inf\"} 1\nd_count 1\nd_sum 2\n# EOF\n";
+        let text = "# HELP a_joules_total Energy.\n# TYPE a_joules_total counter\n\
+                    a_joules_total{x=\"1\"} 2.5\n# TYPE b gauge\nb 3\n# TYPE c_info gauge\nc_info{y=\"z\"} 1\n\
+                    # TYPE d histogram\nd_bucket{le=\"+Inf\"} 1\nd_count 1\nd_sum 2\n";
+        let page = Page::parse(open).expect("a page");
+        assert_eq!(page.samples.len(), 6);
+        assert_eq!(Page::parse_text(text), Ok(page));
+        for (from, to, message) in [
+            ("TYPE a_joules_total", "TYPE a_joules", "no type for"),
+            ("TYPE b gauge", "TYPE b counter", "does not fit"),
+            ("TYPE c_info gauge", "TYPE c info", "an unknown type"),
+            ("HELP a_joules_total", "HELP a_joules", "no type for"),
+            ("} 1\n# TYPE d", "} 2\n# TYPE d", "does not fit"),
+            ("# TYPE b gauge", "# UNIT b b", "no such comment"),
+            ("b 3\n", "b 3\nb 4\n", "there already"),
+            ("d_sum 2\n", "d_sum 2\n# EOF\n", "no such comment"),
+            ("TYPE c_info gauge", "TYPE a_joules_total counter", "declared before"),
+        ] {
+            assert!(text.contains(from), "{from}");
+            let error = Page::parse_text(&text.replacen(from, to, 1)).expect_err(to);
+            assert!(error.contains(message), "{to}: {error}");
         }
     }
 

@@ -100,6 +100,8 @@ fn both_formats_and_encodings_hold_the_same_samples() {
     let text = get(&setting.site, "/metrics", &[]);
     assert_eq!(text.headers()[CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
     let text = String::from_utf8(body(text)).unwrap();
+    let page = Page::parse_text(&text).expect("a strict reader of 0.0.4 takes it");
+    super::page::check_identity(&page).unwrap();
     let samples = |page: &str| -> Vec<String> {
         // The server's own counter has counted a request more.
         let is_shared = |line: &&str| !line.starts_with('#') && !line.starts_with("jouleprint_http_");

@@ -1,9 +1,12 @@
 //! Whose energy it is, on real control groups, against what the programs themselves say they used.
 
 use crate::load::{Load, Running, Style};
-use crate::page::{JOULES, NANO, Page};
+use crate::page::Page;
 use crate::powercap::{Powercap, Zone};
-use crate::rig::{Exporter, Groups, Setup, TOP, container_id, now_milliseconds, uid, unique, wait_for};
+use crate::rig::{
+    Exporter, Groups, Setup, TOP, amount, container_id, now_milliseconds, timestamp_milliseconds, uid,
+    unique, wait_for,
+};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,7 +44,7 @@ struct Measured {
 impl Measured {
     fn joules(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let labels: Vec<(&str, &str)> = labels.iter().copied().chain([("hw_type", "cpu")]).collect();
-        self.after.value(name, &labels, JOULES) - self.before.value(name, &labels, JOULES)
+        amount(&self.after, name, &labels) - amount(&self.before, name, &labels)
     }
 
     fn job(&self, id: &str) -> f64 {
@@ -59,19 +62,19 @@ impl Measured {
     fn cpu_seconds(&self, id: &str) -> f64 {
         let name = "jouleprint_job_cpu_seconds_total";
         let labels = [("job_id", id)];
-        self.after.value(name, &labels, NANO) - self.before.value(name, &labels, NANO)
+        amount(&self.after, name, &labels) - amount(&self.before, name, &labels)
     }
 
     /// Of jobs that no test has made.
     fn strangers(&self) -> f64 {
-        let info = self.after.of("jouleprint_job_info").iter();
+        let info = self.after.all("jouleprint_job_info", &[]).into_iter();
         let is_strange = |path: &str| !path.contains(TOP);
-        let strange = info.filter(|(labels, _)| is_strange(&labels["process_linux_cgroup"]));
-        strange.map(|(labels, _)| self.job(&labels["job_id"])).sum()
+        let strange = info.filter(|sample| is_strange(&sample.labels["process_linux_cgroup"]));
+        strange.map(|sample| self.job(&sample.labels["job_id"])).sum()
     }
 
     fn seconds(&self) -> f64 {
-        (self.after.timestamp_milliseconds() - self.before.timestamp_milliseconds()) as f64 / 1e3
+        (timestamp_milliseconds(&self.after) - timestamp_milliseconds(&self.before)) as f64 / 1e3
     }
 }
 
@@ -222,9 +225,14 @@ fn watts_that_do_not_follow_the_load_are_split_by_cpu_time() {
     let share = error(small / (small + large), truths[0] / (truths[0] + truths[1]));
     let power = error(measured.joules("hw_energy_joules_total", &[]) / measured.seconds(), 60.0);
     let idle = error(measured.residual("idle") / measured.seconds(), IDLE_WATTS);
-    let wraps = measured.after.sum("jouleprint_meter_wraps_total", &[("hw_id", "package-0")], 0);
-    println!("60 W: share {} power {} idle {} wraps {wraps}", percent(share), percent(power), percent(idle));
-    assert!(share.abs() < TOLERANCE && power.abs() < 0.01 && idle.abs() < 0.01 && wraps == 1);
+    let wraps = measured.after.value("jouleprint_meter_wraps_total", &[("hw_id", "package-0")]);
+    println!(
+        "60 W: share {} power {} idle {} wraps {wraps:?}",
+        percent(share),
+        percent(power),
+        percent(idle)
+    );
+    assert!(share.abs() < TOLERANCE && power.abs() < 0.01 && idle.abs() < 0.01 && wraps == Some("1"));
 }
 
 #[test]
@@ -243,7 +251,7 @@ fn a_job_between_two_ticks_is_its_own_or_ended_and_never_a_neighbours() {
             let (id, group) = service(&groups);
             truth += Load::steady(90, Duration::from_millis(300), &[&group]).start().finish();
             Groups::remove(&group);
-            let was_within = now_milliseconds() < page.timestamp_milliseconds() + 1_000;
+            let was_within = now_milliseconds() < timestamp_milliseconds(&page) + 1_000;
             ids.push((id, was_within));
         }
         let neighbours = running.finish();
@@ -333,7 +341,8 @@ fn one_process_in_two_jobs(name: &str, is_private: bool) {
     // The service was there before its job.
     wait_for("the service on the page", || {
         let page = exporter.page();
-        page.of("jouleprint_job_info").iter().any(|(labels, _)| labels["job_id"] == manager).then_some(())
+        let is_there = !page.all("jouleprint_job_info", &[("job_id", &manager)]).is_empty();
+        is_there.then_some(())
     });
     let jobs = [
         Job { id, load: Load::steady(30, TIME, &[&unit, &group]) },
@@ -369,14 +378,11 @@ fn a_mount_that_shows_only_our_own_group_charges_nobody_and_says_so() {
         ..Setup::default()
     });
     let page = exporter.next_page();
-    let source: Vec<&str> = page
-        .of("jouleprint_source_info")
-        .iter()
-        .filter(|(labels, _)| labels["source"] == "cgroup")
-        .map(|(labels, _)| labels["reason"].as_str())
-        .collect();
-    println!("own group as root: {source:?}, {} jobs", page.of("jouleprint_job_info").len());
-    assert_eq!(source, ["private_namespace"]);
-    assert_eq!(page.of("jouleprint_job_info").len(), 0, "our own group is nobody's job");
-    assert!(page.sum("jouleprint_residual_energy_joules_total", &[("account", "system")], JOULES) > 0);
+    let source = page.all("jouleprint_source_info", &[("source", "cgroup")]).into_iter();
+    let reasons: Vec<&str> = source.map(|sample| sample.labels["reason"].as_str()).collect();
+    let jobs = page.all("jouleprint_job_info", &[]);
+    println!("own group as root: {reasons:?}, {} jobs", jobs.len());
+    assert_eq!(reasons, ["private_namespace"]);
+    assert!(jobs.is_empty(), "our own group is nobody's job: {jobs:?}");
+    assert!(page.sum("jouleprint_residual_energy_joules_total", &[("account", "system")]) > 0);
 }

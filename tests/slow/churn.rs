@@ -1,9 +1,9 @@
 //! Jobs that come and go while somebody reads: every page adds up, and no counter falls.
 
 use crate::load::{Load, Running};
-use crate::page::{JOULES, Page};
+use crate::page::{Page, check_rising};
 use crate::powercap::{Powercap, Zone};
-use crate::rig::{Exporter, Groups, Setup, uid, unique};
+use crate::rig::{Exporter, Groups, Setup, amount, uid, unique};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,7 +55,7 @@ fn a_hundred_short_jobs_keep_every_page_exact() {
         }
         if number % PAGE_EVERY == 0 {
             let page = exporter.page();
-            assert_eq!(page.fallen_since(&last), None, "after {number} jobs");
+            assert_eq!(check_rising(&last, &page), Ok(()), "after {number} jobs");
             last = page;
             pages += 1;
         }
@@ -64,18 +64,17 @@ fn a_hundred_short_jobs_keep_every_page_exact() {
         end_one(&mut living);
     }
     let after = exporter.next_page();
-    assert_eq!(after.fallen_since(&last), None, "at the end");
+    assert_eq!(check_rising(&last, &after), Ok(()), "at the end");
     let cpu = |name: &str, labels: &[(&str, &str)]| {
         let labels: Vec<(&str, &str)> = labels.iter().copied().chain([("hw_type", "cpu")]).collect();
-        after.value(name, &labels, JOULES) - before.value(name, &labels, JOULES)
+        amount(&after, name, &labels) - amount(&before, name, &labels)
     };
     let own = ids.each_ref().map(|ids| {
         let of = |id: &String| cpu("jouleprint_job_energy_joules_total", &[("job_id", id)]);
         ids.iter().map(of).sum::<f64>() / 40.0
     });
     let ended = cpu("jouleprint_residual_energy_joules_total", &[("account", "ended")]) / 40.0;
-    let info = after.of("jouleprint_job_info");
-    let is_seen = |id: &&String| info.iter().any(|(labels, _)| labels["job_id"] == **id);
+    let is_seen = |id: &&String| !after.all("jouleprint_job_info", &[("job_id", id)]).is_empty();
     let seen = ids.iter().flatten().filter(is_seen).count();
     println!(
         "churn: {JOBS} jobs, {seen} on the page, {pages} pages; v1 {:.2} of {:.2} s, v2 {:.2} of {:.2} s, ended {ended:.2} s",

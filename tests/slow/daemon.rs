@@ -1,9 +1,9 @@
 //! The real program as a daemon: signals, exit codes, the answers of its server.
 
 use crate::http;
-use crate::page::{NANO, Page};
+use crate::page::{Page, check_rising};
 use crate::powercap::{Powercap, Zone};
-use crate::rig::{CGROUPFS, Exporter, Groups, Setup, uid};
+use crate::rig::{CGROUPFS, Exporter, Groups, Setup, read_open_metrics, read_text, uid};
 use flate2::read::GzDecoder;
 use rustix::process::Signal;
 use std::io::{Read, Write};
@@ -58,18 +58,19 @@ fn sighup_with_another_zone_keeps_every_counter() {
     let powercap = powercap();
     let exporter = exporter(&powercap, &[]);
     let grams = "jouleprint_host_emissions_co2e_grams_total";
-    let of = |page: &Page, zone: &str| page.sum(grams, &[("grid_zone", zone)], NANO);
+    let of = |page: &Page, zone: &str| page.sum(grams, &[("grid_zone", zone)]);
     let french = exporter.next_page();
     assert!(of(&french, "FR") > 0);
     exporter.reconfigure("tick: 1s\nzone: PL\n", "configuration taken up");
     exporter.next_page();
     let settled = exporter.next_page();
     let polish = exporter.next_page();
-    assert_eq!(polish.fallen_since(&french), None);
+    assert_eq!(check_rising(&french, &polish), Ok(()));
     assert_eq!(of(&polish, "FR"), of(&settled, "FR"), "the old zone's series stay, and stand still");
     assert!(of(&polish, "PL") > of(&settled, "PL"), "the new zone's rise");
     let intensity = "jouleprint_grid_carbon_intensity_grams_per_kilowatt_hour";
-    let zones: Vec<&String> = polish.of(intensity).iter().map(|(labels, _)| &labels["grid_zone"]).collect();
+    let in_force = polish.all(intensity, &[]).into_iter();
+    let zones: Vec<&str> = in_force.map(|sample| sample.labels["grid_zone"].as_str()).collect();
     println!("SIGHUP: FR {} ng, then PL {} ng; in force {zones:?}", of(&polish, "FR"), of(&polish, "PL"));
     assert_eq!(zones, ["PL"]);
 }
@@ -85,8 +86,8 @@ fn sighup_with_a_broken_file_keeps_the_old_settings_and_says_why() {
     println!("broken file: {line}");
     assert!(line.contains("ERROR") && line.contains("zoen") && line.contains("line 2"), "{log}");
     let after = exporter.next_page();
-    assert_eq!(after.fallen_since(&before), None);
-    assert!(after.of("jouleprint_host_info")[0].0["grid_zone"] == "FR");
+    assert_eq!(check_rising(&before, &after), Ok(()));
+    assert_eq!(after.value("jouleprint_host_info", &[("grid_zone", "FR")]), Some("1"));
 }
 
 #[test]
@@ -148,8 +149,9 @@ fn the_server_answers_as_it_should() {
     let text = request("GET", "/metrics", &["Accept: text/plain;version=0.0.4"]);
     assert_eq!(text.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     assert!(!text.text().contains("# EOF"));
+    read_open_metrics(open_metrics.text());
+    read_text(text.text());
     for answer in [&open_metrics, &text] {
-        assert_eq!(Page::parse(answer.text()).broken_identity(), None);
         assert_eq!(answer.header("vary"), Some("Accept, Accept-Encoding"));
         assert_eq!(answer.header("content-encoding"), None);
     }
@@ -157,7 +159,7 @@ fn the_server_answers_as_it_should() {
     assert_eq!(packed.header("content-encoding"), Some("gzip"));
     let mut unpacked = String::new();
     GzDecoder::new(&packed.body[..]).read_to_string(&mut unpacked).expect("gzip");
-    assert_eq!(Page::parse(&unpacked).broken_identity(), None);
+    read_text(&unpacked);
     println!("server: page {} bytes, gzip {}", unpacked.len(), packed.body.len());
     assert!(packed.body.len() * 3 < unpacked.len());
 }

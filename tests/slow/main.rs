@@ -10,6 +10,7 @@ mod churn;
 mod daemon;
 mod http;
 mod load;
+#[path = "../it/page.rs"]
 mod page;
 mod powercap;
 mod prometheus;
