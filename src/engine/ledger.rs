@@ -154,6 +154,11 @@ impl Ledger {
         self.job_mut(row).cpu += used;
     }
 
+    /// Shows the zone's series from now on, at 0 until something is booked there.
+    pub fn enter_zone(&mut self, zone: &Name) {
+        self.zone(zone);
+    }
+
     /// Books the parts of one device's energy, and their emissions, split alike: for the column the
     /// sums of both are exact.
     pub fn charge(&mut self, column: usize, factor: &Factor, parts: &[(Account, Energy, u64)]) {

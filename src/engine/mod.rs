@@ -99,6 +99,7 @@ impl Engine {
 
     /// Takes in one tick. This is the program on one screen.
     pub fn step(&mut self, tick: &Tick) {
+        self.ledger.enter_zone(&tick.factor.zone);
         let usage = self.observer.step(tick, &mut self.ledger);
         self.deficit = usage.deficit;
         // Jobs may have left the page to make room; what waits for energy must not name them.

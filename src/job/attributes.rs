@@ -119,12 +119,13 @@ pub fn is_double(root: &Root, path: &str, procfs: &Path, resolvers: &Resolvers) 
         .any(|groups| accounting_path(&groups).is_some_and(|path| is_in_job(path, resolvers)))
 }
 
-/// The path of the line for cpuacct in /proc/PID/cgroup.
+/// The path of the line for cpuacct in /proc/PID/cgroup. Seen from a private namespace it climbs out by
+/// `/..` first; without them it is the path from as high as we can tell.
 fn accounting_path(groups: &str) -> Option<&str> {
     groups.lines().find_map(|line| {
         let (_, rest) = line.split_once(':')?;
         let (controllers, path) = rest.split_once(':')?;
-        controllers.split(',').any(|name| name == "cpuacct").then_some(path)
+        controllers.split(',').any(|name| name == "cpuacct").then(|| path.trim_start_matches("/.."))
     })
 }
 
@@ -216,6 +217,7 @@ mod tests {
     fn the_accounting_line_is_found_on_a_hybrid_host() {
         let groups = "9:name=systemd:/a\n2:cpu,cpuacct:/slurm_n1/uid_0/job_1\n0::/system.slice/x.service\n";
         assert_eq!(accounting_path(groups), Some("/slurm_n1/uid_0/job_1"));
+        assert_eq!(accounting_path("2:cpuacct:/../../slurm_n1/job_1\n"), Some("/slurm_n1/job_1"));
         assert_eq!(accounting_path("0::/x\nrubbish\n"), None);
     }
 }
