@@ -1,11 +1,12 @@
 //! Wiring: what is opened in which order, who runs on which thread, and how it all ends.
 //!
-//! Sockets and sources are opened first and everything that can fail fails there, before a thread is
-//! started; then the sampler has its thread and the HTTP side this one.
+//! Sockets and sources are opened first and everything that can fail fails there. Then all rights but
+//! reading are given up, and only then threads start: the sampler has one, the HTTP side this one.
 
 use crate::carbon::{self, Choice};
 use crate::clock;
 use crate::config::{ConfigError, Flags, Settings, socket_addresses};
+use crate::confine::confine;
 use crate::job::own::OwnProcess;
 use crate::job::processor::{Processors, Topology};
 use crate::job::tree::{Surroundings, Tree};
@@ -88,6 +89,12 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     let listeners = listen(&settings)?;
     let mut sampler = Sampler::new(parts(&settings)?);
     announce(&settings, &listeners);
+    let confinement = confine();
+    tracing::info!(
+        capabilities = confinement.capabilities,
+        files = confinement.files,
+        "gave up all rights but reading"
+    );
 
     let (stop_sampler, stop) =
         stop_pipe().map_err(|error| StartError::System { what: "making a pipe", error })?;

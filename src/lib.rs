@@ -12,12 +12,13 @@
 //! | [`model`] | the vocabulary: plain data | nothing |
 //! | [`engine`] | the core, pure and synchronous | model |
 //! | [`clock`] | the only `now()` | model |
+//! | [`confine`] | giving up rights | nothing |
 //! | [`kernel_file`] | reading the kernel's text files, kept open | nothing |
 //! | [`source`] | joules and watts | model, clock, kernel_file |
 //! | [`job`] | who used the machine | model, clock, kernel_file |
 //! | [`carbon`] | grams per kWh | model |
-//! | [`output`] | the catalogue of series, text formats, HTTP | model, clock, kernel_file |
-//! | [`config`] | file, environment and flags to settings | model |
+//! | [`output`] | the catalogue of series, text formats, HTTP | model, clock |
+//! | [`config`] | file, environment and flags to settings | model, and what it sets up: carbon, job, source |
 //! | [`sampler`] | tick → read → step → publish | all of the above but output, carbon, config |
 //! | [`daemon`], [`command`] | wiring; one file a subcommand | everything |
 //!
@@ -37,6 +38,7 @@ pub mod carbon;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod confine;
 pub mod daemon;
 pub mod engine;
 pub mod job;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("kernel_file", &[]),
+    ("confine", &[]),
     ("clock", &["model"]),
     ("engine", &["model"]),
     ("source", &["model", "clock", "kernel_file"]),
