@@ -9,6 +9,7 @@ use crate::model::reading::IdlePolicy;
 use crate::source::estimate;
 use clap::Args;
 use serde::{Deserialize, Deserializer, de};
+use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -123,7 +124,7 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("reading {path}: {error}")]
+    #[error("reading {path}: {error} (name a readable file with --config.file)")]
     Unreadable {
         /// Which.
         path: String,
@@ -155,7 +156,8 @@ pub enum ConfigError {
 #[serde(deny_unknown_fields, default)]
 struct File {
     host: HostSection,
-    zone: Option<Zone>,
+    // Beside an intensity of one's own it is a name; else it must be a key of the table.
+    zone: Option<Spanned<String>>,
     intensity_basis: Option<BasisText>,
     intensity: Option<Parsed<Intensity>>,
     pue: Option<Parsed<Pue>>,
@@ -261,16 +263,6 @@ impl<'de, T: Decimal> Deserialize<'de> for Parsed<T> {
     }
 }
 
-/// A key of the intensity table.
-#[derive(Debug, Clone)]
-struct Zone(String);
-
-impl<'de> Deserialize<'de> for Zone {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Zone)
-    }
-}
-
 /// `provider/type`, as in data/instance_types.csv.
 #[derive(Debug, Clone)]
 struct InstanceType(String);
@@ -331,9 +323,10 @@ impl Settings {
     pub fn parse(text: &str, path: &str, flags: &Flags) -> Result<Settings, ConfigError> {
         let malformed = |message: String| ConfigError::Malformed { path: path.to_owned(), message };
         let file = parse(text).map_err(malformed)?;
-        let zone = flags.zone.clone().filter(|zone| !zone.is_empty());
-        let is_flag_zone = zone.is_some();
-        let zone = zone.or(file.zone.map(|zone| zone.0));
+        let flag_zone = flags.zone.clone().filter(|zone| !zone.is_empty());
+        let place = file.zone.as_ref().map(|zone| (zone.referenced.line(), zone.referenced.column()));
+        let place = place.filter(|_| flag_zone.is_none());
+        let zone = flag_zone.or(file.zone.map(|zone| zone.value));
         let pue = match flags.pue.as_deref().filter(|pue| !pue.is_empty()) {
             Some(text) => decimal(text).map_err(|message| ConfigError::Flag { name: "--pue", message })?,
             None => file.pue.map_or(Pue::ONE, |pue| pue.0),
@@ -349,10 +342,9 @@ impl Settings {
         };
         if let Err(error) = carbon::resolve(&carbon, pue) {
             let message = error.to_string();
-            return Err(if is_flag_zone {
-                ConfigError::Flag { name: "--zone", message }
-            } else {
-                malformed(format!("zone: {message}"))
+            return Err(match place {
+                Some((line, column)) => malformed(format!("zone: {message} at line {line}, column {column}")),
+                None => ConfigError::Flag { name: "--zone", message },
             });
         }
         let interval = file.tick.map_or(5, |tick| tick.0);
@@ -447,7 +439,8 @@ fn parse(text: &str) -> Result<File, String> {
     if text.trim().is_empty() {
         return Ok(File::default());
     }
-    serde_saphyr::from_str(text).map_err(|error| error.to_string())
+    // One line: where and what. The reader has the file.
+    serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())
 }
 
 /// The sockets for a listen address: `:14401`, `127.0.0.1:14401`, `[::1]:14401`, `name:14401`.
@@ -535,7 +528,7 @@ mod tests {
             ("pue: 0.9", vec!["\"0.9\" is too small", "between 1 and 10", "line 1"]),
             ("\npue: -1", vec!["\"-1\" is not a plain decimal", "line 2"]),
             ("pue: [1]", vec!["line 1"]),
-            ("zone: Germny", vec!["no grid zone \"Germny\"", "did you mean DE (Germany)?"]),
+            ("zone: Germny", vec!["no grid zone \"Germny\"", "did you mean DE (Germany)?", "line 1"]),
             ("zone: US-CAMX\nintensity_basis: lifecycle", vec!["only direct"]),
             ("intensity: 473010", vec!["too large", "grams per kWh"]),
             ("intensity: .nan", vec!["not a plain decimal"]),

@@ -188,7 +188,7 @@ fn read(path: &Path) -> Result<State, String> {
     let file: File = if text.trim().is_empty() {
         File::default()
     } else {
-        serde_saphyr::from_str(&text).map_err(|error| error.to_string())?
+        serde_saphyr::from_str(&text).map_err(|error| error.without_snippet().to_string())?
     };
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut named = vec![path.to_owned()];
