@@ -5,6 +5,7 @@
 //! thread of the test writes, so that the watts are known; CPU time comes from programs that say
 //! themselves what they used.
 
+mod access;
 mod attribution;
 mod churn;
 mod daemon;
