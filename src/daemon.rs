@@ -87,6 +87,15 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     let settings = Settings::load(flags)?;
     let access = Arc::new(Access::load(settings.web_config.as_deref())?);
     let listeners = listen(&settings)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| StartError::System { what: "starting the runtime", error })?;
+    // As the first process of a container we are not ended by a signal that nobody waits for.
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::watch()?
+    };
     let mut sampler = Sampler::new(parts(&settings)?);
     announce(&settings, &listeners);
     let confinement = confine();
@@ -99,23 +108,21 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     let (stop_sampler, stop) =
         stop_pipe().map_err(|error| StartError::System { what: "making a pipe", error })?;
     let mailbox = Arc::new(Mailbox::default());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| StartError::System { what: "starting the runtime", error })?;
     let thread = std::thread::Builder::new().name("sampler".to_owned()).spawn({
         let mailbox = Arc::clone(&mailbox);
         move || sampler.run(&mailbox, &stop_sampler)
     });
     let thread = thread.map_err(|error| StartError::System { what: "starting the sampler", error })?;
 
-    let served = runtime.block_on(serve_until_told(flags, &settings, access, listeners, &mailbox));
+    let served = runtime.block_on(serve_until_told(flags, &settings, signals, access, listeners, &mailbox));
     drop(stop);
     // The sampler ends its wait at once; a driver that hangs in a read is left behind.
     let began = clock::monotonic();
     while !thread.is_finished() && clock::monotonic().saturating_sub(began) < LAST_TICK {
         clock::sleep(LAST_TICK_LOOK);
     }
+    // Hashes that are still being computed would keep the process alive for as long as they take.
+    runtime.shutdown_background();
     served
 }
 
@@ -251,14 +258,12 @@ fn announce(settings: &Settings, listeners: &[TcpListener]) {
 async fn serve_until_told(
     flags: &Flags,
     settings: &Settings,
+    mut signals: Signals,
     access: Arc<Access>,
     listeners: Vec<TcpListener>,
     mailbox: &Arc<Mailbox>,
 ) -> Result<(), StartError> {
     let system = |what| move |error| StartError::System { what, error };
-    let mut terminate = signal(SignalKind::terminate()).map_err(system("watching for SIGTERM"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("watching for SIGINT"))?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(system("watching for SIGHUP"))?;
     let site = Site::new(Arc::clone(&mailbox.latest), settings.telemetry_path.clone(), settings.max_requests);
     let site = Arc::new(site);
     let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -270,15 +275,33 @@ async fn serve_until_told(
     }
     loop {
         tokio::select! {
-            () = told(&mut terminate) => break,
-            () = told(&mut interrupt) => break,
-            () = told(&mut hangup) => reload(flags, settings, mailbox),
+            () = told(&mut signals.terminate) => break,
+            () = told(&mut signals.interrupt) => break,
+            () = told(&mut signals.hangup) => reload(flags, settings, mailbox),
         }
     }
     tracing::info!("stopping");
     let _ = stop.send(true);
     let _ = tokio::time::timeout(GRACE, async { while servers.join_next().await.is_some() {} }).await;
     Ok(())
+}
+
+/// The signals that mean something.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn watch() -> Result<Signals, StartError> {
+        let watch = |kind, what| signal(kind).map_err(|error| StartError::System { what, error });
+        Ok(Signals {
+            terminate: watch(SignalKind::terminate(), "watching for SIGTERM")?,
+            interrupt: watch(SignalKind::interrupt(), "watching for SIGINT")?,
+            hangup: watch(SignalKind::hangup(), "watching for SIGHUP")?,
+        })
+    }
 }
 
 async fn told(signal: &mut Signal) {

@@ -229,6 +229,12 @@ impl Ledger {
         totals.overflowed_jobs = self.overflowed;
     }
 
+    /// The jobs on the page.
+    #[cfg(test)]
+    pub(super) fn rows(&self) -> Vec<String> {
+        self.jobs.iter().flatten().map(|job| job.identity.id.id().to_string()).collect()
+    }
+
     fn make_row(&mut self, id: &JobId, cgroup: &Name, now: Nanos) -> Option<u32> {
         if !self.has_room() {
             return None;

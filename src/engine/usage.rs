@@ -133,9 +133,7 @@ impl Observer {
     }
 
     fn admit(&mut self, groups: &Groups, ledger: &mut Ledger, now: Nanos) {
-        if ledger.has_room() {
-            self.promote(ledger, now);
-        }
+        self.promote(ledger, now);
         for birth in &groups.births {
             self.bear(birth, ledger, now);
         }
@@ -201,6 +199,10 @@ impl Observer {
             let Some(group) = self.groups[slot.0 as usize].as_mut() else { continue };
             if let Kind::Job { id, row: row @ None } = &mut group.kind {
                 *row = ledger.open(id, &group.path, group.hierarchy, now);
+                // Who has waited comes before who is born now.
+                if row.is_none() && ledger.evict(now) {
+                    *row = ledger.open(id, &group.path, group.hierarchy, now);
+                }
                 if row.is_none() {
                     return;
                 }
@@ -525,5 +527,29 @@ mod tests {
         let all = 3_000_000_000;
         assert_eq!(rest_of_the_slice(false), [(Account::Residual(Residual::Ended), all)]);
         assert_eq!(rest_of_the_slice(true), [(Account::Residual(Residual::System), all)]);
+    }
+
+    #[test]
+    fn who_waits_for_room_comes_before_who_is_born_now() {
+        let job = |number: u64| GroupRole::Job(JobId::new(JobKind::Unit, &format!("job-{number}.service")));
+        let seconds = Nanos::from_seconds;
+        let mut ledger = Ledger::new(Vec::new().into(), 1, seconds(300));
+        let mut observer = Observer::default();
+        let mut step = |now: u64, births: Vec<Birth>, deaths: Vec<GroupSlot>| {
+            let groups = Groups { births, deaths, ..Groups::default() };
+            let mut tick = tick(0, groups);
+            tick.at.monotonic = seconds(now);
+            observer.step(&tick, &mut ledger);
+            ledger.release();
+            ledger.rows()
+        };
+        // The page has one row. A short job has it and ends; a long one waits; every tick a new one is born.
+        step(0, vec![birth(0, None, job(0)), birth(1, None, job(1))], Vec::new());
+        step(5, Vec::new(), vec![GroupSlot(0)]);
+        for number in 2..30 {
+            let slot = u32::try_from(number).expect("small");
+            step(5 * number, vec![birth(slot, None, job(number))], Vec::new());
+        }
+        assert_eq!(step(150, Vec::new(), Vec::new()), ["job-1.service"]);
     }
 }

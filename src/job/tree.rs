@@ -1,18 +1,19 @@
 //! The control groups of this host: found once, then followed by inotify (or by looking again), each
 //! one's CPU account kept open and read at every tick, children before parents.
 
+mod looking;
+mod standing;
+
 use super::Resolvers;
 use super::account::{file_name, read_account};
-use super::attributes::{self, Wanted};
 use super::hierarchy::{Root, Version};
 use super::processor::Topology;
 use super::watch::{Event, Target, Watch};
 use crate::kernel_file::{Buffer, KernelFile};
-use crate::model::identity::{JobKind, Name};
-use crate::model::quantity::CpuTime;
-use crate::model::quantity::Nanos;
+use crate::model::identity::Name;
+use crate::model::quantity::{CpuTime, Nanos};
 use crate::model::reading::{Attributes, Birth, Fault, GroupRole, GroupSlot, Groups, Hierarchy};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
@@ -63,6 +64,8 @@ pub struct Tree {
     free: Vec<u32>,
     dead: Vec<u32>,
     happened: Groups,
+    // A directory could not be read: the next tick looks at all of them.
+    must_look: bool,
     attribute_turn: usize,
     errors: HashMap<Fault, u64>,
 }
@@ -122,6 +125,7 @@ impl Tree {
             free: Vec::new(),
             dead: Vec::new(),
             happened: Groups::default(),
+            must_look: false,
             attribute_turn: 0,
             errors: HashMap::new(),
         };
@@ -165,12 +169,19 @@ impl Tree {
     /// Everything since the last call, and what each group has used by now.
     pub fn collect(&mut self, buffer: &mut Buffer) -> Groups {
         self.attend(buffer);
-        if self.watch.is_none() {
+        if std::mem::take(&mut self.must_look) || self.watch.is_none() {
             self.look_again();
         }
         self.retry_hidden();
         self.refresh_attributes();
         self.settle_accounts(buffer);
+        self.read_accounts(buffer);
+        self.happened.crowded = self.crowded();
+        self.free.append(&mut self.dead);
+        std::mem::take(&mut self.happened)
+    }
+
+    fn read_accounts(&mut self, buffer: &mut Buffer) {
         let is_percpu = self.surroundings.topology.packages.len() > 1;
         let mut active = Vec::new();
         let mut readings = std::mem::take(&mut self.happened.readings);
@@ -195,9 +206,6 @@ impl Tree {
         }
         self.happened.readings = readings;
         self.ask_where_else(active);
-        self.happened.crowded = self.crowded();
-        self.free.append(&mut self.dead);
-        std::mem::take(&mut self.happened)
     }
 
     /// On v2 the kernel sums up what a group used on each CPU when its account is read, for everything
@@ -232,6 +240,7 @@ impl Tree {
     /// again with what it has used so far behind it.
     pub fn reconfigure(&mut self, resolvers: Resolvers, wants_reservations: bool, buffer: &mut Buffer) {
         self.attend(buffer);
+        self.read_accounts(buffer);
         self.resolvers = resolvers;
         self.surroundings.wants_reservations = wants_reservations;
         let top: Vec<u32> = (0..)
@@ -246,6 +255,8 @@ impl Tree {
         for root in 0..self.roots.len() {
             self.explore(root, None, false);
         }
+        // Where each stands now, so that what it uses up to the next tick is its own.
+        self.read_accounts(buffer);
     }
 
     fn locate(&self, target: Target) -> Option<(usize, Option<u32>)> {
@@ -265,16 +276,6 @@ impl Tree {
 
     fn directory(&self, root: usize, path: &str) -> PathBuf {
         self.roots[root].path.join(path.trim_start_matches('/'))
-    }
-
-    /// Admits all children of a group, and theirs.
-    fn explore(&mut self, root: usize, parent: Option<u32>, is_new: bool) {
-        let path =
-            parent.and_then(|parent| self.nodes[parent as usize].as_ref()).map(|node| node.path.clone());
-        let directory = self.directory(root, path.as_deref().unwrap_or_default());
-        for name in child_names(&directory) {
-            self.admit(root, parent, &name, is_new);
-        }
     }
 
     /// A directory is there: remember it, recognise it, open its account, watch it, look inside.
@@ -322,7 +323,7 @@ impl Tree {
 
     /// Opens a group's account and tells of its birth.
     fn observe(&mut self, index: u32, is_new: bool) {
-        if self.order.len() >= self.surroundings.max_groups {
+        if self.order.len() >= self.surroundings.max_groups || self.is_below_hidden(self.node(index).parent) {
             self.hidden.insert(index);
             return;
         }
@@ -332,6 +333,14 @@ impl Tree {
         let is_job = matches!(node.role, GroupRole::Job(_));
         let is_percpu = self.surroundings.topology.packages.len() > 1;
         let account = KernelFile::open(&directory.join(file_name(version, is_percpu)));
+        if let Err(error) = &account
+            && Fault::from(error) != Fault::Missing
+        {
+            // No descriptor is left, most likely; there will be.
+            *self.errors.entry(Fault::from(error)).or_default() += 1;
+            self.hidden.insert(index);
+            return;
+        }
         let birth = Birth {
             slot: GroupSlot(index),
             parent: self.observed_around(node.parent).map(GroupSlot),
@@ -341,29 +350,21 @@ impl Tree {
             is_new,
         };
         self.happened.births.push(birth);
-        match account {
-            Ok(account) => {
-                let is_emptied_visibly = version == Version::V2 && is_job;
-                self.is_double_now(index);
-                let attributes = self.attributes(index);
-                self.order.push(index);
-                self.node_mut(index).account = Some(account);
-                if is_emptied_visibly {
-                    let watch = self.watch_for(&directory.join("cgroup.events"), Target::Events(index));
-                    self.node_mut(index).watches[1] = watch;
-                }
-                if attributes != Attributes::default() {
-                    self.happened.attributes.push((GroupSlot(index), attributes));
-                }
-            }
-            Err(error) => {
-                // Born and gone before we looked; its parent knows what it used.
-                self.happened.deaths.push(GroupSlot(index));
-                let fault = Fault::from(&error);
-                if fault != Fault::Missing {
-                    *self.errors.entry(fault).or_default() += 1;
-                }
-            }
+        let Ok(account) = account else {
+            // Born and gone before we looked; its parent knows what it used.
+            self.happened.deaths.push(GroupSlot(index));
+            return;
+        };
+        self.is_double_now(index);
+        let attributes = self.attributes(index);
+        self.order.push(index);
+        self.node_mut(index).account = Some(account);
+        if version == Version::V2 && is_job {
+            let watch = self.watch_for(&directory.join("cgroup.events"), Target::Events(index));
+            self.node_mut(index).watches[1] = watch;
+        }
+        if attributes != Attributes::default() {
+            self.happened.attributes.push((GroupSlot(index), attributes));
         }
     }
 
@@ -421,51 +422,15 @@ impl Tree {
         }
     }
 
-    /// Compares every directory with what is remembered.
-    fn look_again(&mut self) {
-        let mut seen: HashSet<u32> = HashSet::new();
-        let mut places: Vec<(usize, Option<u32>)> = (0..self.roots.len()).map(|root| (root, None)).collect();
-        let mut made = Vec::new();
-        while let Some((root, parent)) = places.pop() {
-            let path = parent.map(|parent| self.node(parent).path.clone());
-            let directory = self.directory(root, path.as_deref().unwrap_or_default());
-            for name in child_names(&directory) {
-                match self.by_path.get(&(root, self.child_path(parent, &name))) {
-                    Some(&known) if self.is_still(known) => {
-                        seen.insert(known);
-                        places.push((root, Some(known)));
-                    }
-                    Some(_) | None => made.push((root, parent, name)),
-                }
-            }
-        }
-        let gone: Vec<u32> = (0..)
-            .zip(&self.nodes)
-            .filter_map(|(index, node)| (node.is_some() && !seen.contains(&index)).then_some(index))
-            .collect();
-        for index in gone {
-            self.remove(index);
-        }
-        for (root, parent, name) in made {
-            if parent.is_none_or(|parent| self.nodes[parent as usize].is_some()) {
-                self.admit(root, parent, &name, true);
-            }
-        }
-    }
-
-    /// Whether the group is the one we know, and not a later one of the same name, whose account would
-    /// never be read.
-    fn is_still(&self, index: u32) -> bool {
-        let node = self.node(index);
-        let is_percpu = self.surroundings.topology.packages.len() > 1;
-        let file = file_name(self.roots[node.root].version, is_percpu);
-        let path = self.directory(node.root, &node.path).join(file);
-        node.account.as_ref().is_none_or(|account| account.is_at(&path))
-    }
-
     fn retry_hidden(&mut self) {
         let room = self.surroundings.max_groups.saturating_sub(self.order.len()).min(RETRIES);
-        let chosen: Vec<u32> = self.hidden.iter().copied().take(room).collect();
+        let chosen: Vec<u32> = self
+            .hidden
+            .iter()
+            .copied()
+            .filter(|index| !self.is_below_hidden(self.node(*index).parent))
+            .take(room)
+            .collect();
         for index in chosen {
             self.note_crowding(index);
             self.hidden.remove(&index);
@@ -491,71 +456,6 @@ impl Tree {
         }
     }
 
-    fn wanted(&self) -> Wanted {
-        Wanted {
-            sockets: self.surroundings.topology.packages.len() > 1,
-            reserved: self.surroundings.wants_reservations,
-        }
-    }
-
-    fn refresh_attributes(&mut self) {
-        let wanted = self.wanted();
-        if !(wanted.sockets || wanted.reserved) {
-            return;
-        }
-        self.attribute_turn = (self.attribute_turn + 1) % ATTRIBUTE_TURNS;
-        let turn: Vec<u32> = self
-            .order
-            .iter()
-            .copied()
-            .filter(|index| *index as usize % ATTRIBUTE_TURNS == self.attribute_turn)
-            .collect();
-        for index in turn {
-            let attributes = self.attributes(index);
-            self.happened.attributes.push((GroupSlot(index), attributes));
-        }
-    }
-
-    fn attributes(&self, index: u32) -> Attributes {
-        let node = self.node(index);
-        let root = &self.roots[node.root];
-        let GroupRole::Job(id) = &node.role else { return Attributes::default() };
-        let mut wanted = self.wanted();
-        // The weight of any other group is a wish for a share, and by default the same for all.
-        wanted.reserved &= id.kind() == JobKind::Pod;
-        let mut attributes = attributes::read(root, &node.path, wanted, &self.surroundings.topology);
-        attributes.is_double = node.double.is;
-        attributes
-    }
-
-    /// A service may get a job of the primary hierarchy among its processes at any time, as slurmd
-    /// does; who has worked most is asked at once, since each such second would be charged twice.
-    fn ask_where_else(&mut self, mut active: Vec<(Nanos, u32)>) {
-        active.sort_unstable_by(|one, other| other.cmp(one));
-        for (_, index) in active.into_iter().take(ASKED_GROUPS) {
-            if self.is_double_now(index) {
-                let attributes = self.attributes(index);
-                self.happened.attributes.push((GroupSlot(index), attributes));
-            }
-        }
-    }
-
-    /// Asks a group's processes where else they stand. Returns whether that is news. It stays double
-    /// for the tick in which the last such process has left: what that one used is in it.
-    fn is_double_now(&mut self, index: u32) -> bool {
-        let node = self.node(index);
-        let root = &self.roots[node.root];
-        let is_asked = root.hierarchy == Hierarchy::Supplement && matches!(node.role, GroupRole::Job(_));
-        if !is_asked {
-            return false;
-        }
-        let is = attributes::is_double(root, &node.path, &self.surroundings.procfs, &self.resolvers);
-        let double = &mut self.node_mut(index).double;
-        let effective = is || double.was;
-        double.was = is;
-        std::mem::replace(&mut double.is, effective) != effective
-    }
-
     fn observed_around(&self, mut index: Option<u32>) -> Option<u32> {
         while let Some(around) = index {
             let node = self.nodes[around as usize].as_ref()?;
@@ -567,6 +467,17 @@ impl Tree {
         None
     }
 
+    /// A group is observed only after those around it: born first, it would never be taken off their use.
+    fn is_below_hidden(&self, mut index: Option<u32>) -> bool {
+        while let Some(around) = index {
+            if self.hidden.contains(&around) {
+                return true;
+            }
+            index = self.node(around).parent;
+        }
+        false
+    }
+
     fn node(&self, index: u32) -> &Node {
         self.nodes[index as usize].as_ref().expect("an index is dropped with its node")
     }
@@ -574,15 +485,4 @@ impl Tree {
     fn node_mut(&mut self, index: u32) -> &mut Node {
         self.nodes[index as usize].as_mut().expect("an index is dropped with its node")
     }
-}
-
-fn child_names(directory: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    let is_directory = |entry: &std::fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
-    let names =
-        entries.flatten().filter(is_directory).filter_map(|entry| entry.file_name().into_string().ok());
-    let mut names: Vec<String> = names.collect();
-    // The page lists jobs as they were found: the same tree, the same page.
-    names.sort_unstable();
-    names
 }

@@ -102,7 +102,8 @@ impl Watch {
         let mut buffer = [MaybeUninit::uninit(); READ_BYTES];
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
         let mut events = Vec::new();
-        while events.len() < MAX_EVENTS {
+        // What has been taken from the kernel and not looked at would be lost.
+        while events.len() < MAX_EVENTS || !reader.is_buffer_empty() {
             let Ok(event) = reader.next() else { break };
             let flags = event.events();
             if flags.contains(ReadFlags::QUEUE_OVERFLOW) {

@@ -48,6 +48,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
 /// And this long for its half of the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Passwords are checked one at a time: wrong ones must not take the machine that is measured.
+static VERIFICATIONS: Semaphore = Semaphore::const_new(1);
+
 /// Requests are lines and headers only; Prometheus sends under 1 kB.
 const MAX_HEADER_BYTES: usize = 16 << 10;
 
@@ -366,6 +369,7 @@ async fn is_admitted(rules: &Arc<Rules>, headers: &HeaderMap) -> bool {
     }
     // bcrypt takes its time on purpose; scrapes must not wait for it.
     let rules = Arc::clone(rules);
+    let Ok(_turn) = VERIFICATIONS.acquire().await else { return false };
     tokio::task::spawn_blocking(move || rules.verify(&authorization)).await.unwrap_or(false)
 }
 

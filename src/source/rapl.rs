@@ -23,11 +23,18 @@ const MAX_ZONES: usize = 256;
 /// Between the readings of the probe; the slowest counters update every few ms.
 const PROBE_PAUSE: Nanos = Nanos::new(100_000_000);
 
-/// Three intervals: dies that are equal in all of them are one counter, in one of them by chance.
+/// Dies that show the same in all of them are one counter, in one of them by chance.
 const PROBE_READINGS: usize = 4;
 
-/// Dies whose increments differ by no more than a few units of the register mirror each other.
-const MIRROR_TOLERANCE: u64 = 250;
+/// One register read twice stands within what a socket can draw between two updates, 1 ms apart; two
+/// that run for themselves come as near once in 25,000 machines.
+const MIRROR_TOLERANCE: u64 = 5_000_000;
+
+/// Before this much was drawn, two registers that started together may still be near each other.
+const MIRROR_PROOF: u64 = 20_000_000_000;
+
+/// Then their increments must be equal too, to a few units of the register.
+const MIRROR_STEP_TOLERANCE: u64 = 250;
 
 /// Vendors whose package counters show on every die of the socket.
 const MIRRORING_VENDORS: [&str; 2] = ["AuthenticAMD", "HygonGenuine"];
@@ -338,28 +345,32 @@ fn choose(zones: &[Zone], vendor: &str) -> Vec<(Name, Option<Place>, Option<Faul
     plan
 }
 
-/// Whether the dies of this zone's package show one counter: by vendor, or because all their
-/// increments were equal.
+/// Whether the dies of this zone's package show one counter: by vendor, or because all their readings
+/// were the same.
 fn mirrors(zones: &[Zone], zone: &Zone, vendor: &str) -> bool {
     if MIRRORING_VENDORS.contains(&vendor) {
         return true;
     }
-    let steps = |zone: &Zone| -> Vec<u64> {
-        let readings = zone.probe.as_deref().unwrap_or_default();
+    let own = zone.probe.as_deref().unwrap_or_default();
+    let steps = |readings: &[u64]| -> Vec<u64> {
         readings.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect()
     };
-    let own = steps(zone);
+    let are_near = |own: &[u64], theirs: &[u64], tolerance: u64| {
+        own.iter().zip(theirs).all(|(own, theirs)| own.abs_diff(*theirs) <= tolerance)
+    };
+    let is_same = |other: &Zone| {
+        let theirs = other.probe.as_deref().unwrap_or_default();
+        own.len() == PROBE_READINGS
+            && theirs.len() == own.len()
+            && are_near(own, theirs, MIRROR_TOLERANCE)
+            && (own[0] > MIRROR_PROOF || are_near(&steps(own), &steps(theirs), MIRROR_STEP_TOLERANCE))
+    };
     zones
         .iter()
         .filter(|other| {
             other.package == zone.package && other.die < zone.die && other.name.starts_with("package-")
         })
-        .any(|other| {
-            let theirs = steps(other);
-            own.len() == PROBE_READINGS - 1
-                && theirs.len() == own.len()
-                && own.iter().zip(&theirs).all(|(own, theirs)| own.abs_diff(*theirs) <= MIRROR_TOLERANCE)
-        })
+        .any(is_same)
 }
 
 fn id(zone: &Zone) -> String {

@@ -1,9 +1,11 @@
 //! TLS, client certificates, users and given-up rights, as a client and the kernel see them.
 
 use crate::rig::{free_address, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// A program that is ended when the test is over.
 struct Running(Child);
@@ -98,4 +100,83 @@ fn certificates_and_users_are_asked_for_and_renewed_without_a_restart() {
         threads += 1;
     }
     assert!(threads >= 2, "the sampler is one of {threads} threads");
+}
+
+/// How long a program takes to end after SIGTERM.
+fn end(program: &mut Running, pid: u32) -> Duration {
+    let pid = Pid::from_raw(pid.try_into().expect("a pid")).expect("a pid");
+    let told = Instant::now();
+    kill_process(pid, Signal::TERM).expect("a signal can be sent");
+    wait_for("the end", || program.0.try_wait().expect("a child can be asked"));
+    told.elapsed()
+}
+
+#[test]
+fn passwords_that_are_being_checked_do_not_hold_up_the_end() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path();
+    // Each check of this takes about a second.
+    let hash = bcrypt::hash("right", 13).expect("hashed");
+    fs::write(folder.join("web.yml"), format!("basic_auth_users: {{me: '{hash}'}}")).expect("written");
+    let address = free_address();
+    let program = Command::new(env!("CARGO_BIN_EXE_jouleprint"))
+        .args(["--zone", "FR", "--web.listen-address", &address.to_string(), "--web.config.file"])
+        .arg(folder.join("web.yml"))
+        .stderr(Stdio::null())
+        .spawn();
+    let mut program = Running(program.expect("the program starts"));
+    let asks = |password: &str| {
+        let (login, url) = (format!("me:{password}"), format!("http://{address}/metrics"));
+        let child = Command::new("curl").args(["-s", "-o", "/dev/null", "-u", &login, &url]).spawn();
+        Running(child.expect("curl"))
+    };
+    wait_for("an answer", || {
+        let listening = std::net::TcpStream::connect(address);
+        listening.is_ok().then_some(())
+    });
+    let clients: Vec<Running> = (0..20).map(|number| asks(&format!("wrong-{number}"))).collect();
+    // All of them are there when the signal comes.
+    let connected = || {
+        let sockets = fs::read_dir(format!("/proc/{}/fd", program.0.id())).expect("the program runs");
+        let is_socket = |fd: &fs::DirEntry| {
+            fs::read_link(fd.path()).is_ok_and(|link| link.to_string_lossy().starts_with("socket:"))
+        };
+        (sockets.flatten().filter(is_socket).count() >= 20).then_some(())
+    };
+    wait_for("twenty connections", connected);
+    let pid = program.0.id();
+    let took = end(&mut program, pid);
+    println!("with twenty passwords to check: ended after {took:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    drop(clients);
+}
+
+#[test]
+fn the_first_process_of_a_container_is_ended_while_it_still_looks_for_meters() {
+    // A meter that stands still is looked at for a third of a second.
+    let sysfs = tempfile::tempdir().expect("a temporary folder");
+    let zone = sysfs.path().join("class/powercap/intel-rapl:0");
+    fs::create_dir_all(&zone).expect("made");
+    for (file, text) in [("name", "package-0"), ("energy_uj", "7"), ("max_energy_range_uj", "1000000")] {
+        fs::write(zone.join(file), text).expect("written");
+    }
+    let program = Command::new("unshare")
+        .args(["--pid", "--fork", "--kill-child", env!("CARGO_BIN_EXE_jouleprint"), "--path.sysfs"])
+        .arg(sysfs.path())
+        .args(["--path.cgroupfs", "/sys/fs/cgroup", "--web.listen-address", &free_address().to_string()])
+        .stderr(Stdio::null())
+        .spawn();
+    let mut program = Running(program.expect("the program starts"));
+    let children = format!("/proc/{0}/task/{0}/children", program.0.id());
+    let inner: u32 = wait_for("the inner process", || {
+        let pid = fs::read_to_string(&children).ok()?.trim().parse().ok()?;
+        // It has begun to watch for signals when it catches SIGTERM (bit 14).
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?.trim().to_owned();
+        let caught = u64::from_str_radix(&caught, 16).ok()?;
+        (caught & (1 << 14) != 0).then_some(pid)
+    });
+    let took = end(&mut program, inner);
+    println!("as the first process, while looking for meters: ended after {took:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }
