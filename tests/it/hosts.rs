@@ -144,6 +144,20 @@ fn check_replay(name: &str) {
         replayed += 1;
     }
     assert_eq!(replayed, pages.len());
+    let by_command = replay_by_command(&lines);
+    let last = pages.last().expect("a page");
+    assert_eq!(accounting(&by_command), accounting(last), "{name}, by the command");
+}
+
+/// What `jouleprint replay` prints.
+fn replay_by_command(lines: &[String]) -> String {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("ticks.jsonl");
+    fs::write(&path, lines.join("\n")).expect("written");
+    let program = env!("CARGO_BIN_EXE_jouleprint");
+    let output = std::process::Command::new(program).arg("replay").arg(&path).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 fn accounting(text: &str) -> Vec<(&str, Vec<&str>)> {

@@ -201,6 +201,25 @@ mod tests {
     }
 
     #[test]
+    fn a_group_whose_account_cannot_be_opened_is_tried_again() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let service = folder.path().join("system.slice/a.service");
+        group(folder.path(), "system.slice", 0);
+        std::fs::create_dir_all(&service).expect("made");
+        // A link to itself: there, and not to be opened, as when no descriptor is left.
+        std::os::unix::fs::symlink("cpu.stat", service.join("cpu.stat")).expect("linked");
+        let mut tree = tree(folder.path(), 100);
+        let mut buffer = Buffer::default();
+        let first = tree.collect(&mut buffer);
+        assert_eq!((first.births.len(), first.deaths.len(), tree.state().hidden), (1, 0, 1));
+        std::fs::remove_file(service.join("cpu.stat")).expect("removed");
+        group(folder.path(), "system.slice/a.service", 5);
+        let next = tree.collect(&mut buffer);
+        assert_eq!((next.births.len(), tree.state().hidden), (1, 0));
+        assert!(!next.births[0].is_new && !next.crowded.is_empty());
+    }
+
+    #[test]
     fn no_event_of_a_storm_is_lost() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         group(folder.path(), "system.slice", 0);

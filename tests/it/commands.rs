@@ -1,0 +1,84 @@
+//! The commands as they are typed: what is wrong is one clear line with the way out, and exit code 2.
+
+use std::process::{Command, Output};
+
+fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jouleprint"));
+    // What the machine's own environment says must not matter.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("JOULEPRINT_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).output().expect("the program runs")
+}
+
+#[test]
+fn what_is_wrong_is_one_line_that_names_it_and_the_way_out() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.display().to_string()
+    };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("an address").to_string();
+    let unknown = file("unknown.yaml", "zone: FR\nzoen: DE\n");
+    let negative = file("negative.yaml", "pue: -1.2\n");
+    let wrong_type = file("type.yaml", "idle: {floor_watts: 12}\n");
+    let no_zone = file("zone.yaml", "zone: Frnce\n");
+    let users = file("web.yaml", "basic_auth_users: {me: secret}\n");
+    let other_version = file(
+        "other.jsonl",
+        "{\"jouleprint_recording\":9,\"machine\":{\"host\":\"h\",\"domains\":[]},\
+         \"accounting\":{\"idle\":\"separate\",\"retention\":1,\"max_jobs\":1},\"interval\":5}\n",
+    );
+    let empty = file("empty.jsonl", "");
+    for (arguments, parts) in [
+        (vec!["--config.file", &unknown], vec!["unknown field `zoen`", "expected one of", "line 2"]),
+        (vec!["--config.file", &negative], vec!["\"-1.2\"", "between 1 and 10", "line 1"]),
+        (vec!["--config.file", &wrong_type], vec!["line 1"]),
+        (vec!["--config.file", &no_zone], vec!["did you mean FR (France)?", "line 1"]),
+        (vec!["--config.file", "/nowhere.yaml"], vec!["/nowhere.yaml", "--config.file"]),
+        (vec!["--zone", "Germny"], vec!["--zone", "did you mean DE (Germany)?"]),
+        (vec!["--pue", "0.9"], vec!["--pue", "too small"]),
+        (vec!["--path.procfs", "/nowhere"], vec!["/nowhere/stat", "--path.procfs"]),
+        (vec!["--web.listen-address", &taken], vec![&taken, "another program has it"]),
+        (vec!["--web.listen-address", "14401"], vec!["--web.listen-address", "127.0.0.1:14401"]),
+        (vec!["--web.config.file", &users], vec!["no bcrypt hash", "htpasswd"]),
+        (vec!["--web.telemetry-path", "x"], vec!["--web.telemetry-path", "must begin with /"]),
+        (vec!["--log.level", "loud"], vec!["--log.level", "info"]),
+        (vec!["--log.format", "xml"], vec!["--log.format", "json"]),
+        (vec!["check", "--config.file", &unknown], vec!["unknown field `zoen`"]),
+        (vec!["replay", &empty], vec!["the file is empty"]),
+        (vec!["replay", &other_version], vec!["format 9", "reads 1"]),
+        (vec!["replay", "/nowhere.jsonl"], vec!["/nowhere.jsonl"]),
+    ] {
+        let output = run(&arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        // The log may say that it is starting; the complaint is the last line, and the only one.
+        let complaints: Vec<&str> = said.lines().filter(|line| line.starts_with("jouleprint: ")).collect();
+        assert_eq!(complaints.len(), 1, "{arguments:?}: {said}");
+        assert_eq!(said.lines().last(), complaints.first().copied(), "{arguments:?}");
+        for part in parts {
+            assert!(
+                complaints[0].contains(part),
+                "{arguments:?} gives {:?}, which lacks {part:?}",
+                complaints[0]
+            );
+        }
+    }
+}
+
+#[test]
+fn check_says_what_is_in_force_and_metrics_is_the_reference() {
+    let output = run(&["check", "--zone", "fr", "--pue", "1.2"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && said.contains("FR: 44.18 g/kWh (lifecycle, owid-ember 2024)"),
+        "{said}"
+    );
+    assert!(said.contains("pue        1.2"), "{said}");
+    let output = run(&["metrics"]);
+    let reference = jouleprint::output::reference::markdown();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), reference);
+}
