@@ -17,7 +17,7 @@ use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use jouleprint::clock;
 use jouleprint::config::{Flags, Settings};
 use jouleprint::model::snapshot::Snapshot;
-use jouleprint::output::catalogue::{FAMILIES, Kind, Number, Sink};
+use jouleprint::output::catalogue::{Kind, Number, Sink, families};
 use jouleprint::output::http::Site;
 use jouleprint::output::prometheus::{Format, render};
 use jouleprint::sampler::Sampler;
@@ -444,7 +444,7 @@ impl Sink for ClientLibrary {
 /// Every counter, gauge and info as a `Family` of counters: their lines are the same but for the name.
 fn as_client_library(snapshot: &Snapshot) -> Registry {
     let mut client = ClientLibrary::default();
-    for family in FAMILIES.iter().filter(|family| family.kind != Kind::Histogram) {
+    for family in families().filter(|family| family.kind != Kind::Histogram) {
         (client.name, client.labels, client.family) = (family.name, family.labels, Family::default());
         (family.collect)(snapshot, &mut client);
         client.registry.register(client.name, family.help, client.family.clone());

@@ -1,7 +1,7 @@
 //! The page as text: OpenMetrics 1.0 and the older text format 0.0.4, from one catalogue. Counters are
 //! written from integers, so that a reader of the text can add them up exactly.
 
-use super::catalogue::{FAMILIES, Family, Kind, Number, Sink};
+use super::catalogue::{Family, Kind, Number, Sink, families};
 use crate::model::snapshot::Snapshot;
 
 /// A text format.
@@ -32,7 +32,7 @@ impl Format {
 /// Writes the page; `more` are lines of other families in OpenMetrics text without the end mark.
 pub fn render(snapshot: &Snapshot, format: Format, more: &str, text: &mut Vec<u8>) {
     text.clear();
-    for family in FAMILIES {
+    for family in families() {
         let mut writer = Writer { family, format, text, has_header: false };
         (family.collect)(snapshot, &mut writer);
     }
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn names_follow_the_rules_of_prometheus() {
-        for family in FAMILIES {
+        for family in families() {
             let name = family.name;
             assert!(
                 name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'),

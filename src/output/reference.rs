@@ -1,6 +1,6 @@
 //! The metric reference, printed from the catalogue; docs/metrics.md is this text.
 
-use super::catalogue::{FAMILIES, HTTP_REQUESTS, Kind};
+use super::catalogue::{HTTP_REQUESTS, Kind, families};
 
 /// The reference in Markdown.
 #[must_use]
@@ -21,7 +21,7 @@ pub fn markdown() -> String {
         };
         text.push_str(&format!("| `{name}` | {kind} | {} | {help}. | {otel} |\n", labels.join(", ")));
     };
-    for family in FAMILIES {
+    for family in families() {
         let (suffix, kind) = match family.kind {
             Kind::Counter => ("_total", "counter"),
             Kind::Gauge => ("", "gauge"),

@@ -9,7 +9,7 @@ mod meters;
 use crate::page::{Page, Sample};
 use crate::tree::{Ground, Host, Run, at};
 use jouleprint::model::identity::Origin;
-use jouleprint::output::catalogue::FAMILIES;
+use jouleprint::output::catalogue::families;
 use std::collections::BTreeSet;
 
 /// One socket, two CPUs, 100 GB, and one unit; energy meters are the cases' own. Without one, memory is
@@ -112,7 +112,7 @@ impl Run {
         let labels: Vec<(&str, &str)> =
             words.map(|word| word.split_once('=').unwrap_or_else(|| panic!("{line}: {word}"))).collect();
         // What is looked for must be something that a page can hold, or its absence says nothing.
-        let family = FAMILIES.iter().find(|family| {
+        let family = families().find(|family| {
             ["", "_total", "_info"].iter().any(|suffix| name.strip_suffix(suffix) == Some(family.name))
         });
         let family = family.unwrap_or_else(|| panic!("{line}: there is no such series"));

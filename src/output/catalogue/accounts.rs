@@ -1,0 +1,350 @@
+//! The accounts: energy and emissions of the host, its meters and its jobs.
+
+use super::{Family, Kind, Number, Sink, counted, host};
+use crate::model::identity::{Origin, Residual};
+use crate::model::quantity::{Emissions, Energy};
+use crate::model::reading::Place;
+use crate::model::snapshot::{Snapshot, Table};
+use std::collections::BTreeMap;
+
+/// In the order of the page.
+pub(super) const FAMILIES: &[Family] = &[
+    Family {
+        name: "hw_host_energy_joules",
+        kind: Kind::Counter,
+        unit: "joules",
+        help: "Energy of the whole host as far as it is metered: the sum of the counted meters",
+        labels: &["host", "hw_id", "origin"],
+        otel: ("hw.host.energy", "J"),
+        collect: |snapshot, sink| {
+            for (origin, energy) in by_origin(snapshot) {
+                let labels = [host(snapshot), "host", origin.as_str()];
+                sink.sample(&labels, Number::Micro(energy.as_micro()));
+            }
+        },
+    },
+    Family {
+        name: "hw_host_power_watts",
+        kind: Kind::Gauge,
+        unit: "watts",
+        help: "Mean power of the whole host over the last tick, as far as it is metered",
+        labels: &["host", "hw_id", "origin"],
+        otel: ("hw.host.power", "W"),
+        collect: host_power,
+    },
+    Family {
+        name: "hw_energy_joules",
+        kind: Kind::Counter,
+        unit: "joules",
+        help: "Energy of one counted meter; the meters of one origin may be added",
+        labels: &["host", "hw_type", "hw_id", "gpu", "origin"],
+        otel: ("hw.energy", "J"),
+        collect: |snapshot, sink| {
+            for (domain, totals) in counted(snapshot) {
+                let labels = [
+                    host(snapshot),
+                    domain.hw_type.as_str(),
+                    &domain.id,
+                    &domain.gpu,
+                    domain.origin.as_str(),
+                ];
+                sink.sample(&labels, Number::Micro(totals.energy.as_micro()));
+            }
+        },
+    },
+    Family {
+        name: "hw_power_watts",
+        kind: Kind::Gauge,
+        unit: "watts",
+        help: "Mean power of one counted meter over the last tick; missing while it cannot be read",
+        labels: &["host", "hw_type", "hw_id", "gpu", "origin"],
+        otel: ("hw.power", "W"),
+        collect: |snapshot, sink| {
+            for (domain, totals) in counted(snapshot) {
+                let labels = [
+                    host(snapshot),
+                    domain.hw_type.as_str(),
+                    &domain.id,
+                    &domain.gpu,
+                    domain.origin.as_str(),
+                ];
+                if let Some(power) = totals.power {
+                    sink.sample(&labels, Number::Micro(power.get()));
+                }
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_domain_energy_joules",
+        kind: Kind::Counter,
+        unit: "joules",
+        help: "Energy of a meter inside a counted one (parent) or beside them (no parent); never to be added",
+        labels: &["host", "hw_id", "parent"],
+        otel: ("jouleprint.domain.energy", "J"),
+        collect: |snapshot, sink| {
+            for (domain, totals) in snapshot.machine.domains.iter().zip(&snapshot.totals.domains) {
+                let parent = match &domain.place {
+                    Place::Counted => continue,
+                    Place::Inside(parent) => parent,
+                    Place::Beside => "",
+                };
+                sink.sample(&[host(snapshot), &domain.id, parent], Number::Micro(totals.energy.as_micro()));
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_job_energy_joules",
+        kind: Kind::Counter,
+        unit: "joules",
+        help: "Energy charged to a job",
+        labels: &["host", "job_kind", "job_id", "hw_type", "gpu", "gpu_instance", "origin"],
+        otel: ("jouleprint.job.energy", "J"),
+        collect: |snapshot, sink| {
+            let columns = &snapshot.totals.columns;
+            for (job, energies) in
+                snapshot.totals.jobs.iter().zip(rows(&snapshot.totals.job_table, columns.len()))
+            {
+                let id = &job.job.id;
+                for (column, energy) in columns.iter().zip(energies) {
+                    let labels = [
+                        host(snapshot),
+                        id.kind().as_str(),
+                        id.id(),
+                        column.hw_type.as_str(),
+                        &column.gpu,
+                        "",
+                        column.origin.as_str(),
+                    ];
+                    sink.sample(&labels, Number::Micro(energy.as_micro()));
+                }
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_residual_energy_joules",
+        kind: Kind::Counter,
+        unit: "joules",
+        help: "Energy that no job is charged with: system, idle, ended, overflow, unattributed",
+        labels: &["host", "account", "hw_type", "gpu", "origin"],
+        otel: ("jouleprint.residual.energy", "J"),
+        collect: |snapshot, sink| {
+            let columns = &snapshot.totals.columns;
+            for (account, energies) in
+                Residual::ALL.iter().zip(rows(&snapshot.totals.residual_table, columns.len()))
+            {
+                for (column, energy) in columns.iter().zip(energies) {
+                    let labels = [
+                        host(snapshot),
+                        account.as_str(),
+                        column.hw_type.as_str(),
+                        &column.gpu,
+                        column.origin.as_str(),
+                    ];
+                    sink.sample(&labels, Number::Micro(energy.as_micro()));
+                }
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_retired_energy_joules",
+        kind: Kind::Gauge,
+        unit: "joules",
+        help: "Energy of jobs that are no longer on this page",
+        labels: &["host", "hw_type", "gpu", "origin"],
+        otel: ("jouleprint.retired.energy", "J"),
+        collect: |snapshot, sink| {
+            for (column, energy) in snapshot.totals.columns.iter().zip(&snapshot.totals.retired_table.energy)
+            {
+                let labels = [host(snapshot), column.hw_type.as_str(), &column.gpu, column.origin.as_str()];
+                sink.sample(&labels, Number::Micro(energy.as_micro()));
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_host_emissions_co2e_grams",
+        kind: Kind::Counter,
+        unit: "grams",
+        help: "Emissions of the host's metered energy with PUE, at the intensity of the time of use",
+        labels: &["host", "hw_id", "origin", "grid_zone"],
+        otel: ("jouleprint.host.emissions.co2e", "g"),
+        collect: |snapshot, sink| {
+            let totals = &snapshot.totals;
+            for (zone, cells) in totals.zones.iter().zip(zone_rows(&totals.host, totals.columns.len())) {
+                for origin in Origin::ALL {
+                    let of_origin =
+                        totals.columns.iter().zip(cells).filter(|(column, _)| column.origin == origin);
+                    if of_origin.clone().next().is_some() {
+                        let sum: Emissions = of_origin.map(|(_, grams)| *grams).sum();
+                        sink.sample(
+                            &[host(snapshot), "host", origin.as_str(), zone],
+                            Number::Nano(sum.as_nano()),
+                        );
+                    }
+                }
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_job_emissions_co2e_grams",
+        kind: Kind::Counter,
+        unit: "grams",
+        help: "Emissions charged to a job, with PUE, at the intensity of the time of use",
+        labels: &["host", "job_kind", "job_id", "hw_type", "gpu", "gpu_instance", "origin", "grid_zone"],
+        otel: ("jouleprint.job.emissions.co2e", "g"),
+        collect: |snapshot, sink| {
+            let totals = &snapshot.totals;
+            let (columns, zones) = (totals.columns.len(), totals.zones.len());
+            for (job, cells) in totals.jobs.iter().zip(emission_rows(&totals.job_table, columns * zones)) {
+                let id = &job.job.id;
+                for (zone, cells) in totals.zones.iter().zip(cells.chunks(columns.max(1))) {
+                    for (column, grams) in totals.columns.iter().zip(cells) {
+                        let labels = [
+                            host(snapshot),
+                            id.kind().as_str(),
+                            id.id(),
+                            column.hw_type.as_str(),
+                            &column.gpu,
+                            "",
+                            column.origin.as_str(),
+                            zone,
+                        ];
+                        sink.sample(&labels, Number::Nano(grams.as_nano()));
+                    }
+                }
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_residual_emissions_co2e_grams",
+        kind: Kind::Counter,
+        unit: "grams",
+        help: "Emissions that no job is charged with",
+        labels: &["host", "account", "hw_type", "gpu", "origin", "grid_zone"],
+        otel: ("jouleprint.residual.emissions.co2e", "g"),
+        collect: |snapshot, sink| {
+            let totals = &snapshot.totals;
+            let (columns, zones) = (totals.columns.len(), totals.zones.len());
+            let accounts = emission_rows(&totals.residual_table, columns * zones);
+            for (account, cells) in Residual::ALL.iter().zip(accounts) {
+                for (zone, cells) in totals.zones.iter().zip(cells.chunks(columns.max(1))) {
+                    for (column, grams) in totals.columns.iter().zip(cells) {
+                        let labels = [
+                            host(snapshot),
+                            account.as_str(),
+                            column.hw_type.as_str(),
+                            &column.gpu,
+                            column.origin.as_str(),
+                            zone,
+                        ];
+                        sink.sample(&labels, Number::Nano(grams.as_nano()));
+                    }
+                }
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_retired_emissions_co2e_grams",
+        kind: Kind::Gauge,
+        unit: "grams",
+        help: "Emissions of jobs that are no longer on this page",
+        labels: &["host", "hw_type", "gpu", "origin", "grid_zone"],
+        otel: ("jouleprint.retired.emissions.co2e", "g"),
+        collect: |snapshot, sink| {
+            let totals = &snapshot.totals;
+            for (zone, cells) in
+                totals.zones.iter().zip(zone_rows(&totals.retired_table, totals.columns.len()))
+            {
+                for (column, grams) in totals.columns.iter().zip(cells) {
+                    let labels =
+                        [host(snapshot), column.hw_type.as_str(), &column.gpu, column.origin.as_str(), zone];
+                    sink.sample(&labels, Number::Nano(grams.as_nano()));
+                }
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_job_cpu_seconds",
+        kind: Kind::Counter,
+        unit: "seconds",
+        help: "CPU time charged to a job since it was first seen",
+        labels: &["host", "job_kind", "job_id"],
+        otel: ("jouleprint.job.cpu", "s"),
+        collect: |snapshot, sink| {
+            for job in &snapshot.totals.jobs {
+                let id = &job.job.id;
+                sink.sample(&[host(snapshot), id.kind().as_str(), id.id()], Number::Nano(job.cpu.get()));
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_job",
+        kind: Kind::Info,
+        unit: "",
+        help: "A job and the control group in which it was first met",
+        labels: &["host", "job_kind", "job_id", "process_linux_cgroup"],
+        otel: ("", ""),
+        collect: |snapshot, sink| {
+            for job in &snapshot.totals.jobs {
+                let id = &job.job.id;
+                let labels = [host(snapshot), id.kind().as_str(), id.id(), &job.job.cgroup];
+                sink.sample(&labels, Number::Whole(1));
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_jobs",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "Jobs that live now",
+        labels: &["host"],
+        otel: ("jouleprint.jobs", "{job}"),
+        collect: |snapshot, sink| {
+            sink.sample(&[host(snapshot)], Number::Whole(u64::from(snapshot.totals.live_jobs)));
+        },
+    },
+    Family {
+        name: "jouleprint_jobs_overflow",
+        kind: Kind::Counter,
+        unit: "",
+        help: "Jobs that found no room on the page; their energy is in the overflow account",
+        labels: &["host"],
+        otel: ("jouleprint.jobs.overflow", "{job}"),
+        collect: |snapshot, sink| {
+            sink.sample(&[host(snapshot)], Number::Whole(snapshot.totals.overflowed_jobs));
+        },
+    },
+];
+
+fn by_origin(snapshot: &Snapshot) -> BTreeMap<Origin, Energy> {
+    let mut sums: BTreeMap<Origin, Energy> = BTreeMap::new();
+    for (domain, totals) in counted(snapshot) {
+        *sums.entry(domain.origin).or_default() += totals.energy;
+    }
+    sums
+}
+
+/// A host power is there only if every meter of that origin could be read.
+fn host_power(snapshot: &Snapshot, sink: &mut dyn Sink) {
+    for origin in Origin::ALL {
+        let mut of_origin = counted(snapshot).filter(|(domain, _)| domain.origin == origin).peekable();
+        if of_origin.peek().is_none() {
+            continue;
+        }
+        let sum = of_origin.try_fold(0_u64, |sum, (_, totals)| Some(sum.saturating_add(totals.power?.get())));
+        if let Some(sum) = sum {
+            sink.sample(&[host(snapshot), "host", origin.as_str()], Number::Micro(sum));
+        }
+    }
+}
+
+fn rows(table: &Table, columns: usize) -> impl Iterator<Item = &[Energy]> {
+    table.energy.chunks(columns.max(1))
+}
+
+fn emission_rows(table: &Table, cells: usize) -> impl Iterator<Item = &[Emissions]> {
+    table.emissions.chunks(cells.max(1))
+}
+
+fn zone_rows(table: &Table, columns: usize) -> impl Iterator<Item = &[Emissions]> {
+    table.emissions.chunks(columns.max(1))
+}

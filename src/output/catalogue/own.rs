@@ -1,0 +1,149 @@
+//! The program itself: how it looks, how long it takes, what it uses.
+
+use super::{Family, Kind, Number, host};
+use crate::model::snapshot::SamplerState;
+
+/// In the order of the page.
+pub(super) const FAMILIES: &[Family] = &[
+    Family {
+        name: "jouleprint_cgroup_watch",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "1 if births and deaths of control groups are seen as they happen, 0 if they are looked for at each tick",
+        labels: &["host"],
+        otel: ("jouleprint.cgroup.watch", ""),
+        collect: |snapshot, sink| {
+            sink.sample(&[host(snapshot)], Number::Whole(u64::from(snapshot.sampler.watches_cgroups)));
+        },
+    },
+    Family {
+        name: "jouleprint_cgroups",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "Control groups that are read at each tick",
+        labels: &["host"],
+        otel: ("jouleprint.cgroups", "{group}"),
+        collect: |snapshot, sink| {
+            sink.sample(&[host(snapshot)], Number::Whole(u64::from(snapshot.sampler.groups)));
+        },
+    },
+    Family {
+        name: "jouleprint_snapshot_timestamp_seconds",
+        kind: Kind::Gauge,
+        unit: "seconds",
+        help: "When everything on this page was read",
+        labels: &["host"],
+        otel: ("jouleprint.snapshot.timestamp", "s"),
+        collect: |snapshot, sink| {
+            sink.sample(&[host(snapshot)], Number::Milli(snapshot.at.wall.get() / 1_000_000));
+        },
+    },
+    Family {
+        name: "jouleprint_tick_duration_seconds",
+        kind: Kind::Histogram,
+        unit: "seconds",
+        help: "How long reading and accounting took, tick by tick",
+        labels: &["host"],
+        otel: ("jouleprint.tick.duration", "s"),
+        collect: |snapshot, sink| {
+            let state = &snapshot.sampler;
+            sink.histogram(
+                &[host(snapshot)],
+                &SamplerState::BOUNDS,
+                &state.durations,
+                state.duration_sum.get(),
+            );
+        },
+    },
+    Family {
+        name: "jouleprint_ticks_skipped",
+        kind: Kind::Counter,
+        unit: "",
+        help: "Ticks that did not take place because the one before took too long; no energy is lost by it",
+        labels: &["host"],
+        otel: ("jouleprint.ticks.skipped", "{tick}"),
+        collect: |snapshot, sink| sink.sample(&[host(snapshot)], Number::Whole(snapshot.sampler.skipped)),
+    },
+    Family {
+        name: "jouleprint_host",
+        kind: Kind::Info,
+        unit: "",
+        help: "The machine and where it is",
+        labels: &["host", "host_arch", "host_cpu_model_name", "os_version", "grid_zone"],
+        otel: ("", ""),
+        collect: |snapshot, sink| {
+            let machine = &snapshot.machine;
+            let labels = [
+                host(snapshot),
+                std::env::consts::ARCH,
+                &machine.cpu_model,
+                &machine.kernel,
+                &snapshot.factor.zone,
+            ];
+            sink.sample(&labels, Number::Whole(1));
+        },
+    },
+    Family {
+        name: "jouleprint_build",
+        kind: Kind::Info,
+        unit: "",
+        help: "This program",
+        labels: &["version"],
+        otel: ("", ""),
+        collect: |_, sink| sink.sample(&[env!("CARGO_PKG_VERSION")], Number::Whole(1)),
+    },
+    Family {
+        name: "process_cpu_seconds",
+        kind: Kind::Counter,
+        unit: "seconds",
+        help: "CPU time this process has used",
+        labels: &[],
+        otel: ("", ""),
+        collect: |snapshot, sink| sink.sample(&[], Number::Nano(snapshot.process.cpu.get())),
+    },
+    Family {
+        name: "process_resident_memory_bytes",
+        kind: Kind::Gauge,
+        unit: "bytes",
+        help: "Memory this process has in use",
+        labels: &[],
+        otel: ("", ""),
+        collect: |snapshot, sink| sink.sample(&[], Number::Whole(snapshot.process.resident_bytes)),
+    },
+    Family {
+        name: "process_virtual_memory_bytes",
+        kind: Kind::Gauge,
+        unit: "bytes",
+        help: "Address space this process has in use",
+        labels: &[],
+        otel: ("", ""),
+        collect: |snapshot, sink| sink.sample(&[], Number::Whole(snapshot.process.virtual_bytes)),
+    },
+    Family {
+        name: "process_open_fds",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "Descriptors this process has open",
+        labels: &[],
+        otel: ("", ""),
+        collect: |snapshot, sink| sink.sample(&[], Number::Whole(snapshot.process.open_fds)),
+    },
+    Family {
+        name: "process_max_fds",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "Descriptors this process may open",
+        labels: &[],
+        otel: ("", ""),
+        collect: |snapshot, sink| sink.sample(&[], Number::Whole(snapshot.process.max_fds)),
+    },
+    Family {
+        name: "process_start_time_seconds",
+        kind: Kind::Gauge,
+        unit: "seconds",
+        help: "When this process started",
+        labels: &[],
+        otel: ("", ""),
+        collect: |snapshot, sink| sink.sample(&[], Number::Whole(snapshot.process.start_seconds)),
+    },
+];
