@@ -45,6 +45,9 @@ const MAX_CONNECTIONS: usize = 256;
 /// A client has this long to send its request, the pause since the last one included.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// A client that takes its page byte by byte gives up its place after this; the others connect anew.
+const MAX_CONNECTION_LIFE: Duration = Duration::from_secs(3_600);
+
 /// And this long for its half of the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -354,7 +357,7 @@ async fn attend(
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    let _ = watcher.watch(connection).await;
+    let _ = tokio::time::timeout(MAX_CONNECTION_LIFE, watcher.watch(connection)).await;
 }
 
 /// Whether the request says who it is from, where that is asked for.
