@@ -1,6 +1,6 @@
 //! TLS, client certificates, users and given-up rights, as a client and the kernel see them.
 
-use crate::rig::{free_address, wait_for};
+use crate::rig::{CGROUPFS, free_address, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::Path;
@@ -163,7 +163,7 @@ fn the_first_process_of_a_container_is_ended_while_it_still_looks_for_meters() {
     let program = Command::new("unshare")
         .args(["--pid", "--fork", "--kill-child", env!("CARGO_BIN_EXE_jouleprint"), "--path.sysfs"])
         .arg(sysfs.path())
-        .args(["--path.cgroupfs", "/sys/fs/cgroup", "--web.listen-address", &free_address().to_string()])
+        .args(["--path.cgroupfs", CGROUPFS.as_str(), "--web.listen-address", &free_address().to_string()])
         .stderr(Stdio::null())
         .spawn();
     let mut program = Running(program.expect("the program starts"));

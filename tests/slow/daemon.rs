@@ -96,7 +96,8 @@ fn a_taken_port_is_exit_code_2_and_one_clear_line() {
     let address = taken.local_addr().expect("an address").to_string();
     let powercap = powercap();
     let sysfs = powercap.sysfs().to_str().expect("UTF-8");
-    let output = run(&["--web.listen-address", &address, "--path.sysfs", sysfs, "--path.cgroupfs", CGROUPFS]);
+    let output =
+        run(&["--web.listen-address", &address, "--path.sysfs", sysfs, "--path.cgroupfs", CGROUPFS.as_str()]);
     let said = errors(&output);
     println!("taken port: {}", said.trim_end());
     assert_eq!(output.status.code(), Some(2));
@@ -209,7 +210,7 @@ fn doctor_and_check_tell_by_their_exit_codes() {
         path.to_str().expect("UTF-8").to_owned()
     };
     let (good, broken) = (file("good.yaml", CONFIG), file("broken.yaml", "pue: 0.5\n"));
-    let paths = ["--path.sysfs", sysfs, "--path.cgroupfs", CGROUPFS];
+    let paths = ["--path.sysfs", sysfs, "--path.cgroupfs", CGROUPFS.as_str()];
     for (command, config, code, part) in [
         ("doctor", Some(&good), 0, "All is well."),
         ("doctor", None, 1, "--zone XX"),

@@ -41,10 +41,11 @@ for pair in "${needed[@]}"; do
 done
 [[ -x /usr/bin/prometheus ]] || fail "no /usr/bin/prometheus"
 
+cgroups=${JOULEPRINT_TEST_CGROUPFS:-/sys/fs/cgroup}
 for hierarchy in cpuacct unified; do
-    [[ -w /sys/fs/cgroup/$hierarchy/cgroup.procs ]] ||
-        fail "no /sys/fs/cgroup/$hierarchy that can be written: the slow tier needs a hybrid host" \
-            "(v1 cpuacct and v2 beside each other)"
+    [[ -w $cgroups/$hierarchy/cgroup.procs ]] ||
+        fail "no $cgroups/$hierarchy that can be written: the slow tier needs cgroup v1 (cpuacct) and v2 beside" \
+            "each other, and tests/run.sh could not mount them so"
 done
 unshare -C true || fail "cannot make a control-group namespace"
 

@@ -9,6 +9,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
@@ -20,7 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The control groups of this machine.
-pub(crate) const CGROUPFS: &str = "/sys/fs/cgroup";
+pub(crate) static CGROUPFS: LazyLock<String> = LazyLock::new(|| {
+    std::env::var("JOULEPRINT_TEST_CGROUPFS").unwrap_or_else(|_| "/sys/fs/cgroup".to_owned())
+});
 
 /// What the groups of these tests begin with.
 pub(crate) const TOP: &str = "jouleprint-test-";
@@ -109,7 +112,7 @@ impl Groups {
     }
 
     fn below(hierarchy: &str) -> Groups {
-        let root = Path::new(CGROUPFS).join(hierarchy);
+        let root = Path::new(CGROUPFS.as_str()).join(hierarchy);
         assert!(
             root.join("cgroup.procs").exists(),
             "no control groups in {} (the slow tier needs them)",
@@ -196,7 +199,7 @@ impl Exporter {
         command.arg("--config.file").arg(&config);
         command.arg("--web.listen-address").arg(address.to_string());
         if setup.own_mount.is_none() {
-            command.args(["--path.cgroupfs", CGROUPFS]);
+            command.args(["--path.cgroupfs", CGROUPFS.as_str()]);
         }
         command.args(setup.arguments);
         if let Some(sysfs) = setup.sysfs {
