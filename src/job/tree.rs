@@ -26,8 +26,8 @@ const MAX_DEPTH: usize = 32;
 /// Each tick this part of the groups has its attributes read anew: all of them every half minute.
 const ATTRIBUTE_TURNS: usize = 6;
 
-/// Groups of a supplementary hierarchy whose processes are asked at a tick where else they stand, beside
-/// those whose turn it is: at 12 µs a process this is 3 ms.
+/// Working groups of a supplementary hierarchy whose processes are asked at a tick where else they stand: so
+/// many of the busiest, and so many of the others in turn. At 12 µs a process this is 6 ms at the most.
 const ASKED_GROUPS: usize = 16;
 
 /// Hidden groups that get another chance at a tick.
@@ -67,6 +67,7 @@ pub struct Tree {
     // A directory could not be read: the next tick looks at all of them.
     must_look: bool,
     attribute_turn: usize,
+    asked_turn: usize,
     errors: HashMap<Fault, u64>,
 }
 
@@ -127,6 +128,7 @@ impl Tree {
             happened: Groups::default(),
             must_look: false,
             attribute_turn: 0,
+            asked_turn: 0,
             errors: HashMap::new(),
         };
         for root in 0..tree.roots.len() {

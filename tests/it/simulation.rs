@@ -173,6 +173,24 @@ fn the_same_seed_gives_the_same_page() {
     assert_ne!(last(1), last(4));
 }
 
+#[test]
+fn the_first_page_shows_every_account_at_zero_so_that_increase_sees_the_first_tick() {
+    let mut world = World::new(7, Layout::V2, false);
+    world.make(2);
+    let mut sampler = world.sampler(10, 10, 20);
+    let idle = vec![0; world.cpus()];
+    let at = world.pass(Nanos::from_seconds(1), &idle);
+    let first = page(&sampler.tick(at));
+    for name in ["hw_energy_joules_total", "jouleprint_job_energy_joules_total"] {
+        let samples = first.all(name, &[]);
+        assert!(!samples.is_empty() && samples.iter().all(|sample| sample.nano() == 0), "{name}");
+    }
+    for name in ["host", "job", "residual"] {
+        let samples = first.all(&format!("jouleprint_{name}_emissions_co2e_grams_total"), &[]);
+        assert!(!samples.is_empty() && samples.iter().all(|sample| sample.nano() == 0), "{name}");
+    }
+}
+
 /// Set for the process that lives through the long run by itself, so that its memory is its own.
 const LONG_RUN: &str = "JOULEPRINT_LONG_RUN";
 

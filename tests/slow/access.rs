@@ -3,6 +3,7 @@
 use crate::rig::{CGROUPFS, free_address, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,6 +16,16 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// The exporter, with the folder's web.yml.
+fn start(folder: &Path, address: SocketAddr) -> Running {
+    let program = Command::new(env!("CARGO_BIN_EXE_jouleprint"))
+        .args(["--zone", "FR", "--web.listen-address", &address.to_string(), "--web.config.file"])
+        .arg(folder.join("web.yml"))
+        .stderr(Stdio::null())
+        .spawn();
+    Running(program.expect("the program starts"))
 }
 
 fn shell(folder: &Path, script: &str) {
@@ -60,12 +71,7 @@ fn certificates_and_users_are_asked_for_and_renewed_without_a_restart() {
     );
     fs::write(folder.join("web.yml"), &web).expect("written");
     let address = free_address();
-    let program = Command::new(env!("CARGO_BIN_EXE_jouleprint"))
-        .args(["--zone", "FR", "--web.listen-address", &address.to_string(), "--web.config.file"])
-        .arg(folder.join("web.yml"))
-        .stderr(Stdio::null())
-        .spawn();
-    let program = Running(program.expect("the program starts"));
+    let program = start(folder, address);
 
     let url = format!("https://127.0.0.1:{}/metrics", address.port());
     let mine = ["--cert", "client.pem", "--key", "client.key"];
@@ -119,12 +125,7 @@ fn passwords_that_are_being_checked_do_not_hold_up_the_end() {
     let hash = bcrypt::hash("right", 13).expect("hashed");
     fs::write(folder.join("web.yml"), format!("basic_auth_users: {{me: '{hash}'}}")).expect("written");
     let address = free_address();
-    let program = Command::new(env!("CARGO_BIN_EXE_jouleprint"))
-        .args(["--zone", "FR", "--web.listen-address", &address.to_string(), "--web.config.file"])
-        .arg(folder.join("web.yml"))
-        .stderr(Stdio::null())
-        .spawn();
-    let mut program = Running(program.expect("the program starts"));
+    let mut program = start(folder, address);
     let asks = |password: &str| {
         let (login, url) = (format!("me:{password}"), format!("http://{address}/metrics"));
         let child = Command::new("curl").args(["-s", "-o", "/dev/null", "-u", &login, &url]).spawn();
