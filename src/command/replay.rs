@@ -86,10 +86,11 @@ impl Replay {
             at: tick.at,
             interval: self.header.interval,
             machine: Arc::clone(&self.machine),
-            totals: self.engine.totals(),
+            totals: Arc::new(self.engine.totals()),
             factor: Arc::new(tick.factor.clone()),
             sources: Vec::new(),
             sampler: SamplerState::default(),
+            store: None,
             process: crate::model::snapshot::ProcessState::default(),
         }
     }

@@ -2,6 +2,7 @@
 //! divides energy to come; what has been charged stays charged.
 
 use crate::model::quantity::{Energy, MicroWatts, Nanos};
+use std::sync::Arc;
 
 /// Long enough for a counter that updates every second, short enough to find idle stretches.
 const WINDOW: Nanos = Nanos::from_seconds(10);
@@ -40,6 +41,22 @@ impl Default for IdleFloor {
 }
 
 impl IdleFloor {
+    /// What earlier processes had learnt.
+    #[must_use]
+    pub fn from_buckets(buckets: &[(u64, u128)]) -> IdleFloor {
+        let mut floor = IdleFloor::default();
+        for (bucket, learnt) in floor.buckets.iter_mut().zip(buckets) {
+            *bucket = *learnt;
+        }
+        floor
+    }
+
+    /// What was learnt.
+    #[must_use]
+    pub fn buckets(&self) -> Arc<[(u64, u128)]> {
+        self.buckets.into()
+    }
+
     /// Adds an interval: what the device drew, and how busy all `cpus` together were.
     pub fn observe(&mut self, energy: Energy, elapsed: Nanos, busy: Nanos, cpus: u32) {
         self.energy += energy;

@@ -1,11 +1,15 @@
 //! The accounts: every joule and gram of a column stands in exactly one row, and stays there until a
 //! job leaves the page and its row moves, whole, into `retired`.
 
+mod position;
+
+use super::history::History;
 use super::split::split;
 use crate::model::identity::{JobId, Name, Residual};
 use crate::model::quantity::{CpuTime, Emissions, EmissionsRemainder, Energy, Nanos, emissions_of};
 use crate::model::reading::{Factor, Hierarchy};
 use crate::model::snapshot::{Column, JobIdentity, JobTotals, Table, Totals};
+use crate::model::time::Moment;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -15,6 +19,11 @@ const OTHER_ZONES: &str = "other";
 
 /// An ended job makes room for a living one after this part of its retention, when the page is full.
 const EVICTABLE_SHARE: u64 = 5;
+
+/// Smaller numbers are left to the rows that are no jobs.
+const FIRST_NUMBER: u64 = 16;
+
+const ROW_IN_USE: &str = "a row number is dropped when its job retires";
 
 /// Where a joule goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,9 +45,27 @@ pub struct Share {
     pub key: u64,
 }
 
+/// A job that wants a row.
+#[derive(Debug, Clone, Copy)]
+pub struct Newcomer<'a> {
+    /// Who.
+    pub id: &'a JobId,
+    /// Where it was met.
+    pub cgroup: &'a Name,
+    /// Whose it is, where that is known.
+    pub user: Option<u32>,
+}
+
 /// All rows.
 #[derive(Debug)]
 pub struct Ledger {
+    now: Moment,
+    // Everything up to this monotonic time is on disk.
+    durable: Nanos,
+    // When everything was 0, in wall time; `None` before the first tick.
+    started: Option<Nanos>,
+    next_number: u64,
+    history: History,
     columns: Arc<[Column]>,
     zones: Vec<Name>,
     remainders: Vec<EmissionsRemainder>,
@@ -70,6 +97,8 @@ struct JobRow {
     cpu: CpuTime,
     groups: [u32; 2],
     ended: Option<Nanos>,
+    // When its totals last changed.
+    changed: Nanos,
 }
 
 impl Ledger {
@@ -78,6 +107,11 @@ impl Ledger {
     pub fn new(columns: Arc<[Column]>, max_jobs: u32, retention: Nanos) -> Ledger {
         let row = Row { energy: vec![Energy::ZERO; columns.len()], emissions: Vec::new() };
         Ledger {
+            now: Moment::default(),
+            durable: Nanos::new(u64::MAX),
+            started: None,
+            next_number: FIRST_NUMBER,
+            history: History::new(columns.len()),
             zones: Vec::new(),
             remainders: vec![EmissionsRemainder::default(); columns.len()],
             host: row.clone(),
@@ -100,12 +134,24 @@ impl Ledger {
         self.retention = retention;
     }
 
+    /// What follows happens at this time.
+    pub fn begin(&mut self, at: &Moment) {
+        self.now = *at;
+        self.started.get_or_insert(at.wall);
+        self.history.begin(at, self.durable);
+    }
+
+    /// Everything up to this monotonic time is on disk. What is not must not leave the ledger.
+    pub fn committed(&mut self, through: Nanos) {
+        self.durable = through;
+    }
+
     /// A group of this job came to life. `None`: the page is full, and until there is room the
     /// job's energy goes to `overflow`.
-    pub fn open(&mut self, id: &JobId, cgroup: &Name, hierarchy: Hierarchy, now: Nanos) -> Option<u32> {
-        let row = match self.rows_of.get(id) {
+    pub fn open(&mut self, job: Newcomer<'_>, hierarchy: Hierarchy) -> Option<u32> {
+        let row = match self.rows_of.get(job.id) {
             Some(&row) => row,
-            None => self.make_row(id, cgroup, now)?,
+            None => self.make_row(job)?,
         };
         let job = self.job_mut(row);
         job.groups[hierarchy as usize] += 1;
@@ -114,13 +160,32 @@ impl Ledger {
     }
 
     /// A group of the job in `row` is gone.
-    pub fn close(&mut self, row: u32, hierarchy: Hierarchy, now: Nanos) {
+    pub fn close(&mut self, row: u32, hierarchy: Hierarchy) {
+        let now = self.now.monotonic;
         let job = self.job_mut(row);
         let groups = &mut job.groups[hierarchy as usize];
         *groups = groups.checked_sub(1).expect("a group dies once");
         if job.groups == [0, 0] {
             job.ended = Some(now);
+            job.changed = now;
         }
+    }
+
+    /// Jobs that were taken over from an earlier process and have no group any more ended meanwhile.
+    pub fn close_orphans(&mut self) {
+        let now = self.now.monotonic;
+        for job in self.jobs.iter_mut().flatten() {
+            if job.groups == [0, 0] && job.ended.is_none() {
+                job.ended = Some(now);
+                job.changed = now;
+            }
+        }
+    }
+
+    /// Whether the job has a row.
+    #[must_use]
+    pub fn knows(&self, id: &JobId) -> bool {
+        self.rows_of.contains_key(id)
     }
 
     /// Counts a job that found no room.
@@ -151,7 +216,10 @@ impl Ledger {
 
     /// Adds CPU time to a job's own counter.
     pub fn add_cpu(&mut self, row: u32, used: CpuTime) {
-        self.job_mut(row).cpu += used;
+        let now = self.now.monotonic;
+        let job = self.job_mut(row);
+        job.cpu += used;
+        job.changed = now;
     }
 
     /// Shows the zone's series from now on, at 0 until something is booked there.
@@ -159,33 +227,53 @@ impl Ledger {
         self.zone(zone);
     }
 
-    /// Books the parts of one device's energy, and their emissions, split alike: for the column the
-    /// sums of both are exact.
-    pub fn charge(&mut self, column: usize, factor: &Factor, parts: &[(Account, Energy, u64)]) {
+    /// Books the parts of one device's energy of the last `elapsed`, and their emissions, split alike:
+    /// for the column the sums of both are exact.
+    pub fn charge(
+        &mut self,
+        column: usize,
+        elapsed: Nanos,
+        factor: &Factor,
+        parts: &[(Account, Energy, u64)],
+    ) {
         let energy: Energy = parts.iter().map(|part| part.1).sum();
         if energy == Energy::ZERO {
             return;
         }
-        let cell = self.zone(&factor.zone) * self.columns.len() + column;
+        let zone = self.zone(&factor.zone);
+        let cell = zone * self.columns.len() + column;
+        let now = self.now.monotonic;
         let emitted = emissions_of(energy, factor.intensity, factor.pue, &mut self.remainders[column]);
         let weights = parts.iter().map(|part| (part.1.as_micro(), part.2));
         let grams = split(emitted.as_nano(), weights).expect("the parts of some energy are not all 0");
+        let mut past = self.history.charge(elapsed, (zone, column), factor, &mut self.next_number);
         for (&(account, energy, _), grams) in parts.iter().zip(grams) {
+            let grams = Emissions::from_nano(grams);
             let row = match account {
-                Account::Job(row) => &mut self.job_mut(row).row,
-                Account::Residual(residual) => &mut self.residual[residual as usize],
+                Account::Job(row) => {
+                    let job = self.jobs[row as usize].as_mut().expect(ROW_IN_USE);
+                    job.changed = now;
+                    past.add(job.identity.id.kind().as_str(), job.identity.user, energy, grams);
+                    &mut job.row
+                }
+                Account::Residual(residual) => {
+                    past.add(residual.as_str(), None, energy, grams);
+                    &mut self.residual[residual as usize]
+                }
             };
             row.energy[column] += energy;
-            row.emissions[cell] += Emissions::from_nano(grams);
+            row.emissions[cell] += grams;
         }
         self.host.energy[column] += energy;
         self.host.emissions[cell] += emitted;
     }
 
-    /// Takes jobs off the page whose time is over.
-    pub fn retire(&mut self, now: Nanos) {
-        let retention = self.retention;
-        let is_due = |job: &JobRow| job.ended.is_some_and(|ended| now.saturating_sub(ended) >= retention);
+    /// Takes jobs off the page whose time is over and whose last state is on disk.
+    pub fn retire(&mut self) {
+        let (now, retention, durable) = (self.now.monotonic, self.retention, self.durable);
+        let is_due = |job: &JobRow| {
+            job.changed <= durable && job.ended.is_some_and(|ended| now.saturating_sub(ended) >= retention)
+        };
         let due: Vec<u32> = (0..)
             .zip(&self.jobs)
             .filter_map(|(row, job)| job.as_ref().is_some_and(is_due).then_some(row))
@@ -197,8 +285,12 @@ impl Ledger {
 
     /// When the page is full, the job that ended first leaves early, but not before two scrapes can
     /// have seen its end. Returns whether there was one.
-    pub fn evict(&mut self, now: Nanos) -> bool {
-        let ended = |row: u32, job: &Option<JobRow>| Some((job.as_ref()?.ended?, row));
+    pub fn evict(&mut self) -> bool {
+        let (now, durable) = (self.now.monotonic, self.durable);
+        let ended = |row: u32, job: &Option<JobRow>| {
+            let job = job.as_ref().filter(|job| job.changed <= durable)?;
+            Some((job.ended?, row))
+        };
         let first = (0..).zip(&self.jobs).filter_map(|(row, job)| ended(row, job)).min();
         let Some((since, row)) = first else { return false };
         if now.saturating_sub(since).get() < self.retention.get() / EVICTABLE_SHARE {
@@ -216,13 +308,16 @@ impl Ledger {
 
     /// Copies everything that is shown.
     pub fn fill(&self, totals: &mut Totals) {
+        totals.started = self.started.unwrap_or_default();
         totals.columns = Arc::clone(&self.columns);
         totals.zones.clone_from(&self.zones);
         totals.host = table([&self.host]);
         totals.residual_table = table(&self.residual);
         totals.retired_table = table([&self.retired]);
         let jobs = || self.jobs.iter().flatten();
-        totals.jobs = jobs().map(|job| JobTotals { job: Arc::clone(&job.identity), cpu: job.cpu }).collect();
+        totals.jobs = jobs()
+            .map(|job| JobTotals { job: Arc::clone(&job.identity), cpu: job.cpu, ended: job.ended })
+            .collect();
         totals.job_table = table(jobs().map(|job| &job.row));
         totals.live_jobs =
             u32::try_from(jobs().filter(|job| job.ended.is_none()).count()).unwrap_or(u32::MAX);
@@ -235,27 +330,35 @@ impl Ledger {
         self.jobs.iter().flatten().map(|job| job.identity.id.id().to_string()).collect()
     }
 
-    fn make_row(&mut self, id: &JobId, cgroup: &Name, now: Nanos) -> Option<u32> {
+    fn make_row(&mut self, newcomer: Newcomer<'_>) -> Option<u32> {
         if !self.has_room() {
             return None;
         }
         let job = JobRow {
-            identity: Arc::new(JobIdentity { id: id.clone(), cgroup: Arc::clone(cgroup) }),
-            key: id.fingerprint(),
+            identity: Arc::new(JobIdentity {
+                number: self.next_number,
+                id: newcomer.id.clone(),
+                user: newcomer.user,
+                started: self.now,
+                cgroup: Arc::clone(newcomer.cgroup),
+            }),
+            key: newcomer.id.fingerprint(),
             row: Row {
                 energy: vec![Energy::ZERO; self.columns.len()],
                 emissions: vec![Emissions::ZERO; self.columns.len() * self.zones.len()],
             },
             cpu: CpuTime::ZERO,
             groups: [0, 0],
-            ended: Some(now),
+            ended: Some(self.now.monotonic),
+            changed: self.now.monotonic,
         };
+        self.next_number += 1;
         let row = self.free.pop().unwrap_or_else(|| {
             self.jobs.push(None);
             u32::try_from(self.jobs.len() - 1).expect("rows are bounded by max_jobs, a u32")
         });
         self.jobs[row as usize] = Some(job);
-        self.rows_of.insert(id.clone(), row);
+        self.rows_of.insert(newcomer.id.clone(), row);
         Some(row)
     }
 
@@ -290,11 +393,11 @@ impl Ledger {
     }
 
     fn job(&self, row: u32) -> &JobRow {
-        self.jobs[row as usize].as_ref().expect("a row number is dropped when its job retires")
+        self.jobs[row as usize].as_ref().expect(ROW_IN_USE)
     }
 
     fn job_mut(&mut self, row: u32) -> &mut JobRow {
-        self.jobs[row as usize].as_mut().expect("a row number is dropped when its job retires")
+        self.jobs[row as usize].as_mut().expect(ROW_IN_USE)
     }
 }
 

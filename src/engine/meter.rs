@@ -1,6 +1,7 @@
 //! Turns one domain's readings into energy: difference first, sum later. What cannot be true is
 //! refused and counted, never added.
 
+use crate::model::checkpoint::DomainPosition;
 use crate::model::quantity::{Energy, MicroWatts, Nanos};
 use crate::model::reading::{Fault, Measurement, Value};
 use crate::model::time::Moment;
@@ -44,11 +45,15 @@ pub enum Step {
         /// Why it is not believed.
         reason: Fault,
     },
-    /// So long since the last reading that wraps may have been missed, or a mean no longer holds:
-    /// `energy` is what can be vouched for.
+    /// So long since the last reading that wraps may have been missed: `energy` is what can be vouched for.
     Gap {
         /// At least this much.
         energy: Energy,
+        /// Over how long.
+        elapsed: Nanos,
+    },
+    /// So long since the last reading that a mean no longer holds: the energy is not known, and will not come.
+    Lost {
         /// Over how long.
         elapsed: Nanos,
     },
@@ -63,13 +68,34 @@ pub struct Meter {
     // follows from here after all, the odd one was a glitch and nothing is lost.
     doubted: Option<(Moment, Energy)>,
     remainder: u64,
+    // The baseline was read by an earlier process: what the mean was since, nobody knows.
+    is_resumed: bool,
 }
 
 impl Meter {
     /// A meter that has read nothing yet.
     #[must_use]
     pub fn new(measurement: Measurement) -> Meter {
-        Meter { measurement, baseline: None, doubted: None, remainder: 0 }
+        Meter { measurement, baseline: None, doubted: None, remainder: 0, is_resumed: false }
+    }
+
+    /// Goes on from where an earlier process stopped.
+    pub fn resume(&mut self, position: &DomainPosition) {
+        self.baseline = position.last;
+        self.doubted = position.doubted;
+        self.remainder = position.remainder;
+        self.is_resumed = position.last.is_some();
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn position(&self) -> DomainPosition {
+        DomainPosition {
+            last: self.baseline,
+            doubted: self.doubted,
+            remainder: self.remainder,
+            ..DomainPosition::default()
+        }
     }
 
     /// Takes in one reading.
@@ -134,11 +160,12 @@ impl Meter {
             return Step::First;
         };
         let elapsed = at.since(&since);
+        let is_resumed = std::mem::take(&mut self.is_resumed);
         if power > ceiling {
             return Step::Implausible { claimed: power.over(elapsed, &mut 0), reason: Fault::Implausible };
         }
-        if elapsed > LONGEST_MEAN {
-            return Step::Gap { energy: Energy::ZERO, elapsed };
+        if is_resumed || elapsed > LONGEST_MEAN {
+            return Step::Lost { elapsed };
         }
         Step::Advanced { energy: power.over(elapsed, &mut self.remainder), elapsed }
     }
@@ -265,12 +292,32 @@ mod tests {
     }
 
     #[test]
+    fn only_what_a_mean_was_while_no_process_looked_is_lost() {
+        let watts = |count| Value::MeanPower(MicroWatts::from_watts(count));
+        let lost = Step::Lost { elapsed: Nanos::from_seconds(5) };
+        let refused = Step::Implausible { claimed: joules(5 * 200), reason: Fault::Implausible };
+        // Of another boot there is no reading to go on from.
+        for (last, readings) in [
+            (Some(0), [(5, 50, lost), (10, 50, advanced(250_000_000, 5))]),
+            (None, [(5, 50, Step::First), (10, 50, advanced(250_000_000, 5))]),
+            (Some(0), [(5, 200, refused), (10, 50, advanced(250_000_000, 5))]),
+        ] {
+            let mut meter = Meter::new(Measurement::MeanPower { ceiling: MicroWatts::from_watts(100) });
+            let last = last.map(|second| (at(second), Energy::ZERO));
+            meter.resume(&DomainPosition { last, ..DomainPosition::default() });
+            for (second, power, expected) in readings {
+                assert_eq!(meter.read(&at(second), watts(power)), expected, "{last:?}, {second} s");
+            }
+        }
+    }
+
+    #[test]
     fn a_mean_power_is_not_held_for_eight_hours_nor_believed_above_the_ceiling() {
         let mut meter = Meter::new(Measurement::MeanPower { ceiling: MicroWatts::from_watts(100) });
         let power = Value::MeanPower(MicroWatts::from_watts(90));
         meter.read(&at(0), power);
         let elapsed = Nanos::from_seconds(28_800);
-        assert_eq!(meter.read(&at(28_800), power), Step::Gap { energy: Energy::ZERO, elapsed });
+        assert_eq!(meter.read(&at(28_800), power), Step::Lost { elapsed });
         let absurd = Value::MeanPower(MicroWatts::from_watts(200));
         let claimed = joules(1_000);
         assert_eq!(

@@ -2,17 +2,19 @@
 //! The same ticks give the same totals.
 //!
 //! A tick passes through [`usage`] (who used the processors), one [`meter`] a domain (how much energy
-//! that was), [`floor`] and [`mod@split`] (whose it is) into the [`ledger`].
+//! that was), [`floor`] and [`mod@split`] (whose it is) into the [`ledger`] and its [`history`] by the hour.
 
 pub mod floor;
+pub mod history;
 pub mod ledger;
 pub mod meter;
+mod position;
 pub mod split;
 pub mod usage;
 
 use crate::model::identity::Residual;
 use crate::model::quantity::{Energy, MicroWatts, Nanos};
-use crate::model::reading::{Accounting, Fault, FloorMethod, IdlePolicy, Machine, Place, Tick};
+use crate::model::reading::{Accounting, Domain, Fault, FloorMethod, IdlePolicy, Machine, Place, Tick};
 use crate::model::snapshot::{Column, DomainTotals, Quarantine, Totals};
 use floor::IdleFloor;
 use ledger::{Account, Ledger, Share};
@@ -26,6 +28,8 @@ use usage::{Observer, Usage};
 #[derive(Debug)]
 pub struct Engine {
     machine: Arc<Machine>,
+    // How many of its domains are read; the others are of earlier starts.
+    present: usize,
     accounting: Accounting,
     domains: Vec<DomainState>,
     observer: Observer,
@@ -54,31 +58,25 @@ impl Engine {
     /// Starts with empty accounts.
     #[must_use]
     pub fn new(machine: Arc<Machine>, accounting: Accounting) -> Engine {
-        let mut columns: Vec<Column> = machine
-            .domains
-            .iter()
-            .filter(|domain| domain.place == Place::Counted)
-            .map(|domain| Column { hw_type: domain.hw_type, gpu: domain.gpu.clone(), origin: domain.origin })
-            .collect();
+        let mut columns: Vec<Column> =
+            machine.domains.iter().filter(|domain| domain.place == Place::Counted).map(column).collect();
         columns.sort();
         columns.dedup();
-        let column_of = |wanted: &Column| columns.iter().position(|column| column == wanted);
         let domains = machine
             .domains
             .iter()
-            .map(|domain| {
-                let column =
-                    Column { hw_type: domain.hw_type, gpu: domain.gpu.clone(), origin: domain.origin };
-                DomainState {
-                    meter: Meter::new(domain.measurement),
-                    column: if domain.place == Place::Counted { column_of(&column) } else { None },
-                    floor: IdleFloor::default(),
-                    floor_remainder: 0,
-                    is_behind: false,
-                    waiting: HashMap::new(),
-                    doubted: HashMap::new(),
-                    totals: DomainTotals::default(),
-                }
+            .map(|domain| DomainState {
+                meter: Meter::new(domain.measurement),
+                column: match domain.place {
+                    Place::Counted => columns.iter().position(|known| *known == column(domain)),
+                    Place::Inside(_) | Place::Beside => None,
+                },
+                floor: IdleFloor::default(),
+                floor_remainder: 0,
+                is_behind: false,
+                waiting: HashMap::new(),
+                doubted: HashMap::new(),
+                totals: DomainTotals::default(),
             })
             .collect();
         Engine {
@@ -86,9 +84,16 @@ impl Engine {
             observer: Observer::default(),
             ledger: Ledger::new(columns.into(), accounting.max_jobs, accounting.retention),
             deficit: Nanos::ZERO,
+            present: machine.domains.len(),
             machine,
             accounting,
         }
+    }
+
+    /// Everything up to this monotonic time is on disk. An engine that is never told keeps nothing for a
+    /// store's sake; one that is keeps ended jobs until their last state is there.
+    pub fn committed(&mut self, through: Nanos) {
+        self.ledger.committed(through);
     }
 
     /// Accounts differently from now on; what has been booked stays.
@@ -99,6 +104,7 @@ impl Engine {
 
     /// Takes in one tick. This is the program on one screen.
     pub fn step(&mut self, tick: &Tick) {
+        self.ledger.begin(&tick.at);
         self.ledger.enter_zone(&tick.factor.zone);
         let usage = self.observer.step(tick, &mut self.ledger);
         self.deficit = usage.deficit;
@@ -107,11 +113,13 @@ impl Engine {
         for index in 0..self.domains.len() {
             let step = match tick.meters.get(index) {
                 Some(Ok(value)) => Some(self.domains[index].meter.read(&tick.at, *value)),
-                Some(Err(_)) | None => None,
+                Some(Err(_)) => None,
+                // A domain of an earlier start: nobody reads it any more.
+                None => continue,
             };
             self.book(index, step, tick, &usage);
         }
-        self.ledger.retire(tick.at.monotonic);
+        self.ledger.retire();
         self.release_rows();
     }
 
@@ -123,7 +131,8 @@ impl Engine {
         totals.domains = (0..self.domains.len())
             .map(|index| {
                 let mut domain = self.domains[index].totals.clone();
-                domain.floor = self.domains[index].column.is_some().then(|| self.floor(index));
+                let has_floor = index < self.present && self.domains[index].column.is_some();
+                domain.floor = has_floor.then(|| self.floor(index));
                 domain
             })
             .collect();
@@ -147,6 +156,10 @@ impl Engine {
             Some(Step::Gap { energy, elapsed }) => {
                 domain.totals.gap += elapsed;
                 (energy, elapsed)
+            }
+            Some(Step::Lost { elapsed }) => {
+                domain.totals.gap += elapsed;
+                return domain.lose_interval();
             }
             Some(Step::Implausible { claimed, reason }) => {
                 quarantine(&mut domain.totals, reason, claimed);
@@ -195,7 +208,7 @@ impl Engine {
         divide_into(&mut parts, idle, &idle_shares, Residual::Idle);
         divide_into(&mut parts, active, &shares, Residual::Unattributed);
         let column = self.domains[index].column.expect("only counted domains are divided");
-        self.ledger.charge(column, &tick.factor, &parts);
+        self.ledger.charge(column, elapsed, &tick.factor, &parts);
     }
 
     fn floor(&self, index: usize) -> (FloorMethod, MicroWatts) {
@@ -231,6 +244,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// Where a domain's energy is booked.
+fn column(domain: &Domain) -> Column {
+    Column { hw_type: domain.hw_type, gpu: domain.gpu.clone(), origin: domain.origin }
 }
 
 impl DomainState {

@@ -2,19 +2,25 @@
 //! each account. A process belongs to its innermost job; what a parent counts beyond its children is
 //! the trace of those that came and went; what no group explains is the system's.
 
-use super::ledger::{Account, Ledger, Share};
+mod position;
+
+use super::ledger::{Account, Ledger, Newcomer, Share};
 use super::split::split;
 use crate::model::identity::{JobId, Name, Residual};
 use crate::model::quantity::{CpuTime, Nanos};
 use crate::model::reading::{Attributes, Birth, GroupRole, GroupSlot, Groups, Hierarchy, Tick};
+use position::Earlier;
 
 /// A deficit older than this much work of one CPU is a difference between two ways of accounting
 /// (ticks against exact times), not a reading taken a moment too early; it is not carried for ever.
 const LONGEST_DEFICIT_SECONDS: i64 = 10;
 
 /// No group and no socket works more than this between two readings: 13 days of one CPU are 256 CPUs for
-/// an hour and a quarter. What seems to is a count that jumped, and is left out.
+/// an hour and a quarter. What seems to is a count that jumped, and is left out. After a longer time, as
+/// over a restart, twice what all CPUs can have done in it.
 const MOST_WORK: u64 = 1 << 50;
+/// With room for sums.
+const MOST_WORK_EVER: u64 = 1 << 60;
 
 /// Claims of one tick.
 #[derive(Debug, Default)]
@@ -47,6 +53,10 @@ pub struct Observer {
     order: Vec<GroupSlot>,
     busy: Vec<CpuTime>,
     deficit: i64,
+    // When the groups were last read, in monotonic time.
+    read: Option<Nanos>,
+    // What an earlier process knew, until the first tick.
+    earlier: Option<Earlier>,
 }
 
 #[derive(Debug)]
@@ -55,6 +65,8 @@ struct Group {
     hierarchy: Hierarchy,
     kind: Kind,
     path: Name,
+    inode: u64,
+    user: Option<u32>,
     attributes: Attributes,
     last: Option<CpuTime>,
     last_sockets: Option<Box<[CpuTime]>>,
@@ -124,18 +136,20 @@ impl Observer {
     /// Takes in one tick: rows are opened and closed in the ledger, CPU time is booked, and the
     /// claims come back.
     pub fn step(&mut self, tick: &Tick, ledger: &mut Ledger) -> Usage {
-        let now = tick.at.monotonic;
-        self.admit(&tick.groups, ledger, now);
-        self.read(&tick.groups);
+        self.admit(&tick.groups, ledger);
+        self.take_over(tick.busy.len(), ledger);
+        let since = self.read.replace(tick.at.monotonic).unwrap_or(tick.at.monotonic);
+        let most_work = most_work(tick.at.monotonic.saturating_sub(since), tick.cpus);
+        self.read(&tick.groups, most_work);
         let uses = self.settle(ledger, i64::from(tick.cpus));
-        self.bury(ledger, now);
-        self.claim(tick, uses, ledger)
+        self.bury(ledger);
+        self.claim(tick, uses, most_work, ledger)
     }
 
-    fn admit(&mut self, groups: &Groups, ledger: &mut Ledger, now: Nanos) {
-        self.promote(ledger, now);
+    fn admit(&mut self, groups: &Groups, ledger: &mut Ledger) {
+        self.promote(ledger);
         for birth in &groups.births {
-            self.bear(birth, ledger, now);
+            self.bear(birth, ledger);
         }
         for (slot, attributes) in &groups.attributes {
             if let Some(group) = self.get_mut(*slot) {
@@ -154,37 +168,45 @@ impl Observer {
         }
     }
 
-    fn bear(&mut self, birth: &Birth, ledger: &mut Ledger, now: Nanos) {
+    fn bear(&mut self, birth: &Birth, ledger: &mut Ledger) {
         let kind = match &birth.role {
             GroupRole::Job(id) => {
-                let mut row = ledger.open(id, &birth.path, birth.hierarchy, now);
-                if row.is_none() && ledger.evict(now) {
-                    row = ledger.open(id, &birth.path, birth.hierarchy, now);
+                let newcomer = Newcomer { id, cgroup: &birth.path, user: birth.user };
+                let mut row = ledger.open(newcomer, birth.hierarchy);
+                if row.is_none() && ledger.evict() {
+                    row = ledger.open(newcomer, birth.hierarchy);
                 }
                 if row.is_none() {
                     ledger.count_overflow();
                 }
                 Kind::Job { id: id.clone(), row }
             }
-            GroupRole::Slice(id) => Kind::Slice { id: id.clone(), row: None, was_refused: false },
+            GroupRole::Slice(id) => {
+                // A row that an earlier process made for it goes on; else it gets one when it needs one.
+                let newcomer = Newcomer { id, cgroup: &birth.path, user: birth.user };
+                let has_row = self.earlier.is_some() && ledger.knows(id);
+                let row = if has_row { ledger.open(newcomer, birth.hierarchy) } else { None };
+                Kind::Slice { id: id.clone(), row, was_refused: false }
+            }
             GroupRole::Passage => Kind::Passage,
         };
-        if birth.is_new
-            && let Some(parent) = birth.parent.and_then(|parent| self.get_mut(parent))
-        {
-            parent.now.children_changed = true;
-        }
-        let group = Group {
+        let mut group = Group {
             parent: birth.parent,
             hierarchy: birth.hierarchy,
             kind,
             path: birth.path.clone(),
+            inode: birth.inode,
+            user: birth.user,
             attributes: Attributes::default(),
             last: birth.is_new.then_some(CpuTime::ZERO),
             last_sockets: None,
             carry: 0,
             now: Interval::default(),
         };
+        let is_new = self.recall(&mut group) || birth.is_new;
+        if is_new && let Some(parent) = birth.parent.and_then(|parent| self.get_mut(parent)) {
+            parent.now.children_changed = true;
+        }
         let place = birth.slot.0 as usize;
         if self.groups.len() <= place {
             self.groups.resize_with(place + 1, || None);
@@ -194,14 +216,15 @@ impl Observer {
     }
 
     /// Gives waiting jobs the rows that have become free; what they used meanwhile stays in `overflow`.
-    fn promote(&mut self, ledger: &mut Ledger, now: Nanos) {
+    fn promote(&mut self, ledger: &mut Ledger) {
         for &slot in &self.order {
             let Some(group) = self.groups[slot.0 as usize].as_mut() else { continue };
             if let Kind::Job { id, row: row @ None } = &mut group.kind {
-                *row = ledger.open(id, &group.path, group.hierarchy, now);
+                let newcomer = Newcomer { id, cgroup: &group.path, user: group.user };
+                *row = ledger.open(newcomer, group.hierarchy);
                 // Who has waited comes before who is born now.
-                if row.is_none() && ledger.evict(now) {
-                    *row = ledger.open(id, &group.path, group.hierarchy, now);
+                if row.is_none() && ledger.evict() {
+                    *row = ledger.open(newcomer, group.hierarchy);
                 }
                 if row.is_none() {
                     return;
@@ -210,7 +233,8 @@ impl Observer {
         }
     }
 
-    fn read(&mut self, groups: &Groups) {
+    fn read(&mut self, groups: &Groups, most_work: u64) {
+        let work = |nanoseconds| work(nanoseconds, most_work);
         for reading in &groups.readings {
             let Some(group) = self.get_mut(reading.slot) else { continue };
             // The kernel never takes CPU time back; if it seems to, the count starts anew here.
@@ -254,7 +278,7 @@ impl Observer {
         uses
     }
 
-    fn bury(&mut self, ledger: &mut Ledger, now: Nanos) {
+    fn bury(&mut self, ledger: &mut Ledger) {
         let mut any = false;
         for slot in &self.order {
             let place = &mut self.groups[slot.0 as usize];
@@ -265,7 +289,7 @@ impl Observer {
             }
             any = true;
             if let Kind::Job { row: Some(row), .. } | Kind::Slice { row: Some(row), .. } = group.kind {
-                ledger.close(row, group.hierarchy, now);
+                ledger.close(row, group.hierarchy);
             }
             *place = None;
         }
@@ -274,11 +298,11 @@ impl Observer {
         }
     }
 
-    fn claim(&mut self, tick: &Tick, uses: Vec<Use>, ledger: &mut Ledger) -> Usage {
+    fn claim(&mut self, tick: &Tick, uses: Vec<Use>, most_work: u64, ledger: &mut Ledger) -> Usage {
         let busy: Vec<u64> = (0..tick.busy.len())
             .map(|socket| {
                 let last = self.busy.get(socket).copied().unwrap_or(tick.busy[socket]);
-                work(tick.busy[socket].saturating_sub(last).get())
+                work(tick.busy[socket].saturating_sub(last).get(), most_work)
             })
             .collect();
         self.busy.clone_from(&tick.busy);
@@ -342,7 +366,8 @@ impl Group {
             },
             Kind::Slice { id, row, was_refused } => {
                 if row.is_none() {
-                    *row = ledger.open(id, &self.path, self.hierarchy, Nanos::ZERO);
+                    let newcomer = Newcomer { id, cgroup: &self.path, user: self.user };
+                    *row = ledger.open(newcomer, self.hierarchy);
                     if row.is_none() && !std::mem::replace(was_refused, true) {
                         ledger.count_overflow();
                     }
@@ -457,9 +482,14 @@ fn spread(amount: u64, first: &[u64], second: &[u64]) -> Vec<u64> {
         .unwrap_or_default()
 }
 
+/// The most that is believed to have been done in `elapsed`.
+fn most_work(elapsed: Nanos, cpus: u32) -> u64 {
+    elapsed.get().saturating_mul(2 * u64::from(cpus)).clamp(MOST_WORK, MOST_WORK_EVER)
+}
+
 /// A possible amount of work, or none.
-const fn work(nanoseconds: u64) -> u64 {
-    if nanoseconds > MOST_WORK { 0 } else { nanoseconds }
+const fn work(nanoseconds: u64, most: u64) -> u64 {
+    if nanoseconds > most { 0 } else { nanoseconds }
 }
 
 /// Sums over thousands of impossible groups end here, with room for one more step.
@@ -478,7 +508,7 @@ mod tests {
     fn birth(slot: u32, parent: Option<u32>, role: GroupRole) -> Birth {
         let parent = parent.map(GroupSlot);
         let (hierarchy, path) = (Hierarchy::Supplement, format!("/{slot}").as_str().into());
-        Birth { slot: GroupSlot(slot), parent, hierarchy, role, path, is_new: true }
+        Birth { slot: GroupSlot(slot), parent, hierarchy, role, path, inode: 0, user: None, is_new: true }
     }
 
     fn tick(busy_seconds: u64, groups: Groups) -> Tick {
@@ -539,6 +569,7 @@ mod tests {
             let groups = Groups { births, deaths, ..Groups::default() };
             let mut tick = tick(0, groups);
             tick.at.monotonic = seconds(now);
+            ledger.begin(&tick.at);
             observer.step(&tick, &mut ledger);
             ledger.release();
             ledger.rows()

@@ -99,6 +99,15 @@ impl Resolvers {
     }
 }
 
+/// The id of the user whose group this is: systemd keeps a slice for each, Slurm's v1 tree a folder.
+#[must_use]
+pub fn user_of(path: &str) -> Option<u32> {
+    path.split('/').find_map(|name| {
+        let id = name.strip_prefix("user-").and_then(|rest| rest.strip_suffix(".slice"));
+        id.or_else(|| name.strip_prefix("uid_"))?.parse().ok()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +124,19 @@ mod tests {
             GroupRole::Job(id) => format!("{}:{}", id.kind().as_str(), id.id()),
             GroupRole::Slice(id) => format!("slice {}:{}", id.kind().as_str(), id.id()),
             GroupRole::Passage => "-".to_owned(),
+        }
+    }
+
+    #[test]
+    fn users_are_recognised_by_their_slice() {
+        for (path, expected) in [
+            ("/user.slice/user-1000.slice/session-3.scope", Some(1_000)),
+            ("/slurm/uid_70001/job_7/step_0", Some(70_001)),
+            ("/user.slice", None),
+            ("/system.slice/user-x.slice", None),
+            ("/user.slice/user-99999999999.slice", None),
+        ] {
+            assert_eq!(user_of(path), expected, "{path}");
         }
     }
 

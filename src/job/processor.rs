@@ -80,6 +80,8 @@ pub struct Processors {
     file: KernelFile,
     topology: Topology,
     last: BTreeMap<u32, u64>,
+    // `last` was read by an earlier process, a day ago or a hundred.
+    is_resumed: bool,
     busy: Vec<CpuTime>,
 }
 
@@ -93,6 +95,7 @@ impl Processors {
             file: KernelFile::open(&procfs.join("stat"))?,
             busy: vec![CpuTime::ZERO; topology.packages.len()],
             last: BTreeMap::new(),
+            is_resumed: false,
             topology,
         })
     }
@@ -111,11 +114,28 @@ impl Processors {
             let before = self.last.insert(cpu, busy).unwrap_or(busy);
             let socket = self.topology.socket(cpu) as usize;
             let worked = busy.saturating_sub(before);
-            if worked <= MOST_TICKS {
+            if worked <= MOST_TICKS || self.is_resumed {
                 self.busy[socket] += Nanos::new(worked * TICK);
             }
         }
-        if online == 0 { Err(Fault::Malformed) } else { Ok(online) }
+        if online == 0 {
+            return Err(Fault::Malformed);
+        }
+        self.is_resumed = false;
+        Ok(online)
+    }
+
+    /// Where each CPU's count stands.
+    #[must_use]
+    pub fn position(&self) -> Vec<(u32, u64)> {
+        self.last.iter().map(|(cpu, ticks)| (*cpu, *ticks)).collect()
+    }
+
+    /// Goes on from where an earlier process stopped on the same boot. What is possible since then, the
+    /// engine knows, which knows when that was.
+    pub fn resume(&mut self, position: &[(u32, u64)]) {
+        self.last = position.iter().copied().collect();
+        self.is_resumed = true;
     }
 
     /// Busy time by socket since the first reading.
@@ -204,6 +224,22 @@ mod tests {
             processors.read(&mut buffer).expect("read");
             assert_eq!(processors.busy(), expected.map(|ticks| Nanos::new(ticks * TICK)), "{second}");
         }
+    }
+
+    #[test]
+    fn a_week_of_work_counts_over_a_restart_and_is_a_jump_else() {
+        const WEEK: u64 = 7 * 100 * 86_400;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let write = |ticks: u64| std::fs::write(folder.path().join("stat"), format!("cpu0 {ticks} 0 0 0\n"));
+        write(100 + WEEK).expect("written");
+        let mut processors = Processors::open(folder.path(), Topology::read(folder.path())).expect("opened");
+        processors.resume(&[(0, 100)]);
+        let mut buffer = Buffer::default();
+        processors.read(&mut buffer).expect("read");
+        assert_eq!(processors.busy(), [Nanos::new(WEEK * TICK)]);
+        write(100 + 2 * WEEK).expect("written");
+        processors.read(&mut buffer).expect("read");
+        assert_eq!(processors.busy(), [Nanos::new(WEEK * TICK)]);
     }
 
     proptest! {

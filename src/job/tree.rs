@@ -4,17 +4,18 @@
 mod looking;
 mod standing;
 
-use super::Resolvers;
 use super::account::{file_name, read_account};
 use super::hierarchy::{Root, Version};
 use super::processor::Topology;
 use super::watch::{Event, Target, Watch};
+use super::{Resolvers, user_of};
 use crate::kernel_file::{Buffer, KernelFile};
 use crate::model::identity::Name;
 use crate::model::quantity::{CpuTime, Nanos};
 use crate::model::reading::{Attributes, Birth, Fault, GroupRole, GroupSlot, Groups, Hierarchy};
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Directories that are remembered; beyond it a group is only seen through its parent.
@@ -224,6 +225,24 @@ impl Tree {
         }
     }
 
+    /// By which rules and in which trees groups are looked for: under the same, the same are found. Each
+    /// release may recognise more than the one before.
+    #[must_use]
+    pub fn view(&self) -> Name {
+        let roots = self.roots.iter().map(|root| {
+            let place = std::fs::metadata(&root.path).map_or((0, 0), |found| (found.dev(), found.ino()));
+            format!("{:?} {:?} {} {place:?}", root.version, root.hierarchy, root.path.display())
+        });
+        let roots: Vec<String> = roots.collect();
+        format!("{} {:?} in {}", env!("CARGO_PKG_VERSION"), self.resolvers, roots.join(", ")).into()
+    }
+
+    /// Whether no group is left out, for want of room or because a directory could not be read.
+    #[must_use]
+    pub fn sees_all(&self) -> bool {
+        self.hidden.is_empty() && self.by_path.len() < MAX_DIRECTORIES && !self.must_look
+    }
+
     /// How the tree fares.
     #[must_use]
     pub fn state(&self) -> TreeState {
@@ -349,6 +368,8 @@ impl Tree {
             hierarchy: self.roots[node.root].hierarchy,
             role: node.role.clone(),
             path: node.path.clone(),
+            inode: std::fs::metadata(&directory).map_or(0, |metadata| metadata.ino()),
+            user: user_of(&node.path),
             is_new,
         };
         self.happened.births.push(birth);

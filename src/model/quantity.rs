@@ -224,6 +224,20 @@ impl fmt::Display for Pue {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct EmissionsRemainder(u64);
 
+impl EmissionsRemainder {
+    /// As the store kept it; what cannot be a remainder is none.
+    #[must_use]
+    pub const fn from_raw(raw: u64) -> EmissionsRemainder {
+        EmissionsRemainder(if (raw as u128) < MICROJOULE_MILLIGRAM_PPM_PER_NANOGRAM { raw } else { 0 })
+    }
+
+    /// For the store.
+    #[must_use]
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+}
+
 /// `energy · intensity · PUE`, exact: whole ng now, the rest in `remainder`.
 #[must_use]
 pub fn emissions_of(

@@ -218,7 +218,7 @@ impl From<&std::io::Error> for Fault {
 pub struct GroupSlot(pub u32);
 
 /// Which of two hierarchies of a hybrid host a group stands in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hierarchy {
     /// The one whose accounting is taken first.
@@ -253,6 +253,12 @@ pub struct Birth {
     pub role: GroupRole,
     /// Its path from the root of the hierarchy.
     pub path: Name,
+    /// Its directory's inode; 0 if it is not known.
+    #[serde(default)]
+    pub inode: u64,
+    /// The id of the user whose slice it stands in.
+    #[serde(default)]
+    pub user: Option<u32>,
     /// Whether it was made while we looked on, so that all it ever used belongs to now.
     pub is_new: bool,
 }

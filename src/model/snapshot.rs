@@ -4,6 +4,7 @@ use super::identity::{HwType, JobId, Name, Origin};
 use super::quantity::{CpuTime, Emissions, Energy, MicroWatts, Nanos};
 use super::reading::{Factor, Fault, FloorMethod, Machine};
 use super::time::Moment;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The state after a tick.
@@ -16,13 +17,15 @@ pub struct Snapshot {
     /// The machine.
     pub machine: Arc<Machine>,
     /// The engine's totals.
-    pub totals: Totals,
+    pub totals: Arc<Totals>,
     /// The intensity in force.
     pub factor: Arc<Factor>,
     /// One state for each source, and for each domain of it.
     pub sources: Vec<SourceState>,
     /// How the sampler itself fares.
     pub sampler: SamplerState,
+    /// How the store fares; `None` if none is wanted.
+    pub store: Option<StoreState>,
     /// What this process uses.
     pub process: ProcessState,
 }
@@ -45,7 +48,7 @@ pub struct ProcessState {
 }
 
 /// Hardware of one kind, device and origin: energies of one column may be added.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Column {
     /// The `hw_type` label.
     pub hw_type: HwType,
@@ -58,6 +61,8 @@ pub struct Column {
 /// Everything the engine counts. Tables are flat: `rows × columns` energies, `rows × zones × columns` emissions.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
+    /// When all of this was 0, in wall time.
+    pub started: Nanos,
     /// The columns of every table.
     pub columns: Arc<[Column]>,
     /// The grid zones of every emissions table, in the order they were met.
@@ -92,7 +97,7 @@ pub struct Table {
 }
 
 /// What is known of one domain.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DomainTotals {
     /// Its energy since start.
     pub energy: Energy,
@@ -111,7 +116,7 @@ pub struct DomainTotals {
 }
 
 /// Readings that were refused for one reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantine {
     /// Why.
     pub reason: Fault,
@@ -128,13 +133,21 @@ pub struct JobTotals {
     pub job: Arc<JobIdentity>,
     /// The CPU time charged to it.
     pub cpu: CpuTime,
+    /// The monotonic time of its end, if it has ended.
+    pub ended: Option<Nanos>,
 }
 
 /// What is said about a job beside its counters.
 #[derive(Debug, PartialEq, Eq)]
 pub struct JobIdentity {
+    /// Unique in the store: a job that leaves the page and comes back has a new one.
+    pub number: u64,
     /// Who it is.
     pub id: JobId,
+    /// The user's id, where the control group tells.
+    pub user: Option<u32>,
+    /// When it was first seen.
+    pub started: Moment,
     /// The control group in which it was first met.
     pub cgroup: Name,
 }
@@ -165,6 +178,10 @@ pub struct SamplerState {
     pub duration_sum: Nanos,
     /// Ticks that were due and did not take place.
     pub skipped: u64,
+    /// Times the wall clock was set.
+    pub clock_steps: u64,
+    /// How long the machine slept.
+    pub suspended: Nanos,
     /// Whether births and deaths of control groups are seen as they happen.
     pub watches_cgroups: bool,
     /// Control groups that are looked at.
@@ -191,4 +208,27 @@ impl SamplerState {
         self.durations[bucket.unwrap_or(Self::BOUNDS.len())] += 1;
         self.duration_sum += took;
     }
+}
+
+/// What the store has to say about itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreState {
+    /// Where it is; empty for memory only.
+    pub path: Name,
+    /// What is wrong at present; empty if nothing is.
+    pub reason: Name,
+    /// How the last start took up what it found.
+    pub restored: Name,
+    /// The wall time of the last commit.
+    pub last_commit: Option<Nanos>,
+    /// Commits, and how long they took together.
+    pub commits: u64,
+    /// See [`StoreState::commits`].
+    pub commit_time: Nanos,
+    /// Commits that failed, by reason.
+    pub errors: Vec<(Name, u64)>,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Job records.
+    pub job_records: u64,
 }

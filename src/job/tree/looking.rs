@@ -149,11 +149,13 @@ mod tests {
         std::fs::write(&root, "no directory").expect("written");
         let blind = tree.collect(&mut buffer);
         assert!(blind.deaths.is_empty() && blind.births.is_empty(), "{blind:?}");
+        assert!(!tree.sees_all(), "there may be groups that were not seen");
         assert_eq!(tree.state().errors.iter().map(|error| error.1).sum::<u64>(), 1);
         std::fs::remove_file(&root).expect("removed");
         std::fs::rename(folder.path().join("away"), &root).expect("moved");
         let back = tree.collect(&mut buffer);
         assert!(back.deaths.is_empty() && back.births.is_empty(), "{back:?}");
+        assert!(tree.sees_all());
         assert_eq!(readings(&back, &tree)[0].0, "a.service");
     }
 

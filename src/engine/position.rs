@@ -1,0 +1,177 @@
+//! What outlives the process: out of the engine as a [`Checkpoint`], and into a new one.
+
+use super::floor::IdleFloor;
+use super::ledger::{Account, Ledger, Share};
+use super::usage::Observer;
+use super::{DomainState, Engine};
+use crate::model::checkpoint::{Buckets, Checkpoint, Claim, ClaimAccount, DomainPosition, UsagePosition};
+use crate::model::identity::Name;
+use crate::model::reading::{Accounting, Domain, Machine, Measurement, Place};
+use crate::model::snapshot::Totals;
+use crate::model::time::Moment;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Beyond this many, domains of earlier starts that are in no sum are forgotten.
+const MAX_DOMAINS: usize = 1_024;
+
+impl Engine {
+    /// Goes on where `checkpoint` stopped. Domains that are not there any more stay as they were; one that
+    /// is there again, or is read in another way, goes on from its total. `knew_all`: a group that the
+    /// checkpoint does not know did not exist then.
+    #[must_use]
+    pub fn resume(
+        machine: &Machine,
+        accounting: Accounting,
+        checkpoint: &Checkpoint,
+        knew_all: bool,
+    ) -> Engine {
+        let present = machine.domains.len();
+        let mut machine = machine.clone();
+        let is_gone = |past: &Domain, now: &[Domain]| !now.iter().any(|domain| is_same_series(domain, past));
+        for past in &checkpoint.machine.domains {
+            // What is counted is in the sums, and stays.
+            let has_room = past.place == Place::Counted || machine.domains.len() < MAX_DOMAINS;
+            if has_room && is_gone(past, &machine.domains) {
+                machine.domains.push(past.clone());
+            }
+        }
+        let mut engine = Engine::new(Arc::new(machine), accounting);
+        engine.present = present;
+        engine.ledger.resume(checkpoint);
+        engine.observer = Observer::resume(&checkpoint.usage, checkpoint.at.monotonic, knew_all);
+        let machine = Arc::clone(&engine.machine);
+        for (index, domain) in machine.domains.iter().enumerate() {
+            let mut past = checkpoint.machine.domains.iter();
+            let Some(place) = past.position(|past| is_same_series(domain, past)) else { continue };
+            let state = &mut engine.domains[index];
+            if let Some(totals) = checkpoint.totals.domains.get(place) {
+                state.totals = totals.clone();
+                state.totals.power = None;
+            }
+            let was_read = place < checkpoint.present;
+            if let Some(position) = checkpoint.domains.get(place)
+                && index < present
+                && was_read
+                && is_same_meter(domain, &checkpoint.machine.domains[place])
+            {
+                state.resume(position, &engine.ledger);
+            }
+        }
+        engine
+    }
+
+    /// Starts with what earlier processes had learnt about the idle machine.
+    pub fn learn(&mut self, floor_of: impl Fn(&Domain) -> Option<Buckets>) {
+        for (domain, state) in self.machine.domains.iter().zip(&mut self.domains) {
+            if let Some(buckets) = floor_of(domain) {
+                state.floor = IdleFloor::from_buckets(&buckets);
+            }
+        }
+    }
+
+    /// Goes on with numbers that nobody has used.
+    pub fn number_from(&mut self, next: u64) {
+        self.ledger.number_from(next);
+    }
+
+    /// The machine, with the domains of earlier starts at its end.
+    #[must_use]
+    pub fn machine(&self) -> &Arc<Machine> {
+        &self.machine
+    }
+
+    /// Everything that must outlive the process, after a tick. Of the processors and of the view that
+    /// the groups were seen in, the sampler knows.
+    #[must_use]
+    pub fn checkpoint(
+        &self,
+        at: Moment,
+        totals: Arc<Totals>,
+        processors: Vec<(u32, u64)>,
+        view: (Name, bool),
+    ) -> Checkpoint {
+        let (remainders, slots, next_number) = self.ledger.rest();
+        let usage = self.observer.position();
+        let is_complete = view.1 && usage.is_complete;
+        Checkpoint {
+            at,
+            machine: Arc::clone(&self.machine),
+            present: self.present,
+            totals,
+            remainders,
+            domains: self.domains.iter().map(|domain| domain.position(&self.ledger)).collect(),
+            usage: UsagePosition { processors, view: view.0, is_complete, ..usage },
+            slots,
+            next_number,
+        }
+    }
+}
+
+impl DomainState {
+    fn position(&self, ledger: &Ledger) -> DomainPosition {
+        let claims = |claims: &HashMap<Account, Share>| {
+            let mut all: Vec<Claim> = claims
+                .values()
+                .map(|share| Claim {
+                    account: match share.account {
+                        Account::Job(row) => ClaimAccount::Job(ledger.number(row)),
+                        Account::Residual(residual) => ClaimAccount::Residual(residual),
+                    },
+                    weight: share.weight,
+                })
+                .collect();
+            all.sort_unstable_by_key(|claim| match claim.account {
+                ClaimAccount::Job(number) => (1, number),
+                ClaimAccount::Residual(residual) => (0, residual as u64),
+            });
+            all
+        };
+        let meter = self.meter.position();
+        DomainPosition {
+            last: meter.last,
+            doubted: meter.doubted,
+            remainder: meter.remainder,
+            floor_remainder: self.floor_remainder,
+            waiting: claims(&self.waiting),
+            waiting_in_doubt: claims(&self.doubted),
+            floor: self.floor.buckets(),
+        }
+    }
+
+    fn resume(&mut self, position: &DomainPosition, ledger: &Ledger) {
+        let claims = |claims: &[Claim]| -> HashMap<Account, Share> {
+            let share = |claim: &Claim| {
+                let account = match claim.account {
+                    ClaimAccount::Job(number) => Account::Job(ledger.row_of_number(number)?),
+                    ClaimAccount::Residual(residual) => Account::Residual(residual),
+                };
+                Some((account, Share { account, weight: claim.weight, key: ledger.key(account) }))
+            };
+            claims.iter().filter_map(share).collect()
+        };
+        self.meter.resume(position);
+        self.floor_remainder = position.floor_remainder;
+        self.waiting = claims(&position.waiting);
+        self.doubted = claims(&position.waiting_in_doubt);
+        // How busy the machine was while nobody looked is not known well enough to learn from.
+        self.is_behind = true;
+    }
+}
+
+/// Whether two domains are shown as the same series.
+fn is_same_series(one: &Domain, other: &Domain) -> bool {
+    let labels = |domain: &Domain| (domain.id.clone(), domain.hw_type, domain.gpu.clone(), domain.origin);
+    let are_counted = [one, other].map(|domain| domain.place == Place::Counted);
+    labels(one) == labels(other) && are_counted[0] == are_counted[1]
+}
+
+/// Whether a reading of the one can follow one of the other.
+fn is_same_meter(one: &Domain, other: &Domain) -> bool {
+    let is_same_scale = match (one.measurement, other.measurement) {
+        (Measurement::Counter { range, .. }, Measurement::Counter { range: other, .. }) => range == other,
+        (Measurement::MeanPower { .. }, Measurement::MeanPower { .. }) => true,
+        (Measurement::Counter { .. } | Measurement::MeanPower { .. }, _) => false,
+    };
+    one.source == other.source && is_same_scale
+}

@@ -1,0 +1,162 @@
+//! What must outlive the process: everything after one tick, whole. The store keeps it, and a new
+//! process takes it up where the old one stopped.
+
+use super::identity::{Name, Residual};
+use super::quantity::{CpuTime, Emissions, Energy};
+use super::reading::{Domain, Factor, Hierarchy, Machine};
+use super::snapshot::Totals;
+use super::time::Moment;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// The state after a tick.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    /// When the tick was.
+    pub at: Moment,
+    /// The machine, the domains of earlier starts at its end.
+    pub machine: Arc<Machine>,
+    /// How many of its domains are read; the others are of earlier starts.
+    pub present: usize,
+    /// Everything that is shown.
+    pub totals: Arc<Totals>,
+    /// What is left of the emissions below 1 ng, one for each of [`Totals::columns`].
+    pub remainders: Vec<u64>,
+    /// Where each domain stands, in the machine's order.
+    pub domains: Vec<DomainPosition>,
+    /// Where the processors and the control groups stand.
+    pub usage: UsagePosition,
+    /// The hours that are being filled.
+    pub slots: Vec<Slot>,
+    /// The next number for a job or a slot; every smaller one has been used.
+    pub next_number: u64,
+}
+
+impl Checkpoint {
+    /// Whether its monotonic times and positions are of this boot; those of another are left out.
+    #[must_use]
+    pub fn is_of_this_boot(&self) -> bool {
+        !self.usage.processors.is_empty()
+    }
+}
+
+/// Where one domain stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainPosition {
+    /// The last good reading.
+    #[serde(default)]
+    pub last: Option<(Moment, Energy)>,
+    /// The reading before one that could not follow from it.
+    #[serde(default)]
+    pub doubted: Option<(Moment, Energy)>,
+    /// What is left of an integrated power, in µW·ns.
+    #[serde(default)]
+    pub remainder: u64,
+    /// The same of the idle floor.
+    #[serde(default)]
+    pub floor_remainder: u64,
+    /// Claims whose energy has not been read yet.
+    #[serde(default)]
+    pub waiting: Vec<Claim>,
+    /// Claims up to a reading that was not believed.
+    #[serde(default)]
+    pub waiting_in_doubt: Vec<Claim>,
+    /// Idle windows by power: count and sum of µW in each bucket. It is kept apart from the rest,
+    /// since it outlives a reboot.
+    #[serde(skip)]
+    pub floor: Buckets,
+}
+
+/// Idle windows by power: count and sum of µW in each bucket.
+pub type Buckets = Arc<[(u64, u128)]>;
+
+/// By what a learnt floor is found again: the same processor read in the same way.
+#[must_use]
+pub fn floor_key(cpu_model: &str, domain: &Domain) -> Name {
+    format!("{cpu_model}|{}|{}", domain.id, domain.source).into()
+}
+
+/// A claim to energy that is still to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Whose.
+    pub account: ClaimAccount,
+    /// How much, in proportion to the others.
+    pub weight: u64,
+}
+
+/// Who claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClaimAccount {
+    /// The job with this number.
+    Job(u64),
+    /// No job.
+    Residual(Residual),
+}
+
+/// Where the processors and the control groups stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UsagePosition {
+    /// What /proc/stat said of each CPU, in its own ticks.
+    pub processors: Vec<(u32, u64)>,
+    /// CPU time claimed beyond what the machine was busy (negative), in ns.
+    pub deficit: i64,
+    /// The rules and the trees by which groups were looked for. Under the same, and with all of them
+    /// seen, a group that is not in `groups` did not exist.
+    pub view: Name,
+    /// Whether every group was seen.
+    pub is_complete: bool,
+    /// Every group that is read.
+    pub groups: Vec<GroupPosition>,
+}
+
+/// What a control group had used when it was last read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupPosition {
+    /// The hierarchy it stands in.
+    pub hierarchy: Hierarchy,
+    /// Its path there.
+    pub path: Name,
+    /// Its directory's inode: another group of the same name has another one.
+    pub inode: u64,
+    /// CPU time since its birth.
+    pub usage: CpuTime,
+    /// The same by socket, where the kernel says so.
+    pub per_socket: Option<Box<[CpuTime]>>,
+    /// What its children counted beyond it (negative), in ns.
+    pub carry: i64,
+}
+
+/// One hour of the history, as far as this process has filled it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// Unique; the same hour may have several slots, which are added.
+    pub number: u64,
+    /// Hours since 1970, UTC.
+    pub hour: u64,
+    /// The factor last used in each of [`Totals::zones`].
+    pub factors: Vec<Option<Arc<Factor>>>,
+    /// One row for each group. The groups of one kind add up to the host.
+    pub rows: Vec<SlotRow>,
+}
+
+/// What one group used in one hour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotRow {
+    /// Who.
+    pub group: Group,
+    /// `zone × column`.
+    pub energy: Vec<Energy>,
+    /// `zone × column`.
+    pub emissions: Vec<Emissions>,
+}
+
+/// A group of jobs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Group {
+    /// By what is grouped: `account`, `user`.
+    pub kind: Name,
+    /// Which; empty for what belongs to none.
+    pub name: Name,
+}
