@@ -1,0 +1,239 @@
+//! Jobs that have left the page: one row each, written with the commit that misses them.
+
+use super::cell::{Amounts, Dictionary, nanos};
+use super::digest::{Fields, Seal};
+use super::head::State;
+use super::image::{Image, Table};
+use super::state::{JobRow, account};
+use super::trouble::{Failure, signed};
+use crate::model::identity::{JobKind, Name};
+use crate::model::quantity::{CpuTime, Emissions, Energy, Nanos};
+use rusqlite::{Connection, Row, params};
+
+const NANOS_PER_DAY: u64 = 86_400_000_000_000;
+
+/// A row of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) number: i64,
+    pub(super) host: Name,
+    pub(super) kind: JobKind,
+    pub(super) id: Name,
+    pub(super) user: Option<u32>,
+    pub(super) cgroup: Name,
+    pub(super) first_seen: Nanos,
+    pub(super) last_seen: Nanos,
+    pub(super) cpu: CpuTime,
+    pub(super) amounts: Amounts,
+    /// Whether it lived at the last commit; only for jobs on the page.
+    pub(super) is_live: bool,
+}
+
+/// Job `number` as it stood in `image`.
+pub(super) fn of_job(
+    image: &Image,
+    state: &State,
+    number: i64,
+    dictionary: &mut Dictionary,
+) -> Result<Record, Failure> {
+    let row: JobRow = serde_json::from_slice(image.get(Table::Job, number).unwrap_or_default())?;
+    let account = account(image, state, number)?;
+    let mut amounts = Amounts::default();
+    let nowhere = Name::from("");
+    for (column, energy) in state.columns.iter().zip(account.energy) {
+        amounts.add(dictionary.number(&nowhere, column)?, energy, Emissions::ZERO)?;
+    }
+    let cells = state.zones.iter().flat_map(|zone| state.columns.iter().map(move |column| (zone, column)));
+    for ((zone, column), emissions) in cells.zip(account.emissions) {
+        amounts.add(dictionary.number(zone, column)?, Energy::ZERO, emissions)?;
+    }
+    Ok(Record {
+        number,
+        host: state.host.clone(),
+        kind: row.id.kind(),
+        id: row.id.id().clone(),
+        user: row.user,
+        cgroup: row.cgroup,
+        first_seen: row.started.wall,
+        last_seen: row.ended.map_or(state.at.wall, |end| end.wall),
+        cpu: account.cpu,
+        amounts,
+        is_live: row.ended.is_none(),
+    })
+}
+
+impl Record {
+    /// Writes it as that of a job that is gone.
+    pub(super) fn write(&self, sql: &Connection, seal: &mut Seal) -> Result<(), Failure> {
+        let cells = self.amounts.pack();
+        let digest = self.digest(&cells);
+        // A number that is there already was closed before: what was written then is what was shown.
+        let written = sql
+            .prepare_cached(
+                "INSERT OR IGNORE INTO record(number, host, kind, id, user, cgroup, first_seen, last_seen, cpu,
+                    cells, digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            )?
+            .execute(params![
+                self.number,
+                self.host,
+                self.kind.as_str(),
+                self.id,
+                self.user,
+                self.cgroup,
+                signed(self.first_seen.get())?,
+                signed(self.last_seen.get())?,
+                signed(self.cpu.get())?,
+                cells,
+                digest
+            ])?;
+        if written > 0 {
+            seal.add_signed(digest);
+        }
+        Ok(())
+    }
+
+    /// What [`Record::read`] reads.
+    pub(super) const SELECT: &'static str = "SELECT number, host, kind, id, user, cgroup, first_seen,
+        last_seen, cpu, cells, digest FROM record";
+
+    /// Reads a row, and its digest, which must be that of the row.
+    pub(super) fn read(row: &Row<'_>) -> Result<(Record, i64), Failure> {
+        let kind: String = row.get(2)?;
+        let cells: Vec<u8> = row.get(9)?;
+        let record = Record {
+            number: row.get(0)?,
+            host: row.get(1)?,
+            kind: kind_of(&kind)?,
+            id: row.get(3)?,
+            user: row.get(4)?,
+            cgroup: row.get(5)?,
+            first_seen: nanos(row, 6)?,
+            last_seen: nanos(row, 7)?,
+            cpu: nanos(row, 8)?,
+            amounts: Amounts::unpack(&cells)?,
+            is_live: false,
+        };
+        let digest = row.get(10)?;
+        if record.digest(&cells) != digest {
+            return Err(Failure::Malformed(format!("the digest of job record {} is wrong", record.number)));
+        }
+        Ok((record, digest))
+    }
+
+    fn digest(&self, cells: &[u8]) -> i64 {
+        let names = Fields::of("record").number(self.number).text(&self.host).text(self.kind.as_str());
+        let names = names.text(&self.id).number(self.user.map_or(-1, i64::from)).text(&self.cgroup);
+        let times = [self.first_seen, self.last_seen, self.cpu];
+        let times = times.iter().fold(names, |fields, time| fields.number(time.get().cast_signed()));
+        times.bytes(cells).digest()
+    }
+}
+
+fn kind_of(text: &str) -> Result<JobKind, Failure> {
+    let all = [JobKind::Pod, JobKind::Container, JobKind::Unit, JobKind::Custom];
+    let found = all.into_iter().find(|kind| kind.as_str() == text);
+    found.ok_or_else(|| Failure::Malformed(format!("no kind of job: {text}")))
+}
+
+/// The oldest records of a host, added up by the day in which the jobs were last seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bygone {
+    pub(super) host: Name,
+    /// Since 1970, UTC.
+    pub(super) day: i64,
+    pub(super) count: i64,
+    pub(super) first_seen: Nanos,
+    pub(super) last_seen: Nanos,
+    pub(super) cpu: CpuTime,
+    pub(super) amounts: Amounts,
+}
+
+impl Bygone {
+    /// One record, as part of its day.
+    pub(super) fn of(record: Record) -> Bygone {
+        Bygone {
+            host: record.host,
+            day: (record.last_seen.get() / NANOS_PER_DAY).cast_signed(),
+            count: 1,
+            first_seen: record.first_seen,
+            last_seen: record.last_seen,
+            cpu: record.cpu,
+            amounts: record.amounts,
+        }
+    }
+
+    /// Both, as records of the same day.
+    pub(super) fn plus(&self, other: &Bygone) -> Result<Bygone, Failure> {
+        let count = self.count.checked_add(other.count);
+        Ok(Bygone {
+            host: self.host.clone(),
+            day: self.day,
+            count: count.ok_or_else(|| Failure::Limit("more jobs than 63 bits".to_owned()))?,
+            first_seen: self.first_seen.min(other.first_seen),
+            last_seen: self.last_seen.max(other.last_seen),
+            cpu: CpuTime::new(self.cpu.get().saturating_add(other.cpu.get())),
+            amounts: self.amounts.plus(&other.amounts)?,
+        })
+    }
+
+    /// Writes it over the row that had the digest `before`.
+    pub(super) fn write(
+        &self,
+        sql: &Connection,
+        before: Option<i64>,
+        seal: &mut Seal,
+    ) -> Result<(), Failure> {
+        let cells = self.amounts.pack();
+        let digest = self.digest(&cells);
+        sql.prepare_cached(
+            "REPLACE INTO bygone(host, day, count, first_seen, last_seen, cpu, cells, digest)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            self.host,
+            self.day,
+            self.count,
+            signed(self.first_seen.get())?,
+            signed(self.last_seen.get())?,
+            signed(self.cpu.get())?,
+            cells,
+            digest
+        ])?;
+        before.into_iter().for_each(|before| seal.remove_signed(before));
+        seal.add_signed(digest);
+        Ok(())
+    }
+
+    /// What [`Bygone::read`] reads.
+    pub(super) const SELECT: &'static str =
+        "SELECT host, day, count, first_seen, last_seen, cpu, cells, digest FROM bygone";
+
+    /// Reads a row, and its digest, which must be that of the row.
+    pub(super) fn read(row: &Row<'_>) -> Result<(Bygone, i64), Failure> {
+        let cells: Vec<u8> = row.get(6)?;
+        let bygone = Bygone {
+            host: row.get(0)?,
+            day: row.get(1)?,
+            count: row.get(2)?,
+            first_seen: nanos(row, 3)?,
+            last_seen: nanos(row, 4)?,
+            cpu: nanos(row, 5)?,
+            amounts: Amounts::unpack(&cells)?,
+        };
+        let digest = row.get(7)?;
+        if bygone.digest(&cells) != digest {
+            return Err(Failure::Malformed(format!(
+                "the digest of the job records of day {} is wrong",
+                bygone.day
+            )));
+        }
+        Ok((bygone, digest))
+    }
+
+    fn digest(&self, cells: &[u8]) -> i64 {
+        let names = Fields::of("bygone").text(&self.host).number(self.day).number(self.count);
+        let times = [self.first_seen, self.last_seen, self.cpu];
+        let times = times.iter().fold(names, |fields, time| fields.number(time.get().cast_signed()));
+        times.bytes(cells).digest()
+    }
+}

@@ -1,0 +1,272 @@
+//! Which state may be continued, and by whom.
+
+use super::*;
+use crate::store::schema;
+use std::fs;
+
+/// A run that ended: killed, or stopped cleanly.
+fn ran(disk: &Disk, is_clean: bool) -> Sim {
+    let mut sim = Sim::new(7, &["alice", "bob"]);
+    let (mut store, _) = disk.open(&identity(), &sim.state.at);
+    for _ in 0..40 {
+        sim.tick(5);
+        publish(&mut store, &mut sim);
+    }
+    if is_clean {
+        store.close(&sim.state).expect("closed");
+    }
+    sim
+}
+
+/// A moment in a boot that began `gap` seconds after `stop`.
+fn booted(stop: &Moment, gap: i64) -> Moment {
+    let began = stop.wall.get() / 1_000_000_000;
+    let up = Nanos::from_seconds(30);
+    let wall = Nanos::from_seconds(began.checked_add_signed(gap).expect("after 1970")) + up;
+    Moment { monotonic: up, boottime: up, wall }
+}
+
+#[test]
+fn the_rules_of_continuing() {
+    enum Then {
+        SameBoot,
+        /// Seconds from the stop to the start of the other boot.
+        Boot(i64),
+    }
+    use Then::{Boot, SameBoot};
+    let same = identity();
+    let machine = Identity { machine: "another".into(), ..identity() };
+    let host = Identity { host: "another".into(), ..identity() };
+    let nowhere = Identity { boot: "".into(), ..identity() };
+    let all = "continued";
+    let totals = "continued after a reboot";
+    for (line, is_clean, then, who, keeps_witness, expected) in [
+        (line!(), false, SameBoot, &same, true, all),
+        (line!(), true, SameBoot, &same, true, all),
+        (line!(), true, SameBoot, &same, false, all),
+        (line!(), false, SameBoot, &same, false, "no witness of what was last shown: counters start at 0"),
+        (line!(), false, SameBoot, &machine, true, "the store is of another machine: counters start at 0"),
+        (line!(), true, SameBoot, &machine, true, "the store is of another machine: counters start at 0"),
+        (line!(), true, SameBoot, &host, true, "the host has another name: counters start at 0"),
+        (line!(), true, Boot(60), &same, false, totals),
+        (line!(), true, Boot(0), &same, false, totals),
+        (line!(), true, Boot(-5), &same, false, totals),
+        (line!(), true, Boot(3600), &same, false, totals),
+        (
+            line!(),
+            true,
+            Boot(-6),
+            &same,
+            false,
+            "the clean stop was not just before this boot: counters start at 0",
+        ),
+        (
+            line!(),
+            true,
+            Boot(3601),
+            &same,
+            false,
+            "the clean stop was not just before this boot: counters start at 0",
+        ),
+        (line!(), false, Boot(60), &same, false, "another boot without a clean stop: counters start at 0"),
+        (line!(), true, Boot(60), &machine, false, "the store is of another machine: counters start at 0"),
+        (line!(), true, Boot(60), &host, false, "the host has another name: counters start at 0"),
+        (line!(), true, Boot(60), &nowhere, false, totals),
+    ] {
+        let mut disk = Disk::new();
+        let sim = ran(&disk, is_clean);
+        let mut who = who.clone();
+        let at = match then {
+            SameBoot => moment(sim.state.at.wall.get() / 1_000_000_000 + 60),
+            Boot(gap) => {
+                who.boot = if who.boot.is_empty() { "".into() } else { "boot-2".into() };
+                booted(&sim.state.at, gap)
+            }
+        };
+        if !keeps_witness {
+            disk.reboot();
+        }
+        let (_, restored) = disk.open(&who, &at);
+        assert_eq!(&*restored.how, expected, "line {line}");
+        assert_eq!(restored.next_number, sim.state.next_number, "line {line}");
+        assert!(!restored.floors.is_empty(), "line {line}: floors outlive everything");
+        match restored.checkpoint {
+            Some(found) if expected == all => assert_same(&image_of(&found), &image_of(&sim.state)),
+            Some(found) => {
+                assert_eq!(expected, totals, "line {line}");
+                assert_same(&image_of(&found), &image_of(&stripped(&sim.state)));
+            }
+            None => assert!(expected.ends_with("counters start at 0"), "line {line}"),
+        }
+        // What was known of the past is known whatever becomes of the counters.
+        let history = disk.read();
+        assert_eq!(charged_of(&history), sim.charged, "line {line}");
+        assert_eq!(jobs_of(&history), sim.recorded, "line {line}");
+    }
+}
+
+/// What another boot may know.
+fn stripped(state: &Checkpoint) -> Checkpoint {
+    let mut state = state.clone();
+    state.at = Moment { wall: state.at.wall, ..Moment::default() };
+    for position in &mut state.domains {
+        *position = DomainPosition {
+            remainder: position.remainder,
+            floor_remainder: position.floor_remainder,
+            floor: position.floor.clone(),
+            ..DomainPosition::default()
+        };
+    }
+    state.usage.groups.clear();
+    state.usage.is_complete = false;
+    state.usage.processors.clear();
+    state.usage.deficit = 0;
+    let totals = Arc::make_mut(&mut state.totals);
+    totals.cpu_deficit = Nanos::ZERO;
+    totals.jobs.iter_mut().for_each(|job| job.ended = job.ended.map(|_| Nanos::ZERO));
+    state
+}
+
+#[test]
+fn a_boot_that_continued_is_continued_in_its_turn() {
+    let mut disk = Disk::new();
+    let mut sim = ran(&disk, true);
+    let identity = Identity { boot: "boot-2".into(), ..identity() };
+    let at = booted(&sim.state.at, 60);
+    disk.reboot();
+    // Twice: the first start failed for another reason before it had committed anything.
+    for how in ["continued after a reboot", "continued"] {
+        let (store, restored) = disk.open(&identity, &at);
+        assert_eq!(&*restored.how, how);
+        drop(store);
+        assert_same(&image_of(&restored.checkpoint.expect("continued")), &image_of(&stripped(&sim.state)));
+    }
+    let ends: Vec<Nanos> = sim.state.totals.jobs.iter().filter_map(|job| job.ended).collect();
+    assert!(!ends.is_empty(), "a job that ended before the boot is a part of this test");
+    let (mut store, restored) = disk.open(&identity, &at);
+    let last_seen = |history: &History| -> Vec<Nanos> {
+        history.jobs.iter().filter(|job| !job.is_live).map(|job| job.last_seen).collect()
+    };
+    let before = last_seen(&disk.read());
+    sim.resume(restored);
+    sim.state.at = at;
+    publish(&mut store, &mut sim);
+    assert_eq!(last_seen(&disk.read()), before, "ends keep their place in wall time");
+}
+
+#[test]
+fn counters_that_begin_anew_are_continued_too_and_old_jobs_are_closed() {
+    let mut disk = Disk::new();
+    let sim = ran(&disk, false);
+    disk.reboot();
+    let identity = Identity { boot: "boot-2".into(), ..identity() };
+    let at = booted(&sim.state.at, 60);
+    let (mut store, restored) = disk.open(&identity, &at);
+    assert!(restored.checkpoint.is_none());
+    assert!(disk.read().jobs.iter().all(|job| !job.is_live && job.last_seen <= sim.state.at.wall));
+    drop(store);
+    let (opened, restored) = disk.open(&identity, &at);
+    assert_eq!(&*restored.how, "nothing had been committed: counters start at 0");
+    store = opened;
+    let mut next = Sim::new(8, &["carol"]);
+    next.state.next_number = restored.next_number;
+    next.state.at = at;
+    next.tick(5);
+    next.state.domains.iter_mut().for_each(|position| position.floor = vec![(1, 1)].into());
+    publish(&mut store, &mut next);
+    drop(store);
+    let (_, restored) = disk.open(&identity, &next.state.at);
+    assert_same(&image_of(&restored.checkpoint.expect("continued")), &image_of(&next.state));
+}
+
+#[test]
+fn an_older_copy_that_was_put_back_is_not_continued() {
+    for is_clean in [false, true] {
+        let disk = Disk::new();
+        let mut sim = Sim::new(9, &["alice"]);
+        let (mut store, _) = disk.open(&identity(), &sim.state.at);
+        sim.tick(5);
+        publish(&mut store, &mut sim);
+        if is_clean {
+            store.close(&sim.state).expect("closed");
+        } else {
+            drop(store);
+        }
+        let copy = Disk::new();
+        for entry in fs::read_dir(disk.path()).expect("there").flatten() {
+            fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("copied");
+        }
+        let (mut store, restored) = disk.open(&identity(), &sim.state.at);
+        sim.resume(restored);
+        sim.tick(5);
+        publish(&mut store, &mut sim);
+        drop(store);
+        let swapped = Disk { store: copy.store, run: disk.run };
+        let (_, restored) = swapped.open(&identity(), &sim.state.at);
+        assert_eq!(&*restored.how, "the store is an older copy: counters start at 0");
+    }
+}
+
+#[test]
+fn what_was_shown_without_being_durable_is_not_continued_unless_a_commit_made_up_for_it() {
+    for (is_made_up, how) in
+        [(false, "what was last shown was not durable: counters start at 0"), (true, "continued")]
+    {
+        let disk = Disk::new();
+        let mut sim = Sim::new(10, &["alice"]);
+        let (mut store, _) = disk.open(&identity(), &sim.state.at);
+        sim.tick(5);
+        publish(&mut store, &mut sim);
+        store.witness().disown().expect("writable");
+        if is_made_up {
+            sim.tick(5);
+            publish(&mut store, &mut sim);
+        }
+        drop(store);
+        let (_, restored) = disk.open(&identity(), &sim.state.at);
+        assert_eq!(&*restored.how, how);
+    }
+}
+
+#[test]
+fn a_witness_that_is_damaged_or_of_another_store_is_not_believed() {
+    let disk = Disk::new();
+    let sim = ran(&disk, true);
+    for entry in fs::read_dir(disk.run.path()).expect("there").flatten() {
+        fs::write(entry.path(), [7; 16]).expect("writable");
+    }
+    let (_, restored) = disk.open(&identity(), &sim.state.at);
+    assert_eq!(&*restored.how, "the witness of what was shown is damaged: counters start at 0");
+}
+
+#[test]
+fn a_newer_version_is_refused_and_stays_as_it_is() {
+    let disk = Disk::new();
+    let sim = ran(&disk, true);
+    let path = disk.path().join(schema::FILE);
+    let sql = rusqlite::Connection::open(&path).expect("a database");
+    sql.pragma_update(None, "user_version", schema::VERSION + 1).expect("writable");
+    drop(sql);
+    let before = fs::read(&path).expect("there");
+    let error = disk.try_open(&identity(), &sim.state.at).expect_err("newer");
+    assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }), "{error}");
+    assert!(error.to_string().contains("version 2"), "{error}");
+    let error = read(disk.path()).expect_err("newer");
+    assert!(error.to_string().contains("version 2"), "{error}");
+    assert!(!disk.has_set_aside());
+    assert_eq!(fs::read(&path).expect("there"), before);
+}
+
+#[test]
+fn a_clean_stop_leaves_one_file_and_a_log_that_is_not_needed() {
+    let disk = Disk::new();
+    let sim = ran(&disk, true);
+    let mut names: Vec<String> = fs::read_dir(disk.path())
+        .expect("there")
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["jouleprint.db", "lock"]);
+    assert_eq!(charged_of(&disk.read()), sim.charged);
+}
