@@ -15,7 +15,8 @@ use hyper::Method;
 use hyper::body::Body;
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use jouleprint::clock;
-use jouleprint::config::{Flags, Settings};
+use jouleprint::config::Settings;
+use jouleprint::config::flags::Flags;
 use jouleprint::model::snapshot::Snapshot;
 use jouleprint::output::catalogue::{Kind, Number, Sink, families};
 use jouleprint::output::http::Site;
@@ -394,6 +395,8 @@ fn page_of(series: usize) -> Result<Snapshot, String> {
             )
             .as_str()
             .into(),
+            inode: u64::from(job),
+            user: None,
             is_new: true,
         })
         .collect();
@@ -414,7 +417,7 @@ fn page_of(series: usize) -> Result<Snapshot, String> {
         };
         engine.step(&Tick { at, meters: joules.map(energy).to_vec(), busy, groups, ..tick.clone() });
     }
-    Ok(Snapshot { totals: engine.totals(), ..template })
+    Ok(Snapshot { totals: Arc::new(engine.totals()), ..template })
 }
 
 /// The series of a page in the words of the client library.
@@ -468,6 +471,9 @@ fn whole(report: &mut Report, span: Duration) -> Result<(), String> {
     }
     let pods = if v2 == "/sys/fs/cgroup" { defaults } else { &only_v2 };
     runs.push(("50 pods, 1,000 processes", 50, Layout::Pods, pods));
+    let keeps_nothing = [pods, &["--store.path".to_owned(), "none".to_owned()]].concat();
+    runs.push(("1,000 jobs, no store", 1_000, Layout::Mixed, &keeps_nothing));
+    runs.push(("250 jobs", 250, Layout::Mixed, pods));
     for (name, jobs, layout, arguments) in runs {
         let mut bed = Bed::new("whole", jobs, layout)?;
         bed.fill(PROCESSES)?;
@@ -492,6 +498,12 @@ fn whole(report: &mut Report, span: Duration) -> Result<(), String> {
             format!("{:.1} MB", use_.resident_kilobytes / 1e3),
             &format!("{:.1} MB of it anonymous", use_.anonymous_kilobytes / 1e3),
             Some(("≤ 16 MB", use_.resident_kilobytes <= 16e3)),
+        );
+        report.figure(
+            &format!("{name}: bytes written a day"),
+            format!("{:.0} MB", use_.written_bytes * 86_400.0 / use_.seconds / 1e6),
+            &format!("{:.0} kB over {:.0} s", use_.written_bytes / 1e3, use_.seconds),
+            None,
         );
         report.figure(
             &format!("{name}: scrape, median of {}", use_.scrapes.len()),

@@ -7,6 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// The interval of the scrapes.
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(5);
@@ -31,6 +32,7 @@ const HEADERS: &str = "User-Agent: Prometheus/3.5.0\r\n\
 pub(crate) struct Exporter {
     child: Child,
     connection: BufReader<TcpStream>,
+    _folders: [TempDir; 2],
 }
 
 /// What it used in the steady state.
@@ -49,6 +51,8 @@ pub(crate) struct Use {
     pub(crate) page_bytes: usize,
     /// Jobs on the page.
     pub(crate) jobs: usize,
+    /// Bytes that are to reach the disk.
+    pub(crate) written_bytes: f64,
 }
 
 impl Exporter {
@@ -56,8 +60,14 @@ impl Exporter {
     pub(crate) fn start(program: &Path, arguments: &[String]) -> Result<Exporter, String> {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let address = free.map_err(|error| format!("looking for a free port: {error}"))?;
+        // A store of its own on the disk, and a runtime folder in memory, as there would be.
+        let folders = [tempfile::tempdir(), tempfile::tempdir_in("/dev/shm")];
+        let [state, runtime] = folders.map(|folder| folder.map_err(|error| format!("a folder: {error}")));
+        let folders = [state?, runtime?];
         let child = Command::new(program)
             .args(["--web.listen-address", &address.to_string(), "--log.level", "error"])
+            .env("JOULEPRINT_STORE_PATH", folders[0].path())
+            .env("JOULEPRINT_PATH_RUNTIME", folders[1].path())
             .args(arguments)
             .stdin(Stdio::null())
             .spawn();
@@ -68,7 +78,7 @@ impl Exporter {
             let Ok(stream) = TcpStream::connect(address) else { continue };
             let mut connection = BufReader::new(stream);
             if get(&mut connection, "/-/ready", "").is_ok() {
-                return Ok(Exporter { child, connection });
+                return Ok(Exporter { child, connection, _folders: folders });
             }
         }
         let _ = child.kill();
@@ -82,6 +92,7 @@ impl Exporter {
         // The first page after a birth allocates what later ones use again.
         self.scrape()?;
         let (began, cpu_before) = (Instant::now(), self.cpu_seconds()?);
+        let written_before = self.field("io", "write_bytes:")?;
         let (mut next_poke, mut next_scrape) = (began, began + SCRAPE_INTERVAL);
         let (mut scrapes, mut page_bytes) = (Vec::new(), 0);
         while began.elapsed() < span {
@@ -107,6 +118,7 @@ impl Exporter {
             scrapes,
             page_bytes,
             jobs: self.jobs()?,
+            written_bytes: self.field("io", "write_bytes:")? - written_before,
         })
     }
 
@@ -139,11 +151,15 @@ impl Exporter {
     }
 
     fn status(&self, field: &str) -> Result<f64, String> {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = fs::read_to_string(&path).map_err(|error| format!("reading {path}: {error}"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(field));
-        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-        kilobytes.ok_or_else(|| format!("{path} has no {field}"))
+        self.field("status", field)
+    }
+
+    fn field(&self, file: &str, field: &str) -> Result<f64, String> {
+        let path = format!("/proc/{}/{file}", self.child.id());
+        let text = fs::read_to_string(&path).map_err(|error| format!("reading {path}: {error}"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix(field));
+        let value = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        value.ok_or_else(|| format!("{path} has no {field}"))
     }
 }
 

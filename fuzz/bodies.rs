@@ -1,8 +1,12 @@
 //! What every parser of this program must bear: any bytes. The fuzz target and a property test of the
 //! fast tier run the same bodies.
 
+#[path = "store.rs"]
+mod store;
+
 use jouleprint::command::replay::Replay;
-use jouleprint::config::{Flags, Settings, socket_addresses};
+use jouleprint::config::flags::Flags;
+use jouleprint::config::{Settings, socket_addresses};
 use jouleprint::job::account::{parse_cpu_stat, parse_usage_percpu};
 use jouleprint::job::rule::Rule;
 use jouleprint::job::{Resolvers, processor};
@@ -18,7 +22,7 @@ use jouleprint::source::recorded::Recording;
 pub(crate) fn any(bytes: &[u8]) {
     let Some((chosen, bytes)) = bytes.split_first() else { return };
     let text = String::from_utf8_lossy(bytes);
-    match chosen % 8 {
+    match chosen % 9 {
         0 => kernel_files(bytes),
         1 => processors(bytes),
         2 => {
@@ -29,7 +33,8 @@ pub(crate) fn any(bytes: &[u8]) {
         4 => requests(&text),
         5 => paths(&text),
         6 => decimals(&text),
-        _ => recording(bytes),
+        7 => recording(bytes),
+        _ => store::store(bytes),
     }
 }
 

@@ -1,13 +1,16 @@
 //! Settings: a YAML file, then the environment, then flags, each overriding what came before. Every
 //! value is checked where it stands, so that an error can name the line.
 
+pub mod flags;
+pub mod place;
+
 use crate::carbon::{self, Basis, Choice};
 use crate::job::rule::{Rule, RuleError};
 use crate::model::identity::JobKind;
 use crate::model::quantity::{Intensity, MicroWatts, Nanos, Pue};
 use crate::model::reading::IdlePolicy;
 use crate::source::estimate;
-use clap::Args;
+use flags::Flags;
 use serde::{Deserialize, Deserializer, de};
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
@@ -23,61 +26,6 @@ pub const DEFAULT_PORT: u16 = 14401;
 /// Readings closer together than this tell mostly of themselves; further apart than 15 s a 32-bit
 /// counter in 15 µJ units may wrap twice at 700 W.
 const TICKS: std::ops::RangeInclusive<u64> = 1..=15;
-
-/// Flags; each may also come from the environment.
-#[derive(Debug, Clone, Default, Args)]
-pub struct Flags {
-    /// YAML file with settings
-    #[arg(long = "config.file", value_name = "FILE", env = "JOULEPRINT_CONFIG_FILE", global = true)]
-    pub config_file: Option<PathBuf>,
-    /// The host label [default: NODE_NAME, else the host name]
-    #[arg(long = "host.name", value_name = "NAME", env = "JOULEPRINT_HOST_NAME", global = true)]
-    pub host_name: Option<String>,
-    /// Grid zone: ISO country code, US-XXXX for an eGRID subregion, US-CA for a state
-    #[arg(long, value_name = "ZONE", env = "JOULEPRINT_ZONE", global = true)]
-    pub zone: Option<String>,
-    /// Power usage effectiveness of the building, 1 or more
-    #[arg(long, value_name = "RATIO", env = "JOULEPRINT_PUE", global = true)]
-    pub pue: Option<String>,
-    /// Address to listen on, may be given several times [default: :14401]
-    #[arg(
-        long = "web.listen-address",
-        value_name = "ADDRESS",
-        env = "JOULEPRINT_WEB_LISTEN_ADDRESS",
-        value_delimiter = ',',
-        global = true
-    )]
-    pub listen_addresses: Vec<String>,
-    /// YAML file with TLS and users, as of exporter-toolkit
-    #[arg(long = "web.config.file", value_name = "FILE", env = "JOULEPRINT_WEB_CONFIG_FILE", global = true)]
-    pub web_config: Option<PathBuf>,
-    /// Path of the metrics [default: /metrics]
-    #[arg(
-        long = "web.telemetry-path",
-        value_name = "PATH",
-        env = "JOULEPRINT_WEB_TELEMETRY_PATH",
-        global = true
-    )]
-    pub telemetry_path: Option<String>,
-    /// Scrapes that are answered at a time, 0 for no bound [default: 40]
-    #[arg(long = "web.max-requests", value_name = "N", env = "JOULEPRINT_WEB_MAX_REQUESTS", global = true)]
-    pub max_requests: Option<usize>,
-    /// Where proc is mounted [default: /proc]
-    #[arg(long = "path.procfs", value_name = "DIR", env = "JOULEPRINT_PATH_PROCFS", global = true)]
-    pub procfs: Option<PathBuf>,
-    /// Where sysfs is mounted [default: /sys]
-    #[arg(long = "path.sysfs", value_name = "DIR", env = "JOULEPRINT_PATH_SYSFS", global = true)]
-    pub sysfs: Option<PathBuf>,
-    /// Where the control groups are mounted [default: fs/cgroup below sysfs]
-    #[arg(long = "path.cgroupfs", value_name = "DIR", env = "JOULEPRINT_PATH_CGROUPFS", global = true)]
-    pub cgroupfs: Option<PathBuf>,
-    /// error, warn, info, debug or trace [default: info]
-    #[arg(long = "log.level", value_name = "LEVEL", env = "JOULEPRINT_LOG_LEVEL", global = true)]
-    pub log_level: Option<String>,
-    /// logfmt or json [default: logfmt]
-    #[arg(long = "log.format", value_name = "FORMAT", env = "JOULEPRINT_LOG_FORMAT", global = true)]
-    pub log_format: Option<String>,
-}
 
 /// Everything that can be set, checked.
 #[derive(Debug, Clone)]
@@ -118,6 +66,10 @@ pub struct Settings {
     pub sysfs: PathBuf,
     /// The control groups.
     pub cgroupfs: PathBuf,
+    /// The store's folder; `None` if none is wanted or there is no place for it.
+    pub store: Option<PathBuf>,
+    /// The folder for what must not outlive the boot.
+    pub runtime: Option<PathBuf>,
 }
 
 /// What is wrong with the settings, in one line, with the way out.
@@ -168,6 +120,7 @@ struct File {
     hardware: HardwareSection,
     web: WebSection,
     path: PathSection,
+    store: StoreSection,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -220,6 +173,13 @@ struct PathSection {
     procfs: Option<PathBuf>,
     sysfs: Option<PathBuf>,
     cgroupfs: Option<PathBuf>,
+    runtime: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct StoreSection {
+    path: Option<PathBuf>,
 }
 
 /// A decimal, taken as text so that no float comes between.
@@ -372,7 +332,7 @@ impl Settings {
             host: flags.host_name.clone().or(file.host.name).filter(|name| !name.is_empty()),
             carbon,
             pue,
-            interval: Nanos::from_seconds(interval),
+            interval: flags.test_tick.map_or(Nanos::from_seconds(interval), |ms| Nanos::new(ms * 1_000_000)),
             scrape_interval_hint: Nanos::from_seconds(file.scrape_interval_hint.map_or(60, |hint| hint.0)),
             idle: file.idle.policy.unwrap_or(IdlePolicy::Separate),
             floors: file.idle.floor_watts.into_iter().map(|(id, power)| (id, power.0)).collect(),
@@ -393,6 +353,8 @@ impl Settings {
                 .clone()
                 .or(file.path.cgroupfs)
                 .unwrap_or_else(|| sysfs.join("fs/cgroup")),
+            store: place::store(flags.store.clone().or(file.store.path)),
+            runtime: flags.runtime.clone().or(file.path.runtime).or_else(place::runtime),
             sysfs,
         })
     }

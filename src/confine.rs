@@ -1,23 +1,24 @@
 //! Gives up what is no longer needed once everything is open: all capabilities but the one to read, and
-//! all rights to change files. It must happen before the first thread starts: a thread that runs already
-//! keeps what it has.
+//! all rights to change files but the store's. It must happen before the first thread starts: a thread that
+//! runs already keeps what it has.
 
-use landlock::{ABI, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus};
+use landlock::{ABI, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, path_beneath_rules};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use std::path::Path;
 
 /// What could be given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Confinement {
     /// No capability but CAP_DAC_READ_SEARCH is left.
     pub capabilities: bool,
-    /// No file can be written, made or removed; the kernel may be too old for it.
+    /// No file elsewhere can be written, made or removed; the kernel may be too old for it.
     pub files: bool,
 }
 
-/// Gives up what can be given up.
+/// Gives up what can be given up; `folders` can be written as before.
 #[must_use]
-pub fn confine() -> Confinement {
-    Confinement { capabilities: drop_capabilities(), files: forbid_writing() }
+pub fn confine(folders: &[&Path]) -> Confinement {
+    Confinement { capabilities: drop_capabilities(), files: forbid_writing(folders) }
 }
 
 fn drop_capabilities() -> bool {
@@ -28,10 +29,12 @@ fn drop_capabilities() -> bool {
     set_capabilities(None, sets).is_ok()
 }
 
-fn forbid_writing() -> bool {
+fn forbid_writing(folders: &[&Path]) -> bool {
+    let writing = AccessFs::from_write(ABI::V5);
     let restricted = Ruleset::default()
-        .handle_access(AccessFs::from_write(ABI::V5))
+        .handle_access(writing)
         .and_then(|ruleset| ruleset.create())
+        .and_then(|created| created.add_rules(path_beneath_rules(folders, writing)))
         .and_then(|created| created.no_new_privs(true).restrict_self());
     restricted.is_ok_and(|status| status.ruleset != RulesetStatus::NotEnforced)
 }

@@ -1,11 +1,15 @@
 //! Wiring: what is opened in which order, who runs on which thread, and how it all ends.
 //!
-//! Sockets and sources are opened first and everything that can fail fails there. Then all rights but
-//! reading are given up, and only then threads start: the sampler has one, the HTTP side this one.
+//! The store, sockets and sources are opened first and everything that can fail fails there. Then all
+//! rights but reading, and writing the store, are given up, and only then threads start: the sampler has
+//! one, the store has one, the HTTP side this one.
+
+mod keeping;
 
 use crate::carbon::{self, Choice};
 use crate::clock;
-use crate::config::{ConfigError, Flags, Settings, socket_addresses};
+use crate::config::flags::Flags;
+use crate::config::{ConfigError, Settings, socket_addresses};
 use crate::confine::confine;
 use crate::job::own::OwnProcess;
 use crate::job::processor::{Processors, Topology};
@@ -15,10 +19,15 @@ use crate::model::quantity::Nanos;
 use crate::model::reading::{Accounting, Factor, Fault, Finding, IdlePolicy};
 use crate::output::access::{Access, AccessError};
 use crate::output::http::{Site, serve};
-use crate::sampler::{CGROUP, CPU, Mailbox, Parts, Sampler, Update, stop_pipe};
+use crate::sampler::keeper::{Keeper, LONGEST_WAIT};
+use crate::sampler::{CGROUP, CPU, Mailbox, Parts, Past, Sampler, Update, stop_pipe};
 use crate::source::Sources;
 use crate::source::hardware::Hardware;
+use crate::store::OpenError;
+use crate::store::lock::LockError;
+use keeping::Keeping;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -32,8 +41,9 @@ const MAX_GROUPS: usize = 16_384;
 /// All connections have this long to end.
 const GRACE: Duration = Duration::from_millis(1_200);
 
-/// The last tick has this long, and is looked for this often.
-const LAST_TICK: Nanos = Nanos::new(600_000_000);
+/// Since it was told to stop everything has this long, the last tick and its commit among it, whose end is
+/// looked for this often. A disk needs most of it that takes 0.3 s for each of the three waits of a close.
+const STOP: Nanos = Nanos::new(1_800_000_000);
 const LAST_TICK_LOOK: Nanos = Nanos::new(2_000_000);
 
 /// Why the exporter did not start or did not go on.
@@ -61,6 +71,12 @@ pub enum StartError {
         /// Why not.
         error: std::io::Error,
     },
+    /// The store is not for this version.
+    #[error(transparent)]
+    Store(OpenError),
+    /// Another process has the store and does not let go.
+    #[error(transparent)]
+    StoreInUse(LockError),
     /// The kernel refuses something basic.
     #[error("{what}: {error}")]
     System {
@@ -86,44 +102,54 @@ fn hint(error: &std::io::Error) -> &'static str {
 pub fn run(flags: &Flags) -> Result<(), StartError> {
     let settings = Settings::load(flags)?;
     let access = Arc::new(Access::load(settings.web_config.as_deref())?);
-    let listeners = listen(&settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| StartError::System { what: "starting the runtime", error })?;
     // As the first process of a container we are not ended by a signal that nobody waits for.
-    let signals = {
+    let mut signals = {
         let _inside = runtime.enter();
         Signals::watch()?
     };
-    let mut sampler = Sampler::new(parts(&settings)?);
+    // Another process that has the store has our port too.
+    let Some((keeping, past)) = runtime.block_on(keeping::open(&settings, &mut signals))? else {
+        return Ok(());
+    };
+    let listeners = listen(&settings)?;
+    let mut sampler = Sampler::new(Parts { past, ..parts(&settings)? });
     announce(&settings, &listeners);
-    let confinement = confine();
+    let confinement = confine(&keeping.folders(&settings));
     tracing::info!(
         capabilities = confinement.capabilities,
         files = confinement.files,
-        "gave up all rights but reading"
+        "gave up all rights but reading, and writing the store"
     );
 
     let (stop_sampler, stop) =
         stop_pipe().map_err(|error| StartError::System { what: "making a pipe", error })?;
     let mailbox = Arc::new(Mailbox::default());
+    let latest = Arc::clone(&mailbox.latest);
+    let keeper = match keeping {
+        Keeping::Store(store, state) => Keeper::start(latest, *store, state, LONGEST_WAIT)
+            .map_err(|error| StartError::System { what: "starting the store's thread", error })?,
+        Keeping::Nothing(state) => Keeper::without_store(latest, state),
+    };
     let thread = std::thread::Builder::new().name("sampler".to_owned()).spawn({
         let mailbox = Arc::clone(&mailbox);
-        move || sampler.run(&mailbox, &stop_sampler)
+        move || sampler.run(&mailbox, keeper, &stop_sampler)
     });
     let thread = thread.map_err(|error| StartError::System { what: "starting the sampler", error })?;
 
-    let served = runtime.block_on(serve_until_told(flags, &settings, signals, access, listeners, &mailbox));
-    drop(stop);
-    // The sampler ends its wait at once; a driver that hangs in a read is left behind.
-    let began = clock::monotonic();
-    while !thread.is_finished() && clock::monotonic().saturating_sub(began) < LAST_TICK {
+    let serving = serve_until_told(flags, &settings, signals, access, listeners, &mailbox, stop);
+    let served = runtime.block_on(serving);
+    // The sampler ends its wait at once; a driver or a disk that hangs is left behind.
+    let told = served.as_ref().map_or_else(|_| clock::monotonic(), |told| *told);
+    while !thread.is_finished() && clock::monotonic().saturating_sub(told) < STOP {
         clock::sleep(LAST_TICK_LOOK);
     }
     // Hashes that are still being computed would keep the process alive for as long as they take.
     runtime.shutdown_background();
-    served
+    served.map(|_| ())
 }
 
 /// Everything the sampler needs, opened.
@@ -173,6 +199,7 @@ pub fn parts(settings: &Settings) -> Result<Parts, StartError> {
         accounting: accounting(settings),
         factor: factor(settings)?,
         interval: settings.interval,
+        past: Past::default(),
     })
 }
 
@@ -255,6 +282,7 @@ fn announce(settings: &Settings, listeners: &[TcpListener]) {
     }
 }
 
+/// Serves pages until a signal says that it is time to stop, and returns when that was.
 async fn serve_until_told(
     flags: &Flags,
     settings: &Settings,
@@ -262,7 +290,8 @@ async fn serve_until_told(
     access: Arc<Access>,
     listeners: Vec<TcpListener>,
     mailbox: &Arc<Mailbox>,
-) -> Result<(), StartError> {
+    stop_sampler: OwnedFd,
+) -> Result<Nanos, StartError> {
     let system = |what| move |error| StartError::System { what, error };
     let site = Site::new(Arc::clone(&mailbox.latest), settings.telemetry_path.clone(), settings.max_requests);
     let site = Arc::new(site);
@@ -274,16 +303,20 @@ async fn serve_until_told(
         servers.spawn(serve(Arc::clone(&site), Arc::clone(&access), listener, stopped.clone()));
     }
     loop {
+        let Signals { terminate, interrupt, hangup } = &mut signals;
         tokio::select! {
-            () = told(&mut signals.terminate) => break,
-            () = told(&mut signals.interrupt) => break,
-            () = told(&mut signals.hangup) => reload(flags, settings, mailbox),
+            () = told(terminate) => break,
+            () = told(interrupt) => break,
+            () = told(hangup) => reload(flags, settings, mailbox),
         }
     }
+    let told = clock::monotonic();
     tracing::info!("stopping");
+    // The last tick is taken and kept while the last pages leave.
+    drop(stop_sampler);
     let _ = stop.send(true);
     let _ = tokio::time::timeout(GRACE, async { while servers.join_next().await.is_some() {} }).await;
-    Ok(())
+    Ok(told)
 }
 
 /// The signals that mean something.
@@ -304,6 +337,16 @@ impl Signals {
     }
 }
 
+impl Signals {
+    /// Waits for one that means the end.
+    async fn stop(&mut self) {
+        tokio::select! {
+            () = told(&mut self.terminate) => {}
+            () = told(&mut self.interrupt) => {}
+        }
+    }
+}
+
 async fn told(signal: &mut Signal) {
     let _ = signal.recv().await;
 }
@@ -321,11 +364,15 @@ fn reload(flags: &Flags, started_with: &Settings, mailbox: &Mailbox) {
                 || settings.procfs != started_with.procfs
                 || settings.cgroupfs != started_with.cgroupfs
                 || settings.hardware != started_with.hardware
-                || settings.host != started_with.host;
+                || settings.host != started_with.host
+                || settings.store != started_with.store
+                || settings.runtime != started_with.runtime;
             mailbox.update(update);
             tracing::info!("configuration taken up, counters kept");
             if needs_restart {
-                tracing::warn!("host, path, hardware and web settings take effect at the next start only");
+                tracing::warn!(
+                    "host, path, store, hardware and web settings take effect at the next start only"
+                );
             }
         }
         Err(error) => tracing::error!("the old configuration stays in force: {error}"),

@@ -17,9 +17,10 @@
 //! | [`source`] | joules and watts | model, clock, kernel_file |
 //! | [`job`] | who used the machine | model, clock, kernel_file |
 //! | [`carbon`] | grams per kWh | model |
+//! | [`store`] | the ledger on disk | model |
 //! | [`output`] | the catalogue of series, text formats, HTTP | model, clock |
 //! | [`config`] | file, environment and flags to settings | model, and what it sets up: carbon, job, source |
-//! | [`sampler`] | tick → read → step → publish | all of the above but output, carbon, config |
+//! | [`sampler`] | tick → read → step → commit → publish | all of the above but output, carbon, config |
 //! | [`daemon`], [`command`] | wiring; one file a subcommand | everything |
 //!
 //! What must stay true, whatever is added:
@@ -47,3 +48,4 @@ pub mod model;
 pub mod output;
 pub mod sampler;
 pub mod source;
+pub mod store;

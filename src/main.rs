@@ -1,11 +1,15 @@
 //! The command line: arguments, logging, exit code.
 
 use anyhow::Error;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jouleprint::command::doctor::Health;
-use jouleprint::command::{check, doctor, metrics, replay};
-use jouleprint::config::Flags;
-use jouleprint::daemon;
+use jouleprint::command::report::Outcome;
+use jouleprint::command::report::arguments::{JobsArguments, ReportArguments};
+use jouleprint::command::{check, doctor, jobs, metrics, replay, report};
+use jouleprint::config::flags::Flags;
+use jouleprint::config::{ConfigError, Settings};
+use jouleprint::daemon::{self, StartError};
 use jouleprint::output::prometheus::Format;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +46,13 @@ enum Command {
         #[arg(long, value_enum, default_value = "openmetrics")]
         format: FormatName,
     },
+    /// Say what was used: by day, job, user, hardware, zone, host …
+    ///
+    /// Energy that was measured and energy that was estimated are columns of their own. Days are UTC days.
+    /// Exit code 1: a part of the store is damaged, and missing here.
+    Report(Box<ReportArguments>),
+    /// List the jobs that were seen, with what they used
+    Jobs(Box<JobsArguments>),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -51,7 +62,16 @@ enum FormatName {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let matches = Arguments::command().get_matches();
+    let mut arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    forget_own_zone(&mut arguments, &matches);
+    let arguments = match with_own_store(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("jouleprint: {error}");
+            return ExitCode::from(2);
+        }
+    };
     if let Err(message) = start_log(&arguments.flags) {
         eprintln!("jouleprint: {message}");
         return ExitCode::from(2);
@@ -60,7 +80,8 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("jouleprint: {error:#}");
-            ExitCode::from(2)
+            let is_in_use = matches!(error.downcast_ref(), Some(StartError::StoreInUse(_)));
+            ExitCode::from(if is_in_use { 1 } else { 2 })
         }
     }
 }
@@ -83,8 +104,45 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
             };
             replay::run(file, format)?;
         }
+        Some(Command::Report(arguments)) => return Ok(ExitCode::from(code(report::run(arguments)?))),
+        Some(Command::Jobs(arguments)) => return Ok(ExitCode::from(code(jobs::run(arguments)?))),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// To a report --zone is a filter; what the environment says of this machine's own zone is none.
+fn forget_own_zone(arguments: &mut Arguments, matches: &ArgMatches) {
+    let is_typed =
+        |(_, matches): (&str, &ArgMatches)| matches.value_source("zone") == Some(ValueSource::CommandLine);
+    if matches.subcommand().is_some_and(is_typed) {
+        return;
+    }
+    match &mut arguments.command {
+        Some(Command::Report(report)) => report.selection.zone = None,
+        Some(Command::Jobs(jobs)) => jobs.selection.zone = None,
+        _ => {}
+    }
+}
+
+/// A report is asked of this machine's own store, unless another or a server is named.
+fn with_own_store(mut arguments: Arguments) -> Result<Arguments, ConfigError> {
+    let selection = match &mut arguments.command {
+        Some(Command::Report(report)) => &mut report.selection,
+        Some(Command::Jobs(jobs)) => &mut jobs.selection,
+        _ => return Ok(arguments),
+    };
+    if selection.store.is_none() && selection.prometheus.is_none() {
+        let flags = Flags { zone: None, ..arguments.flags.clone() };
+        selection.store = Settings::load(&flags)?.store;
+    }
+    Ok(arguments)
+}
+
+const fn code(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Whole => 0,
+        Outcome::Damaged => 1,
+    }
 }
 
 fn start_log(flags: &Flags) -> Result<(), String> {

@@ -1,5 +1,8 @@
-//! The heart beat: wait for the tick or for a birth, read everything, step the engine, publish the
-//! snapshot. One blocking thread; nothing here waits for a reader, and no reader waits for it.
+//! The heart beat: wait for the tick or for a birth, read everything, step the engine, hand the outcome
+//! to the keeper, which publishes it once it is on disk. One blocking thread; nothing here waits for a
+//! reader or for the disk, and no reader waits for it.
+
+pub mod keeper;
 
 use crate::clock;
 use crate::engine::Engine;
@@ -8,6 +11,7 @@ use crate::job::own::OwnProcess;
 use crate::job::processor::Processors;
 use crate::job::tree::Tree;
 use crate::kernel_file::Buffer;
+use crate::model::checkpoint::{Buckets, Checkpoint, floor_key};
 use crate::model::identity::Name;
 use crate::model::quantity::{CpuTime, Nanos};
 use crate::model::reading::{Accounting, Factor, Fault, Finding, Groups, Header, Load, Machine, Tick};
@@ -15,6 +19,7 @@ use crate::model::snapshot::{SamplerState, Snapshot, SourceState};
 use crate::model::time::Moment;
 use crate::source::Sources;
 use arc_swap::ArcSwapOption;
+use keeper::Keeper;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
@@ -25,6 +30,9 @@ const STORM_PAUSE: Nanos = Nanos::new(20_000_000);
 
 /// So many ticks in a row without /proc/stat do not take place: a minute by default.
 const MAX_BLIND_TICKS: u32 = 12;
+
+/// Clocks that part by more than this were set, or one of them stood still; corrections by NTP are slower.
+const CLOCKS_APART: Nanos = Nanos::new(100_000_000);
 
 /// The source name of the control groups and of /proc/stat on the page.
 pub const CGROUP: &str = "cgroup";
@@ -55,6 +63,19 @@ pub struct Parts {
     pub factor: Factor,
     /// The tick's length.
     pub interval: Nanos,
+    /// What an earlier process left.
+    pub past: Past,
+}
+
+/// What an earlier process left.
+#[derive(Debug, Default)]
+pub struct Past {
+    /// Where it stopped, if its counters go on.
+    pub checkpoint: Option<Checkpoint>,
+    /// What it had learnt about idle power, by [`floor_key`].
+    pub floors: Vec<(Name, Buckets)>,
+    /// The next number for a job.
+    pub next_number: u64,
 }
 
 /// The sampler.
@@ -72,6 +93,10 @@ pub struct Sampler {
     other_states: Vec<SourceState>,
     state: SamplerState,
     last: Option<(Moment, CpuTime)>,
+    clocks: Option<Moment>,
+    // By what groups are looked for now, and by what those were found that the engine knows.
+    rules: Name,
+    view: Name,
     blind_ticks: u32,
     buffer: Buffer,
 }
@@ -112,10 +137,9 @@ impl Mailbox {
 impl Sampler {
     /// Puts the parts together; nothing is read yet.
     #[must_use]
-    pub fn new(parts: Parts) -> Sampler {
+    pub fn new(mut parts: Parts) -> Sampler {
         let domains = parts.sources.domains();
-        let machine =
-            Arc::new(Machine { host: parts.host, cpu_model: parts.cpu_model, kernel: parts.kernel, domains });
+        let machine = Machine { host: parts.host, cpu_model: parts.cpu_model, kernel: parts.kernel, domains };
         let state_of = |finding: &Finding| SourceState {
             source: finding.source.clone(),
             hw_id: finding.hw_id.clone(),
@@ -147,9 +171,14 @@ impl Sampler {
             .into_iter()
             .filter(|state| !machine.domains.iter().any(|domain| is_of(state, domain)))
             .collect();
+        let rules = parts.tree.as_ref().map(Tree::view).unwrap_or_default();
+        let engine = engine(machine, &parts.accounting, &parts.past, &rules);
+        if let Some(checkpoint) = parts.past.checkpoint {
+            parts.processors.resume(&checkpoint.usage.processors);
+        }
         Sampler {
-            engine: Engine::new(Arc::clone(&machine), parts.accounting.clone()),
-            machine,
+            machine: Arc::clone(engine.machine()),
+            engine,
             sources: parts.sources,
             processors: parts.processors,
             tree: parts.tree,
@@ -161,6 +190,9 @@ impl Sampler {
             other_states,
             state: SamplerState::default(),
             last: None,
+            clocks: None,
+            rules,
+            view: "".into(),
             blind_ticks: 0,
             buffer: Buffer::default(),
         }
@@ -181,6 +213,7 @@ impl Sampler {
     /// the processors cannot be read: whose the energy is cannot be told without them, and the next
     /// tick will find all of it. After a minute of that the jobs are charged with everything.
     pub fn read(&mut self, at: Moment) -> Option<Tick> {
+        self.watch_clocks(&at);
         let cpus = self.processors.read(&mut self.buffer);
         if let Some(state) = self.source_state(CPU) {
             note(state, cpus.err(), &at);
@@ -194,6 +227,7 @@ impl Sampler {
             Some(tree) => tree.collect(&mut self.buffer),
             None => Groups::default(),
         };
+        self.view.clone_from(&self.rules);
         let load = self.load(&at, cpus);
         let meters = self.sources.read(load, &mut self.buffer);
         for (state, outcome) in self.domain_states.iter_mut().zip(&meters) {
@@ -240,12 +274,26 @@ impl Sampler {
             at,
             interval: self.interval,
             machine: Arc::clone(&self.machine),
-            totals: self.engine.totals(),
+            totals: Arc::new(self.engine.totals()),
             factor: Arc::clone(&self.factor),
             sources: self.domain_states.iter().chain(&self.other_states).cloned().collect(),
             sampler: self.state.clone(),
+            store: None,
             process: self.own.read(&mut self.buffer),
         }
+    }
+
+    /// Everything that must outlive the process, after the tick that gave `snapshot`.
+    #[must_use]
+    pub fn checkpoint(&self, snapshot: &Snapshot) -> Checkpoint {
+        let saw_all = self.tree.as_ref().is_some_and(Tree::sees_all);
+        let view = (Arc::clone(&self.view), saw_all);
+        self.engine.checkpoint(snapshot.at, Arc::clone(&snapshot.totals), self.processors.position(), view)
+    }
+
+    /// Everything up to this monotonic time is on disk.
+    pub fn committed(&mut self, through: Nanos) {
+        self.engine.committed(through);
     }
 
     /// Takes up new settings. Counters stay; groups are recognised anew.
@@ -256,15 +304,18 @@ impl Sampler {
         self.interval = update.interval;
         if let Some(tree) = &mut self.tree {
             tree.reconfigure(update.resolvers, update.wants_reservations, &mut self.buffer);
+            self.rules = tree.view();
         }
     }
 
     /// Ticks until `stop` becomes readable; then once more, so that nothing up to the end is missing.
-    pub fn run(&mut self, mailbox: &Mailbox, stop: &OwnedFd) {
+    pub fn run(&mut self, mailbox: &Mailbox, keeper: Keeper, stop: &OwnedFd) {
         let mut due = clock::monotonic();
         loop {
+            self.committed(keeper.committed_through());
             let snapshot = self.tick(clock::now());
-            mailbox.latest.store(Some(Arc::new(snapshot)));
+            let checkpoint = self.checkpoint(&snapshot);
+            keeper.take(snapshot, checkpoint);
             if let Some(update) = mailbox.take_update() {
                 self.reconfigure(update);
             }
@@ -276,8 +327,8 @@ impl Sampler {
             }
             if self.wait(due, stop) {
                 let snapshot = self.tick(clock::now());
-                mailbox.latest.store(Some(Arc::new(snapshot)));
-                return;
+                let checkpoint = self.checkpoint(&snapshot);
+                return keeper.close(snapshot, checkpoint);
             }
         }
     }
@@ -314,6 +365,23 @@ impl Sampler {
         }
     }
 
+    /// Notes what the clocks did since the last tick that intervals must not see.
+    fn watch_clocks(&mut self, at: &Moment) {
+        let Some(before) = self.clocks.replace(*at) else { return };
+        let passed = at.boottime.saturating_sub(before.boottime);
+        let expected = before.wall + passed;
+        let step = at.wall.saturating_sub(expected) + expected.saturating_sub(at.wall);
+        if step > CLOCKS_APART {
+            self.state.clock_steps += 1;
+            tracing::warn!(seconds = step.as_seconds(), "the wall clock was set; intervals are not affected");
+        }
+        let slept = passed.saturating_sub(at.since(&before));
+        if slept > CLOCKS_APART {
+            self.state.suspended += slept;
+            tracing::info!(seconds = slept.as_seconds(), "the machine slept");
+        }
+    }
+
     fn source_state(&mut self, source: &str) -> Option<&mut SourceState> {
         self.other_states.iter_mut().find(|state| *state.source == *source)
     }
@@ -327,6 +395,27 @@ impl Sampler {
         let ppm = (used * 1_000_000).checked_div(capacity).unwrap_or(0).min(1_000_000);
         Load { busy_ppm: u32::try_from(ppm).expect("at most a million") }
     }
+}
+
+/// An engine that goes on where an earlier one stopped, if it may.
+fn engine(machine: Machine, accounting: &Accounting, past: &Past, view: &Name) -> Engine {
+    let mut engine = match &past.checkpoint {
+        Some(checkpoint) => {
+            let usage = &checkpoint.usage;
+            // Of another boot nothing is known: what the groups have used since it began is not of our time.
+            let knew_all =
+                checkpoint.is_of_this_boot() && usage.is_complete && !view.is_empty() && usage.view == *view;
+            Engine::resume(&machine, accounting.clone(), checkpoint, knew_all)
+        }
+        None => Engine::new(Arc::new(machine), accounting.clone()),
+    };
+    let cpu_model = Arc::clone(&engine.machine().cpu_model);
+    engine.learn(|domain| {
+        let key = floor_key(&cpu_model, domain);
+        past.floors.iter().find(|(known, _)| *known == key).map(|(_, buckets)| Arc::clone(buckets))
+    });
+    engine.number_from(past.next_number);
+    engine
 }
 
 /// A pipe whose write end, when dropped, tells the sampler to stop.

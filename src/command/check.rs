@@ -1,7 +1,8 @@
 //! `jouleprint check`: is the configuration right, and what does it amount to?
 
 use crate::carbon;
-use crate::config::{ConfigError, Flags, Settings, socket_addresses};
+use crate::config::flags::Flags;
+use crate::config::{ConfigError, Settings, socket_addresses};
 use crate::daemon::StartError;
 use crate::output::access::Access;
 
@@ -42,5 +43,13 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         settings.sysfs.display(),
         settings.cgroupfs.display()
     );
+    match &settings.store {
+        Some(folder) => println!("store      {}", folder.display()),
+        None => println!("store      none"),
+    }
+    match &settings.runtime {
+        Some(folder) => println!("runtime    {}", folder.display()),
+        None => println!("runtime    none"),
+    }
     Ok(())
 }

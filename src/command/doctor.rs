@@ -2,7 +2,8 @@
 
 use crate::carbon::Choice;
 use crate::clock;
-use crate::config::{Flags, Settings};
+use crate::config::Settings;
+use crate::config::flags::Flags;
 use crate::daemon::{StartError, parts};
 use crate::model::identity::Origin;
 use crate::model::quantity::Nanos;
@@ -10,6 +11,8 @@ use crate::model::reading::{Fault, Place};
 use crate::model::snapshot::{Snapshot, SourceState};
 use crate::sampler::{CGROUP, Sampler};
 use crate::source::{estimate, rapl};
+use rustix::fs::{Access, access};
+use std::path::Path;
 
 /// Between the two readings from which watts are shown.
 const LOOK: Nanos = Nanos::from_seconds(1);
@@ -58,6 +61,8 @@ pub fn run(flags: &Flags) -> Result<Health, StartError> {
         println!("  births and deaths are only looked for at each tick: no inotify watches left");
         println!("    → raise fs.inotify.max_user_watches (sysctl -w fs.inotify.max_user_watches=524288)");
     }
+    println!("\nStore");
+    ailing |= !has_store(&settings);
     let factor = &snapshot.factor;
     println!(
         "\nGrid\n  zone {}: {} g/kWh ({}, {} {}), PUE {}",
@@ -69,6 +74,48 @@ pub fn run(flags: &Flags) -> Result<Health, StartError> {
     }
     println!("\n{}", if ailing { "Something could be mended: see the arrows." } else { "All is well." });
     Ok(if ailing { Health::Mendable } else { Health::Sound })
+}
+
+/// Prints where counters are kept, and whether they can be. Nothing is made for the sake of the answer.
+fn has_store(settings: &Settings) -> bool {
+    let Some(folder) = &settings.store else {
+        println!("  none, as wished: counters start at 0 with each process");
+        return true;
+    };
+    match writable(folder) {
+        Ok(found) => println!("  ok   {found}"),
+        Err(reason) => {
+            println!("  --   {reason}");
+            println!(
+                "    → name a folder that can be: --store.path DIR; under systemd StateDirectory=jouleprint"
+            );
+            return false;
+        }
+    }
+    let runtime = settings.runtime.as_deref().map_or(Err("no runtime directory".to_owned()), writable);
+    if let Err(reason) = runtime {
+        println!("  --   {reason}: after a crash counters start at 0");
+        println!(
+            "    → name one in memory: --path.runtime DIR; under systemd RuntimeDirectory=jouleprint and \
+             RuntimeDirectoryPreserve=yes"
+        );
+        return false;
+    }
+    true
+}
+
+/// Whether a folder can be written, or made; in words.
+fn writable(folder: &Path) -> Result<String, String> {
+    let existing = folder.ancestors().find(|path| path.exists()).unwrap_or(folder);
+    let shown = folder.display();
+    match access(existing, Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) if existing == folder => Ok(shown.to_string()),
+        Ok(()) => Ok(format!("{shown} (will be made)")),
+        Err(error) => {
+            let existing = existing.display();
+            Err(format!("{shown}: {existing} cannot be written: {}", std::io::Error::from(error)))
+        }
+    }
 }
 
 /// Prints one source; returns whether there is something to mend.
@@ -116,5 +163,21 @@ fn remedy(state: &SourceState, fault: Fault, snapshot: &Snapshot) -> Option<Stri
             Some("see the kernel log (dmesg); the device or its driver is at fault".to_owned())
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_there_or_can_be_made_or_the_reason_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (there, file) = (folder.path().to_owned(), folder.path().join("file"));
+        std::fs::write(&file, "").expect("written");
+        assert_eq!(writable(&there), Ok(there.display().to_string()));
+        assert!(writable(&there.join("a/b")).expect("can be made").ends_with("(will be made)"));
+        let reason = writable(&file.join("run")).expect_err("a file has no folders");
+        assert!(reason.contains(&format!("{} cannot be written", file.display())), "{reason}");
     }
 }

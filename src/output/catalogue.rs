@@ -4,6 +4,7 @@
 mod accounts;
 mod condition;
 mod own;
+mod store;
 
 use crate::model::reading::{Domain, Place};
 use crate::model::snapshot::{DomainTotals, Snapshot};
@@ -66,7 +67,7 @@ pub const HTTP_REQUESTS: (&str, &str) =
 
 /// All families, in the order of the page.
 pub fn families() -> impl Iterator<Item = &'static Family> {
-    [accounts::FAMILIES, condition::FAMILIES, own::FAMILIES].into_iter().flatten()
+    [accounts::FAMILIES, condition::FAMILIES, store::FAMILIES, own::FAMILIES].into_iter().flatten()
 }
 
 /// The `host` label.

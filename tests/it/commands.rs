@@ -8,6 +8,8 @@ fn run(arguments: &[&str]) -> Output {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("JOULEPRINT_")) {
         command.env_remove(name);
     }
+    // Nor may a test write into the machine's own store.
+    command.env("JOULEPRINT_STORE_PATH", "none");
     command.args(arguments).output().expect("the program runs")
 }
 
@@ -32,6 +34,8 @@ fn what_is_wrong_is_one_line_that_names_it_and_the_way_out() {
          \"accounting\":{\"idle\":\"separate\",\"retention\":1,\"max_jobs\":1},\"interval\":5}\n",
     );
     let empty = file("empty.jsonl", "");
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr());
+    let unreachable = format!("http://me:secret@{}", nobody.expect("an address"));
     for (arguments, parts) in [
         (vec!["--config.file", &unknown], vec!["unknown field `zoen`", "expected one of", "line 2"]),
         (vec!["--config.file", &negative], vec!["\"-1.2\"", "between 1 and 10", "line 1"]),
@@ -51,6 +55,17 @@ fn what_is_wrong_is_one_line_that_names_it_and_the_way_out() {
         (vec!["replay", &empty], vec!["the file is empty"]),
         (vec!["replay", &other_version], vec!["format 9", "reads 1"]),
         (vec!["replay", "/nowhere.jsonl"], vec!["/nowhere.jsonl"]),
+        (vec!["report", "--since", "soon"], vec!["--since \"soon\"", "2026-11-17", "UTC"]),
+        (vec!["report", "--since", "today", "--until", "yesterday"], vec!["is not before --until"]),
+        (vec!["report", "--by", "job,day"], vec!["--by job,day", "one record", "job goes with"]),
+        (vec!["report", "--by", "user,kind"], vec!["--by job,user,kind"]),
+        (vec!["report", "--user", "no such user"], vec!["\"no such user\"", "give the number"]),
+        (vec!["report", "--store", "/nowhere"], vec!["no store at /nowhere", "--store"]),
+        (vec!["jobs", "--store", "/nowhere"], vec!["no store at /nowhere"]),
+        (vec!["jobs", "--group", "team"], vec!["--group does not go with jobs"]),
+        (vec!["report", "--prometheus", "localhost:9090"], vec!["write http://host:9090"]),
+        (vec!["report", "--by", "user", "--prometheus", "http://127.0.0.1:9"], vec!["--store"]),
+        (vec!["jobs", "--prometheus", &unreachable], vec!["connecting to http://", "refused"]),
     ] {
         let output = run(&arguments);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -81,4 +96,76 @@ fn check_says_what_is_in_force_and_metrics_is_the_reference() {
     let output = run(&["metrics"]);
     let reference = jouleprint::output::reference::markdown();
     assert_eq!(String::from_utf8_lossy(&output.stdout), reference);
+}
+
+/// A server that answers every query with the same series, for as many requests.
+fn server(requests: usize) -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let series = (0..3_000).map(|at| {
+        let labels = format!(
+            "\"host\":\"n{at}\",\"hw_type\":\"cpu\",\"gpu\":\"\",\"origin\":\"measured\",\"grid_zone\":\"FR\""
+        );
+        format!("{{\"metric\":{{{labels}}},\"value\":[1,\"{at}.5\"]}}")
+    });
+    let body = format!(
+        "{{\"status\":\"success\",\"data\":{{\"resultType\":\"vector\",\"result\":[{}]}}}}",
+        series.collect::<Vec<_>>().join(",")
+    );
+    std::thread::spawn(move || {
+        for _ in 0..requests {
+            let Ok((mut stream, _)) = listener.accept() else { return };
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+                head.push(byte[0]);
+            }
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+#[test]
+fn a_report_goes_to_standard_output_and_a_reader_may_leave() {
+    let by_host = ["report", "--by", "host", "--format"];
+    let ask = |format: &'static str| [&by_host[..], &[format, "--prometheus"]].concat();
+    let url = server(2);
+    let output = run(&[&ask("csv")[..], &[&url]].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("note: "), "{said}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 3_001);
+    // A pipe holds 64 KiB, and this reader takes one line.
+    for format in ["table", "csv", "json"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_jouleprint"))
+            .args(ask(format))
+            .arg(server(2))
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && !said.contains("roken pipe"), "{format}: {said}");
+    }
+}
+
+#[test]
+fn where_this_machine_is_does_not_filter_a_report() {
+    let ask = |zone: &[&str]| {
+        let url = server(2);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jouleprint"));
+        command.env("JOULEPRINT_ZONE", "DE").args(zone);
+        command.args(["report", "--by", "zone", "--format", "csv", "--prometheus", &url]);
+        String::from_utf8(command.output().expect("the program runs").stdout).expect("text")
+    };
+    assert!(ask(&[]).contains("\nFR,"), "{}", ask(&[]));
+    let output = ask(&["--zone", "DE"]);
+    assert!(!output.contains("\nFR,"), "before the command it is typed all the same: {output}");
 }

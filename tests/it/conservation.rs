@@ -3,6 +3,7 @@
 
 use super::world::{Dice, factor};
 use jouleprint::engine::Engine;
+use jouleprint::model::checkpoint::Checkpoint;
 use jouleprint::model::identity::{HwType, JobId, JobKind, Origin};
 use jouleprint::model::quantity::{Emissions, Energy, MicroWatts, Nanos};
 use jouleprint::model::reading::{
@@ -110,6 +111,8 @@ fn tick(dice: &mut Dice, number: u64, machine: &Machine, living: &mut Vec<GroupS
                 _ => GroupRole::Job(id),
             },
             path: "/p".into(),
+            inode: 0,
+            user: None,
             is_new: dice.chance(70),
         });
         living.push(slot);
@@ -182,6 +185,51 @@ fn rises(before: &Totals, after: &Totals) {
     }
 }
 
+fn checkpoint(engine: &Engine, tick: &Tick) -> Checkpoint {
+    engine.checkpoint(tick.at, Arc::new(engine.totals()), vec![(0, 1)], ("view".into(), true))
+}
+
+/// Another set of meters after a restart: some are gone, some are new, some were there before.
+fn changed(dice: &mut Dice, before: &Machine) -> Machine {
+    let mut domains: Vec<Domain> = machine(dice).domains;
+    for domain in &mut domains {
+        domain.id = format!("{}-{}", domain.id, dice.roll(3)).as_str().into();
+    }
+    for domain in &before.domains {
+        if dice.chance(70) && domains.iter().all(|other| other.id != domain.id) {
+            domains.push(domain.clone());
+        }
+    }
+    Machine { domains, ..before.clone() }
+}
+
+/// What the hours hold is what was charged since the start, by every kind of group.
+fn check_hours(start: &Totals, now: &Totals, checkpoint: &Checkpoint) {
+    let total = |totals: &Totals| -> (Energy, Emissions) {
+        (totals.host.energy.iter().copied().sum(), totals.host.emissions.iter().copied().sum())
+    };
+    let (before, after) = (total(start), total(now));
+    for kind in ["account", "user"] {
+        let rows =
+            || checkpoint.slots.iter().flat_map(|slot| &slot.rows).filter(|row| &*row.group.kind == kind);
+        let energy: Energy = rows().flat_map(|row| &row.energy).copied().sum();
+        let emissions: Emissions = rows().flat_map(|row| &row.emissions).copied().sum();
+        assert_eq!((before.0 + energy, before.1 + emissions), after, "{kind}");
+    }
+}
+
+/// Over a restart columns may be added and change places; none is lost and none falls.
+fn rises_by_column(before: &Totals, after: &Totals) {
+    for (column, energy) in before.columns.iter().zip(&before.host.energy) {
+        let place =
+            after.columns.iter().position(|other| other == column).expect("the column is still there");
+        assert_eq!(*energy, after.host.energy[place], "{column:?}");
+    }
+    let grams = |totals: &Totals| totals.host.emissions.iter().copied().sum::<Emissions>();
+    assert_eq!(grams(before), grams(after));
+    assert_eq!(before.jobs.len(), after.jobs.len());
+}
+
 proptest! {
     // The failing seed is printed; no file is left behind.
     #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
@@ -197,17 +245,37 @@ proptest! {
             max_jobs: u32::try_from(1 + dice.roll(8)).unwrap(),
             floors: vec![("domain-1".into(), MicroWatts::from_watts(dice.roll(80)))],
         };
-        let mut engine = Engine::new(Arc::clone(&machine), accounting);
+        let mut machine = machine;
+        let mut engine = Engine::new(Arc::clone(&machine), accounting.clone());
+        let keeps_all = dice.chance(30);
         let mut living = Vec::new();
         let mut before = engine.totals();
+        let mut at_start = before.clone();
         for number in 1..8 {
-            engine.step(&tick(&mut dice, number, &machine, &mut living));
+            if keeps_all {
+                engine.committed(Nanos::ZERO);
+            }
+            let tick = tick(&mut dice, number, &machine, &mut living);
+            engine.step(&tick);
             let totals = engine.totals();
             if !totals.columns.is_empty() {
-                check(&totals, &machine);
+                check(&totals, engine.machine());
             }
             rises(&before, &totals);
             before = totals;
+            let checkpoint = checkpoint(&engine, &tick);
+            if keeps_all {
+                check_hours(&at_start, &before, &checkpoint);
+            }
+            if dice.chance(20) {
+                machine = Arc::new(changed(&mut dice, &machine));
+                engine = Engine::resume(&machine, accounting.clone(), &checkpoint, dice.chance(50));
+                at_start = engine.totals();
+                check(&at_start, engine.machine());
+                rises_by_column(&before, &at_start);
+                before = at_start.clone();
+                living.clear();
+            }
         }
     }
 }

@@ -186,10 +186,31 @@ pub(crate) fn check_identity(page: &Page) -> Result<(), String> {
 /// From one page of a process to a later one: no counter falls, and none disappears but a job's,
 /// whose whole total is then in `retired`.
 pub(crate) fn check_rising(before: &Page, after: &Page) -> Result<(), String> {
+    check_rising_but(before, after, &[])
+}
+
+/// From the last page of one process to the first of the next: what is not about the process itself
+/// goes on.
+pub(crate) fn check_rising_over_a_restart(before: &Page, after: &Page) -> Result<(), String> {
+    const OF_THE_PROCESS: [&str; 8] = [
+        "process_cpu_seconds",
+        "jouleprint_tick_duration_seconds",
+        "jouleprint_ticks_skipped",
+        "jouleprint_clock_steps",
+        "jouleprint_suspended_seconds",
+        "jouleprint_source_errors",
+        "jouleprint_http_requests",
+        "jouleprint_store_",
+    ];
+    check_rising_but(before, after, &OF_THE_PROCESS)
+}
+
+fn check_rising_but(before: &Page, after: &Page, left_out: &[&str]) -> Result<(), String> {
     let now: BTreeMap<(&str, &Labels), &Sample> =
         after.samples.iter().map(|sample| ((sample.name.as_str(), &sample.labels), sample)).collect();
     let mut left: BTreeMap<(&str, Labels), u128> = BTreeMap::new();
-    for sample in before.samples.iter().filter(|sample| before.is_counter(sample)) {
+    let is_looked_at = |sample: &&Sample| !left_out.iter().any(|name| sample.family.starts_with(name));
+    for sample in before.samples.iter().filter(|sample| before.is_counter(sample)).filter(is_looked_at) {
         match now.get(&(sample.name.as_str(), &sample.labels)) {
             Some(later) if later.nano() < sample.nano() => {
                 let (name, labels) = (&sample.name, &sample.labels);

@@ -1,19 +1,19 @@
 //! Random machines, loads and faults through the sampler and the engine; every promise is checked after
 //! every tick, on the text of the page. A failing seed is printed and reproduces: `SEED=7 cargo test`.
 
-use super::page::{Page, check_identity, check_rising};
+use super::page::{Page, check_identity, check_rising, check_rising_over_a_restart};
 use super::world::{Layout, World};
 use jouleprint::model::quantity::Nanos;
 use jouleprint::model::snapshot::Snapshot;
 use jouleprint::output::prometheus::{Format, render};
-use jouleprint::sampler::Sampler;
+use jouleprint::sampler::{Past, Sampler};
 use std::collections::BTreeMap;
 
 /// Machines in a run, each with a seed of its own; the ticks each lives for.
 const MACHINES: u64 = 60;
 const TICKS: u64 = 60;
 
-fn page(snapshot: &Snapshot) -> Page {
+pub(crate) fn page(snapshot: &Snapshot) -> Page {
     let mut text = Vec::new();
     render(snapshot, Format::OpenMetrics, "", &mut text);
     Page::parse(std::str::from_utf8(&text).expect("a page is UTF-8")).expect("a strict reader takes it")
@@ -24,6 +24,11 @@ fn charged(snapshot: &Snapshot) -> BTreeMap<String, u64> {
     snapshot.totals.jobs.iter().map(|job| (job.job.id.id().to_string(), job.cpu.get())).collect()
 }
 
+fn sampler(world: &World, is_crowded: bool, past: Past) -> Sampler {
+    let (max_jobs, max_groups) = if is_crowded { (4, 12) } else { (4_096, 4_096) };
+    world.sampler_after(max_jobs, max_groups, 20, past)
+}
+
 /// One machine with its exporter.
 struct Run {
     world: World,
@@ -32,6 +37,7 @@ struct Run {
     /// Use of jobs that are gone, by id.
     truth_of_dead: BTreeMap<String, u64>,
     is_crowded: bool,
+    is_restarted: bool,
 }
 
 impl Run {
@@ -49,13 +55,12 @@ impl Run {
         // Accounts must be on disk before the exporter first looks.
         world.write();
         let is_crowded = seed % 5 == 4;
-        let (max_jobs, max_groups) = if is_crowded { (4, 12) } else { (4_096, 4_096) };
-        let mut sampler = world.sampler(max_jobs, max_groups, 20);
+        let mut sampler = sampler(&world, is_crowded, Past::default());
         // What was used before the first look belongs to nobody.
         let idle = vec![0; world.cpus()];
         let at = world.pass(Nanos::from_seconds(1), &idle);
         sampler.tick(at);
-        Run { world, sampler, before: None, truth_of_dead: BTreeMap::new(), is_crowded }
+        Run { world, sampler, before: None, truth_of_dead: BTreeMap::new(), is_crowded, is_restarted: false }
     }
 
     fn act(&mut self) -> Vec<u64> {
@@ -92,8 +97,23 @@ impl Run {
         worked
     }
 
+    /// The exporter is killed after a tick and comes up again, while the machine works on.
+    fn restart(&mut self, snapshot: &Snapshot) -> Vec<u64> {
+        let checkpoint = self.sampler.checkpoint(snapshot);
+        let worked = self.act();
+        let past = Past { checkpoint: Some(checkpoint), ..Past::default() };
+        self.world.write();
+        self.sampler = sampler(&self.world, self.is_crowded, past);
+        self.is_restarted = true;
+        worked
+    }
+
     fn tick(&mut self) -> Snapshot {
         let worked = self.act();
+        self.tick_after(worked)
+    }
+
+    fn tick_after(&mut self, worked: Vec<u64>) -> Snapshot {
         let elapsed = Nanos::new(1_000_000_000 + self.world.dice.roll(6_000_000_000));
         let at = self.world.pass(elapsed, &worked);
         let tick = self.sampler.read(at).expect("the processors can be read");
@@ -105,9 +125,11 @@ impl Run {
         let page = page(&snapshot);
         check_identity(&page).expect("every joule and gram is in exactly one account");
         if let Some(before) = &self.before {
-            check_rising(before, &page).expect("counters only rise");
+            let check = if self.is_restarted { check_rising_over_a_restart } else { check_rising };
+            check(before, &page).expect("counters only rise");
         }
         self.before = Some(page);
+        self.is_restarted = false;
         snapshot
     }
 
@@ -151,6 +173,52 @@ fn every_promise_holds_after_every_tick_of_random_machines() {
             }
         });
         assert!(outcome.is_ok(), "reproduce with SEED={seed} cargo test --test it random_machines");
+    }
+}
+
+#[test]
+fn every_promise_holds_over_restarts_as_if_there_had_been_none() {
+    let wanted = std::env::var("SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
+    let seeds = wanted.map_or(100..100 + MACHINES, |seed| seed..seed + 1);
+    for seed in seeds {
+        let outcome = std::panic::catch_unwind(|| {
+            let mut run = Run::new(seed);
+            let mut last = run.tick();
+            for _ in 0..TICKS {
+                let is_killed = run.world.dice.chance(30);
+                let worked = if is_killed { run.restart(&last) } else { run.act() };
+                last = run.tick_after(worked);
+                run.check(&last);
+            }
+        });
+        assert!(outcome.is_ok(), "reproduce with SEED={seed} cargo test --test it over_restarts");
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_and_a_night_s_sleep_change_no_energy_and_are_shown() {
+    const HOUR: i64 = 3_600_000_000_000;
+    for seed in [0, 6, 12] {
+        let (mut plain, mut odd) = (Run::new(seed), Run::new(seed));
+        for number in 0..30 {
+            match number {
+                5 => odd.world.set_wall_clock(-HOUR),
+                10 => odd.world.set_wall_clock(24 * HOUR + HOUR / 2),
+                15 => odd.world.sleep(Nanos::from_seconds(8 * 3_600)),
+                20 => odd.world.set_wall_clock(-30 * HOUR),
+                // A correction as NTP makes them.
+                25 => odd.world.set_wall_clock(2_000_000),
+                _ => {}
+            }
+            let (plain, odd) = (plain.tick(), odd.tick());
+            assert_eq!(plain.totals.host.energy, odd.totals.host.energy, "seed {seed}, tick {number}");
+            assert_eq!(plain.totals.host.emissions, odd.totals.host.emissions);
+            assert_eq!(plain.totals.job_table, odd.totals.job_table);
+        }
+        let state = odd.tick().sampler;
+        assert_eq!(state.clock_steps, 3, "seed {seed}");
+        assert_eq!(state.suspended, Nanos::from_seconds(8 * 3_600));
+        assert_eq!(plain.tick().sampler.clock_steps, 0);
     }
 }
 

@@ -13,7 +13,7 @@ use jouleprint::model::reading::{
     Accounting, Domain, Factor, Fault, Finding, IdlePolicy, Load, Measurement, Place, Value,
 };
 use jouleprint::model::time::Moment;
-use jouleprint::sampler::{Parts, Sampler};
+use jouleprint::sampler::{Parts, Past, Sampler};
 use jouleprint::source::{PowerSource, Sources};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -181,6 +181,17 @@ impl World {
 
     /// A sampler that looks at this machine.
     pub(crate) fn sampler(&self, max_jobs: u32, max_groups: usize, retention: u64) -> Sampler {
+        self.sampler_after(max_jobs, max_groups, retention, Past::default())
+    }
+
+    /// The same, going on from what an earlier one left.
+    pub(crate) fn sampler_after(
+        &self,
+        max_jobs: u32,
+        max_groups: usize,
+        retention: u64,
+        past: Past,
+    ) -> Sampler {
         let topology = Topology::read(&self.root().join("sys"));
         let domains = self.meters.iter().enumerate().map(|(index, meter)| Domain {
             id: format!("meter-{index}").as_str().into(),
@@ -231,6 +242,7 @@ impl World {
             },
             factor: factor("DE", "344.14"),
             interval: Nanos::from_seconds(5),
+            past,
         })
     }
 
@@ -353,6 +365,18 @@ impl World {
         *self.outbox.lock().expect("one thread") = outcomes;
         self.write();
         self.now
+    }
+
+    /// Somebody sets the wall clock.
+    pub(crate) fn set_wall_clock(&mut self, ahead: i64) {
+        let wall = self.now.wall.get().checked_add_signed(ahead).expect("after 1970");
+        self.now.wall = Nanos::new(wall);
+    }
+
+    /// The machine sleeps: one clock stands still, the others go on.
+    pub(crate) fn sleep(&mut self, duration: Nanos) {
+        self.now.boottime += duration;
+        self.now.wall += duration;
     }
 
     pub(crate) fn cpus(&self) -> usize {

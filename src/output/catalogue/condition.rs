@@ -2,7 +2,7 @@
 
 use super::{Family, Kind, Number, Sink, counted, host};
 use crate::model::identity::Origin;
-use crate::model::reading::Fault;
+use crate::model::reading::{Domain, Fault};
 use crate::model::snapshot::{DomainTotals, Snapshot};
 use std::collections::BTreeMap;
 
@@ -156,11 +156,14 @@ pub(super) const FAMILIES: &[Family] = &[
         labels: &["host", "source", "hw_id", "reason"],
         otel: ("jouleprint.quarantined.energy", "J"),
         collect: |snapshot, sink| {
-            for (domain, totals) in snapshot.machine.domains.iter().zip(&snapshot.totals.domains) {
-                for refused in &totals.quarantined {
-                    let labels = [host(snapshot), &domain.source, &domain.id, refused.reason.as_str()];
-                    sink.sample(&labels, Number::Micro(refused.energy.as_micro()));
-                }
+            let refused = domains(snapshot).flat_map(|(domain, totals)| {
+                totals.quarantined.iter().map(move |refused| {
+                    let labels = [host(snapshot), &*domain.source, &*domain.id, refused.reason.as_str()];
+                    (labels, refused.energy.as_micro())
+                })
+            });
+            for (labels, energy) in summed(refused) {
+                sink.sample(&labels, Number::Micro(energy));
             }
         },
     },
@@ -171,7 +174,9 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "Times a meter passed the end of its range; nothing is lost by it",
         labels: &["host", "source", "hw_id"],
         otel: ("jouleprint.meter.wraps", "{wrap}"),
-        collect: |snapshot, sink| per_meter(snapshot, sink, |totals| Number::Whole(totals.wraps)),
+        collect: |snapshot, sink| {
+            per_meter(snapshot, sink, is_measured, |totals| totals.wraps, Number::Whole)
+        },
     },
     Family {
         name: "jouleprint_meter_resets",
@@ -180,16 +185,20 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "Times a meter started anew; the energy of that tick is not known",
         labels: &["host", "source", "hw_id"],
         otel: ("jouleprint.meter.resets", "{reset}"),
-        collect: |snapshot, sink| per_meter(snapshot, sink, |totals| Number::Whole(totals.resets)),
+        collect: |snapshot, sink| {
+            per_meter(snapshot, sink, is_measured, |totals| totals.resets, Number::Whole)
+        },
     },
     Family {
         name: "jouleprint_meter_gap_seconds",
         kind: Kind::Counter,
         unit: "seconds",
-        help: "Time so long without a reading that a meter's energy in it is a lower bound",
+        help: "Time without a reading, so long that the energy in it is a lower bound, or is not known at all",
         labels: &["host", "source", "hw_id"],
         otel: ("jouleprint.meter.gap", "s"),
-        collect: |snapshot, sink| per_meter(snapshot, sink, |totals| Number::Nano(totals.gap.get())),
+        collect: |snapshot, sink| {
+            per_meter(snapshot, sink, |_| true, |totals| totals.gap.get(), Number::Nano)
+        },
     },
     Family {
         name: "jouleprint_cpu_deficit_seconds",
@@ -204,23 +213,51 @@ pub(super) const FAMILIES: &[Family] = &[
     },
 ];
 
-fn per_meter(snapshot: &Snapshot, sink: &mut dyn Sink, value: fn(&DomainTotals) -> Number) {
-    let all = snapshot.machine.domains.iter().zip(&snapshot.totals.domains);
-    for (domain, totals) in all.filter(|(domain, _)| domain.origin == Origin::Measured) {
-        sink.sample(&[host(snapshot), &domain.source, &domain.id], value(totals));
+fn domains(snapshot: &Snapshot) -> impl Iterator<Item = (&Domain, &DomainTotals)> {
+    snapshot.machine.domains.iter().zip(&snapshot.totals.domains)
+}
+
+fn is_measured(domain: &Domain) -> bool {
+    domain.origin == Origin::Measured
+}
+
+fn per_meter(
+    snapshot: &Snapshot,
+    sink: &mut dyn Sink,
+    is_shown: fn(&Domain) -> bool,
+    value: fn(&DomainTotals) -> u64,
+    number: fn(u64) -> Number,
+) {
+    let all = domains(snapshot).filter(|(domain, _)| is_shown(domain));
+    for (labels, sum) in
+        summed(all.map(|(domain, totals)| ([host(snapshot), &*domain.source, &*domain.id], value(totals))))
+    {
+        sink.sample(&labels, number(sum));
     }
+}
+
+/// One sample for each set of labels, in the order they come: a meter that was counted at an earlier start
+/// and stands beside the counted ones now, or the other way round, has two domains.
+fn summed<'a, const N: usize>(
+    samples: impl Iterator<Item = ([&'a str; N], u64)>,
+) -> Vec<([&'a str; N], u64)> {
+    let mut sums: Vec<([&'a str; N], u64)> = Vec::new();
+    for (labels, value) in samples {
+        match sums.iter_mut().find(|(known, _)| *known == labels) {
+            Some((_, sum)) => *sum = sum.saturating_add(value),
+            None => sums.push((labels, value)),
+        }
+    }
+    sums
 }
 
 /// Failed readings are counted where they are read, refused ones where they are metered.
 fn source_errors(snapshot: &Snapshot, sink: &mut dyn Sink) {
-    let refused = |source: &str, hw_id: &str| {
-        let domains = snapshot.machine.domains.iter().zip(&snapshot.totals.domains);
-        let mut found = domains.filter(move |(domain, _)| *domain.source == *source && *domain.id == *hw_id);
-        found.next().map_or(&[][..], |(_, totals)| totals.quarantined.as_slice())
-    };
     for state in &snapshot.sources {
         let mut counts: BTreeMap<Fault, u64> = state.errors.iter().copied().collect();
-        for refused in refused(&state.source, &state.hw_id) {
+        let its_own =
+            domains(snapshot).filter(|(domain, _)| domain.source == state.source && domain.id == state.hw_id);
+        for refused in its_own.flat_map(|(_, totals)| &totals.quarantined) {
             *counts.entry(refused.reason).or_default() += refused.readings;
         }
         for (fault, count) in counts {

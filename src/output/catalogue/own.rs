@@ -65,6 +65,26 @@ pub(super) const FAMILIES: &[Family] = &[
         collect: |snapshot, sink| sink.sample(&[host(snapshot)], Number::Whole(snapshot.sampler.skipped)),
     },
     Family {
+        name: "jouleprint_clock_steps",
+        kind: Kind::Counter,
+        unit: "",
+        help: "Times the wall clock was set while this process ran; no energy depends on it",
+        labels: &["host"],
+        otel: ("jouleprint.clock.steps", "{step}"),
+        collect: |snapshot, sink| sink.sample(&[host(snapshot)], Number::Whole(snapshot.sampler.clock_steps)),
+    },
+    Family {
+        name: "jouleprint_suspended_seconds",
+        kind: Kind::Counter,
+        unit: "seconds",
+        help: "How long the machine slept while this process ran; no energy is charged for it",
+        labels: &["host"],
+        otel: ("jouleprint.suspended", "s"),
+        collect: |snapshot, sink| {
+            sink.sample(&[host(snapshot)], Number::Nano(snapshot.sampler.suspended.get()));
+        },
+    },
+    Family {
         name: "jouleprint_host",
         kind: Kind::Info,
         unit: "",

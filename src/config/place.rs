@@ -1,0 +1,48 @@
+//! Where this program may write, unless it is told otherwise.
+
+use std::path::{Path, PathBuf};
+
+/// Means that nothing is to be kept.
+const NONE: &str = "none";
+
+/// The store's folder: as `wanted`, else the one that systemd made, else root's or the user's own.
+#[must_use]
+pub fn store(wanted: Option<PathBuf>) -> Option<PathBuf> {
+    match wanted.filter(|path| !path.as_os_str().is_empty()) {
+        Some(path) if path == Path::new(NONE) => None,
+        Some(path) => Some(path),
+        None => from_systemd("STATE_DIRECTORY").or_else(|| {
+            if is_root() {
+                return Some("/var/lib/jouleprint".into());
+            }
+            let own = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
+            Some(own?.join("jouleprint"))
+        }),
+    }
+}
+
+/// The folder for what must not outlive the boot.
+#[must_use]
+pub fn runtime() -> Option<PathBuf> {
+    from_systemd("RUNTIME_DIRECTORY").or_else(|| {
+        if is_root() {
+            return Some("/run/jouleprint".into());
+        }
+        Some(absolute("XDG_RUNTIME_DIR")?.join("jouleprint"))
+    })
+}
+
+/// systemd gives several folders with colons between them; the first is ours.
+fn from_systemd(variable: &str) -> Option<PathBuf> {
+    let text = std::env::var(variable).ok()?;
+    let first = PathBuf::from(text.split(':').next()?);
+    first.is_absolute().then_some(first)
+}
+
+fn absolute(variable: &str) -> Option<PathBuf> {
+    std::env::var(variable).ok().map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
