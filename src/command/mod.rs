@@ -2,5 +2,7 @@
 
 pub mod check;
 pub mod doctor;
+pub mod jobs;
 pub mod metrics;
 pub mod replay;
+pub mod report;

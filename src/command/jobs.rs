@@ -1,0 +1,40 @@
+//! `jouleprint jobs`: one line for each job that was seen, the newest first.
+
+use super::report::arguments::JobsArguments;
+use super::report::order::{Sort, arrange};
+use super::report::question::{Life, Question};
+use super::report::tally::records;
+use super::report::{Outcome, ReportError, Session, Source};
+use crate::clock;
+use crate::command::report::period::last_days;
+use crate::model::quantity::Nanos;
+
+/// Lines that fit a screen or two.
+const MAX_LINES: usize = 50;
+
+/// Prints the jobs.
+///
+/// # Errors
+/// The question has no answer, or what it is asked of does not give one.
+pub fn run(arguments: &JobsArguments) -> Result<Outcome, ReportError> {
+    let selection = &arguments.selection;
+    let now = clock::now().wall;
+    let life = match (arguments.live, arguments.ended) {
+        (true, _) => Life::Live,
+        (false, true) => Life::Ended,
+        (false, false) => Life::All,
+    };
+    // A store holds as many jobs as it keeps; a server may hold years of them.
+    let start = if selection.prometheus.is_some() { last_days(now) } else { Nanos::ZERO };
+    let session = Session::new(selection, life, start, now)?;
+    let question = Question::of_jobs(session.filter.clone(), session.period)?;
+    let mut source = Source::open(selection, now)?;
+    let past = source.ask(&question)?;
+    let mut jobs = records(past, &question);
+    let limit = arguments.limit.or(session.is_table().then_some(MAX_LINES));
+    arrange(&mut jobs, arguments.sort.unwrap_or(Sort::Time), limit);
+    if let (Some((count, _)), None, true) = (&jobs.more, arguments.limit, session.is_table()) {
+        jobs.notes.push(format!("{count} more jobs are not listed (--limit N lists more of them)"));
+    }
+    session.print("Jobs", past, &question, jobs)
+}

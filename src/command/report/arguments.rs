@@ -1,0 +1,135 @@
+//! What `report` and `jobs` are told on the command line.
+
+use super::order::Sort;
+use super::question::Key;
+use crate::model::identity::{HwType, JobKind};
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+/// Of `jouleprint report`.
+#[derive(Debug, Args)]
+pub struct ReportArguments {
+    /// What makes a row, several with commas [default: an overview; as CSV or JSON: day]
+    #[arg(long, value_name = "KEY", value_enum, value_delimiter = ',')]
+    pub by: Vec<Key>,
+    /// Order of the rows [default: days and hours as they came, else most energy first]
+    #[arg(long, value_enum, value_name = "ORDER")]
+    pub sort: Option<Sort>,
+    /// Rows at the most; the others are summed up in one line
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// What is asked of whom.
+    #[command(flatten)]
+    pub selection: Selection,
+}
+
+/// Of `jouleprint jobs`.
+#[derive(Debug, Args)]
+pub struct JobsArguments {
+    /// Live and ended jobs (the default)
+    #[arg(long, conflicts_with_all = ["live", "ended"])]
+    pub all: bool,
+    /// Only jobs that live
+    #[arg(long, conflicts_with = "ended")]
+    pub live: bool,
+    /// Only jobs that have ended
+    #[arg(long)]
+    pub ended: bool,
+    /// Order of the jobs [default: the newest first]
+    #[arg(long, value_enum, value_name = "ORDER")]
+    pub sort: Option<Sort>,
+    /// Jobs at the most [default: 50 in a table]
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// What is asked of whom.
+    #[command(flatten)]
+    pub selection: Selection,
+}
+
+/// Of both.
+#[derive(Debug, Default, Args)]
+pub struct Selection {
+    /// From when: 2026-11-17, 2026-11-17T08:00:00Z, 7d, 24h, today, yesterday, all (UTC)
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub since: Option<String>,
+    /// Until when, itself not included [default: now]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub until: Option<String>,
+    // The exporter's flag of the same name says where the machine is. Here it takes its place; `main`
+    // forgets what the environment says for the exporter.
+    /// Only this grid zone
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+    /// Only this user, by name or number
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Only groups of this kind, or only this one of them
+    #[arg(long, value_name = "KIND[=NAME]")]
+    pub group: Option<String>,
+    /// Only jobs whose id has this part, or fits this pattern with *
+    #[arg(long, value_name = "PATTERN")]
+    pub job: Option<String>,
+    /// Only jobs of this kind: pod, container, unit or custom
+    #[arg(long, value_name = "KIND", value_parser = job_kind)]
+    pub kind: Option<JobKind>,
+    /// Only this hardware: cpu, memory, gpu or other
+    #[arg(long = "hw", value_name = "HARDWARE", value_parser = hardware)]
+    pub hardware: Option<HwType>,
+    /// Only this host
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// table for people; csv and json in joules and grams, with every digit
+    #[arg(long, value_enum, default_value = "table", hide_possible_values = true)]
+    pub format: Format,
+    /// The store to read [default: the exporter's]
+    #[arg(long, value_name = "PATH", conflicts_with = "prometheus")]
+    pub store: Option<PathBuf>,
+    /// Ask a Prometheus that scrapes many hosts, instead of a store
+    #[arg(long, value_name = "URL")]
+    pub prometheus: Option<String>,
+    /// User for it, with a password file
+    #[arg(
+        long = "prometheus.user",
+        value_name = "USER",
+        requires = "prometheus",
+        requires = "prometheus_password_file"
+    )]
+    pub prometheus_user: Option<String>,
+    /// File with that user's password
+    #[arg(long = "prometheus.password-file", value_name = "FILE", requires = "prometheus_user")]
+    pub prometheus_password_file: Option<PathBuf>,
+    /// File with a bearer token for it
+    #[arg(
+        long = "prometheus.bearer-token-file",
+        value_name = "FILE",
+        requires = "prometheus",
+        conflicts_with = "prometheus_user"
+    )]
+    pub prometheus_bearer_token_file: Option<PathBuf>,
+}
+
+/// How a report is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// An aligned table
+    #[default]
+    Table,
+    /// Comma-separated values
+    Csv,
+    /// One JSON object
+    Json,
+}
+
+/// A `job_kind` label.
+pub(super) fn job_kind(text: &str) -> Result<JobKind, String> {
+    let kinds = [JobKind::Pod, JobKind::Container, JobKind::Unit, JobKind::Custom];
+    let found = kinds.into_iter().find(|kind| kind.as_str() == text);
+    found.ok_or_else(|| "it is none of pod, container, unit, custom".to_owned())
+}
+
+/// An `hw_type` label.
+pub(super) fn hardware(text: &str) -> Result<HwType, String> {
+    let kinds = [HwType::Cpu, HwType::Memory, HwType::Gpu, HwType::Other];
+    let found = kinds.into_iter().find(|kind| kind.as_str() == text);
+    found.ok_or_else(|| "it is none of cpu, memory, gpu, other".to_owned())
+}
