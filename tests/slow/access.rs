@@ -23,6 +23,8 @@ fn start(folder: &Path, address: SocketAddr) -> Running {
     let program = Command::new(env!("CARGO_BIN_EXE_jouleprint"))
         .args(["--zone", "FR", "--web.listen-address", &address.to_string(), "--web.config.file"])
         .arg(folder.join("web.yml"))
+        .env("JOULEPRINT_STORE_PATH", folder.join("store"))
+        .env("JOULEPRINT_PATH_RUNTIME", folder.join("run"))
         .stderr(Stdio::null())
         .spawn();
     Running(program.expect("the program starts"))
@@ -165,6 +167,8 @@ fn the_first_process_of_a_container_is_ended_while_it_still_looks_for_meters() {
         .args(["--pid", "--fork", "--kill-child", env!("CARGO_BIN_EXE_jouleprint"), "--path.sysfs"])
         .arg(sysfs.path())
         .args(["--path.cgroupfs", CGROUPFS.as_str(), "--web.listen-address", &free_address().to_string()])
+        .env("JOULEPRINT_STORE_PATH", sysfs.path().join("store"))
+        .env("JOULEPRINT_PATH_RUNTIME", sysfs.path().join("run"))
         .stderr(Stdio::null())
         .spawn();
     let mut program = Running(program.expect("the program starts"));

@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 [[ $EUID -eq 0 ]] || fail "must run as root"
 
 # Package and a program of it. Prometheus brings promtool along.
-needed=(prometheus:promtool util-linux:unshare util-linux:taskset openssl:openssl curl:curl)
+needed=(prometheus:promtool util-linux:unshare util-linux:taskset openssl:openssl curl:curl strace:strace e2fsprogs:mkfs.ext4)
 
 missing=()
 for pair in "${needed[@]}"; do

@@ -3,16 +3,29 @@
 //! Needs root and what `install.sh` installs; `tests/run.sh` does both. Every test ends what it
 //! started: processes, control groups, temporary folders. Energy comes from a powercap tree that a
 //! thread of the test writes, so that the watts are known; CPU time comes from programs that say
-//! themselves what they used.
+//! themselves what they used. The tests of the store run the program on a made-up machine (`machine.rs`),
+//! so that what it must say after a kill is known to the µJ.
 
 mod access;
 mod attribution;
+mod bed;
 mod churn;
+mod crash;
 mod daemon;
+mod disk;
 mod http;
+mod kill;
 mod load;
+mod machine;
 #[path = "../it/page.rs"]
 mod page;
 mod powercap;
 mod prometheus;
+#[cfg(feature = "rare")]
+mod rare;
+mod reader;
+mod report;
+mod restart;
 mod rig;
+mod soak;
+mod trouble;

@@ -1,5 +1,6 @@
-//! A real Prometheus reads the exporter, and has in the end what the exporter says.
+//! A real Prometheus reads the exporter, and has in the end what the exporter says, over restarts too.
 
+use crate::bed::Bed;
 use crate::http;
 use crate::load::{Load, Running};
 use crate::powercap::{Powercap, Zone};
@@ -22,20 +23,30 @@ const ACCEPTS: [&str; 2] = [
 ];
 
 /// A server of its own port and folder; ended when dropped.
-struct Prometheus {
+pub(crate) struct Prometheus {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     folder: TempDir,
 }
 
 impl Prometheus {
     fn start(program: &Path, target: SocketAddr) -> Prometheus {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let config = folder.path().join("prometheus.yml");
-        let text = format!(
+        let config = format!(
             "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
              scrape_configs:\n- job_name: energy\n  static_configs: [{{targets: ['{target}']}}]\n"
         );
+        let server = Prometheus::launch(program, folder, &config, &[]);
+        wait_for("a Prometheus that is ready", || {
+            let ready = http::request(server.address, "GET", "/-/ready", &[]);
+            ready.ok().filter(|answer| answer.status == 200)
+        });
+        server
+    }
+
+    /// Starts one on a folder, which may hold blocks in `data` already. It may not be ready yet.
+    pub(crate) fn launch(program: &Path, folder: TempDir, text: &str, more: &[String]) -> Prometheus {
+        let config = folder.path().join("prometheus.yml");
         std::fs::write(&config, text).expect("written");
         let log = std::fs::File::create(folder.path().join("log")).expect("made");
         let address = free_address();
@@ -43,6 +54,7 @@ impl Prometheus {
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
             .arg(format!("--web.listen-address={address}"))
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -50,12 +62,7 @@ impl Prometheus {
             .unwrap_or_else(|error| {
                 panic!("{}: {error} (tests/slow/install.sh installs it)", program.display())
             });
-        let server = Prometheus { child, address, folder };
-        wait_for("a Prometheus that is ready", || {
-            let ready = http::request(address, "GET", "/-/ready", &[]);
-            ready.ok().filter(|answer| answer.status == 200)
-        });
-        server
+        Prometheus { child, address, folder }
     }
 
     /// `data` of an API call; the query is escaped here.
@@ -94,7 +101,7 @@ impl Drop for Prometheus {
 }
 
 /// The program and promtool of the distribution, and a newer pair if `install.sh` could get one.
-fn programs() -> Vec<[PathBuf; 2]> {
+pub(crate) fn programs() -> Vec<[PathBuf; 2]> {
     let newer = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/prometheus/usr/bin");
     let places = [Path::new("/usr/bin").to_owned(), newer];
     let pairs = places.map(|place| [place.join("prometheus"), place.join("promtool")]);
@@ -102,7 +109,7 @@ fn programs() -> Vec<[PathBuf; 2]> {
     pairs.into_iter().filter(|[server, _]| server.exists()).collect()
 }
 
-fn version(program: &Path) -> String {
+pub(crate) fn version(program: &Path) -> String {
     let output = Command::new(program).arg("--version").output().expect("it tells its version");
     // 2.42 tells on standard error, 3.x on standard output.
     let said = [output.stdout, output.stderr].concat();
@@ -203,4 +210,71 @@ fn check_target(server: &Prometheus, exporter: SocketAddr, line: &mut String) {
     // What it negotiated by itself shows in how it names an info metric's type.
     let metadata = server.api("metadata", "metric", "jouleprint_build");
     assert_eq!(metadata["jouleprint_build"][0]["type"], "info", "it read OpenMetrics: {metadata}");
+}
+
+/// How long each process lives while Prometheus reads.
+const LIFE: Duration = Duration::from_secs(7);
+
+#[test]
+fn increase_over_restarts_and_kills_is_what_the_meters_counted() {
+    let bed = Bed::new(31, 5);
+    let mut exporter = bed.start();
+    let (first, before) = bed.settle(&exporter);
+    let programs = programs();
+    let servers: Vec<Prometheus> =
+        programs.iter().map(|[server, _]| Prometheus::start(server, bed.address)).collect();
+    let has_read = |server: &Prometheus| {
+        let data = server.api("query", "query", "hw_host_energy_joules_total[5m]");
+        let samples = data["result"][0]["values"].as_array().cloned().unwrap_or_default();
+        let time = |sample: &Value| sample[0].as_f64().expect("a time");
+        Some((time(samples.first()?), time(samples.last()?)))
+    };
+    let starts: Vec<f64> =
+        servers.iter().map(|server| wait_for("a first scrape", || has_read(server)).0).collect();
+    bed.machine.run(None);
+    for is_killed in [false, true, true, false] {
+        std::thread::sleep(LIFE);
+        if is_killed {
+            exporter.kill();
+        } else {
+            exporter.stop();
+        }
+        exporter = Exporter::start(&bed.setup());
+    }
+    std::thread::sleep(LIFE);
+    let (last, after) = bed.settle(&exporter);
+    let frozen = crate::rig::now_milliseconds() as f64 / 1e3;
+    let microjoules: u64 = after.energy.iter().map(|(id, total)| total - before.energy[id]).sum();
+    let residual = "jouleprint_residual_energy_joules_total";
+    let expected = [
+        ("hw_host_energy_joules_total", microjoules as f64 / 1e6),
+        ("hw_energy_joules_total", microjoules as f64 / 1e6),
+        (residual, amount(&last, residual, &[]) - amount(&first, residual, &[])),
+    ];
+    for (([program, _], server), start) in programs.iter().zip(&servers).zip(starts) {
+        // From the first sample to one of the machine at rest: nothing is extrapolated.
+        let read = || has_read(server).map(|(_, last)| last).filter(|last| *last > frozen);
+        let end = wait_for("a scrape after the end", read);
+        let window = format!("[{:.0}ms] @ {end:.3}", (end - start) * 1e3 + 1.0);
+        let mut line = format!("Prometheus {} over restarts:", version(program));
+        for (name, truth) in expected {
+            let increase = server.value(&format!("sum(increase({name}{window}))"));
+            line.push_str(&format!(
+                " {name} {increase:.3} J of {truth:.3} ({:+.4}%)",
+                (increase / truth - 1.0) * 100.0
+            ));
+            assert!((increase / truth - 1.0).abs() < 0.001, "{line}");
+        }
+        let counters = "{__name__=~\"(hw|jouleprint_(host|job|residual|domain))_.*_total\"}";
+        let resets = server.value(&format!("sum(resets({counters}{window}))"));
+        let starts =
+            server.value(&format!("sum(changes(jouleprint_counters_start_timestamp_seconds{window}))"));
+        let processes = server.value(&format!("sum(changes(process_start_time_seconds{window}))"));
+        println!("{line}; {resets} resets, {processes} restarts seen");
+        assert!(
+            resets.abs() < f64::EPSILON && starts.abs() < f64::EPSILON,
+            "{resets} resets, {starts} starts"
+        );
+        assert!(processes > 3.5, "it has seen the restarts: {processes}");
+    }
 }

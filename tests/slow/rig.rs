@@ -158,8 +158,18 @@ fn remove_all(group: &Path) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Setup<'a> {
     pub(crate) sysfs: Option<&'a Path>,
+    pub(crate) procfs: Option<&'a Path>,
+    /// The machine's own unless it is given.
+    pub(crate) cgroupfs: Option<&'a Path>,
     pub(crate) config: &'a str,
     pub(crate) arguments: &'a [&'a str],
+    /// A folder whose `store` and `run` outlive the exporter; without it, it has a store of its own that
+    /// ends with it.
+    pub(crate) home: Option<&'a Path>,
+    /// Where an earlier exporter listened.
+    pub(crate) address: Option<SocketAddr>,
+    /// A command and its arguments that start the program in another world; the process must stay the same.
+    pub(crate) under: &'a [String],
     /// Groups to start it in.
     pub(crate) groups: &'a [PathBuf],
     /// In a control-group namespace of its own.
@@ -174,6 +184,7 @@ pub(crate) struct Exporter {
     child: Child,
     pub(crate) address: SocketAddr,
     folder: TempDir,
+    started: Instant,
 }
 
 /// A port that was free a moment ago.
@@ -185,12 +196,21 @@ pub(crate) fn free_address() -> SocketAddr {
 impl Exporter {
     /// Starts the program and waits until it is ready.
     pub(crate) fn start(setup: &Setup<'_>) -> Exporter {
+        let mut exporter = Exporter::spawn(setup);
+        exporter.wait_until_ready();
+        exporter
+    }
+
+    /// Starts the program.
+    pub(crate) fn spawn(setup: &Setup<'_>) -> Exporter {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = folder.path().join("jouleprint.yaml");
         fs::write(&config, setup.config).expect("written");
         let log = fs::File::create(folder.path().join("log")).expect("made");
-        let address = free_address();
+        let address = setup.address.unwrap_or_else(free_address);
+        let home = setup.home.unwrap_or(folder.path());
         let mut command = load::inside(setup.groups, setup.is_private);
+        command.args(setup.under);
         if let Some(mount) = setup.own_mount {
             let script = "mount -t cgroup2 none \"$0\"; exec \"$@\"";
             command.args(["unshare", "-Cm", "--propagation", "private", "sh", "-c", script]).arg(mount);
@@ -198,22 +218,53 @@ impl Exporter {
         command.arg(env!("CARGO_BIN_EXE_jouleprint"));
         command.arg("--config.file").arg(&config);
         command.arg("--web.listen-address").arg(address.to_string());
+        command.arg("--store.path").arg(home.join("store"));
+        command.arg("--path.runtime").arg(home.join("run"));
         if setup.own_mount.is_none() {
-            command.args(["--path.cgroupfs", CGROUPFS.as_str()]);
+            let cgroupfs = setup.cgroupfs.unwrap_or(Path::new(CGROUPFS.as_str()));
+            command.arg("--path.cgroupfs").arg(cgroupfs);
         }
         command.args(setup.arguments);
-        if let Some(sysfs) = setup.sysfs {
-            command.arg("--path.sysfs").arg(sysfs);
+        for (flag, path) in [("--path.sysfs", setup.sysfs), ("--path.procfs", setup.procfs)] {
+            if let Some(path) = path {
+                command.arg(flag).arg(path);
+            }
         }
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("started");
-        let mut exporter = Exporter { child, address, folder };
+        Exporter { child, address, folder, started: Instant::now() }
+    }
+
+    /// Waits until it is ready.
+    pub(crate) fn wait_until_ready(&mut self) {
         wait_for("an exporter that is ready", || {
-            let ended = exporter.child.try_wait().expect("a child can be asked");
-            assert!(ended.is_none(), "the exporter ended with {ended:?}:\n{}", exporter.log());
-            let ready = http::request(address, "GET", "/-/ready", &[]);
+            let ended = self.child.try_wait().expect("a child can be asked");
+            assert!(ended.is_none(), "the exporter ended with {ended:?}:\n{}", self.log());
+            let ready = http::request(self.address, "GET", "/-/ready", &[]);
             ready.ok().filter(|answer| answer.status == 200)
         });
-        exporter
+    }
+
+    /// Kills it as the kernel does when memory is short.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    /// Ends it cleanly. Returns what it had logged.
+    pub(crate) fn stop(mut self) -> String {
+        self.signal(Signal::TERM);
+        assert_eq!(self.wait().code(), Some(0), "{}", self.log());
+        self.log()
+    }
+
+    /// Whether it has ended, and how.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be asked")
+    }
+
+    /// How long since it was started.
+    pub(crate) fn age(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// The page now.
@@ -252,6 +303,11 @@ impl Exporter {
         let before = self.log().matches(word).count();
         self.signal(Signal::HUP);
         wait_for(word, || (self.log().matches(word).count() > before).then_some(()));
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal.

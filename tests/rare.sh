@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# What takes too long for every day: as root, on Debian, after tests/slow/install.sh. Prints dated figures.
+#
+#   tests/rare.sh         300 kills, 3,000 power losses, a store that is not let go of for a minute, waits
+#                         for the disk counted over ten real minutes, 30 days of churn
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+if [[ $EUID -ne 0 ]]; then
+    echo "tests/rare.sh: needs root (mounts, namespaces, strace)" >&2
+    exit 1
+fi
+
+slow() {
+    cargo test --locked --features rare --test slow -- --test-threads=1 --nocapture --exact "$@"
+}
+
+date --utc +'rare tier, %F %H:%M UTC'
+uname -rm
+KILLS=${KILLS:-300} slow kill::what_was_shown_survives_every_kill
+STATES=${STATES:-3000} slow crash::after_a_power_loss_at_any_moment_nothing_shown_is_taken_back
+slow rare::a_store_that_is_not_let_go_of_is_not_waited_for_longer_than_a_minute
+slow rare::ten_minutes_of_the_real_program_wait_for_the_disk_ten_times_at_most
+DAYS=${DAYS:-30} slow soak::ten_jobs_a_second_for_a_day_grow_nothing
