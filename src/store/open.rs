@@ -104,7 +104,7 @@ impl Store {
             next_number: found.head.next_number,
             how: damage.as_deref().unwrap_or(verdict.as_str()).into(),
         };
-        let store = Store {
+        let mut store = Store {
             lock,
             place: Place::Open(sql),
             bounds,
@@ -118,6 +118,8 @@ impl Store {
             witness,
             upkeep: Upkeep::default(),
         };
+        // What cannot be moved now is moved later, like any other log.
+        let _ = store.move_large_log();
         Ok((store, restored))
     }
 }

@@ -120,9 +120,20 @@ impl Store {
         }
     }
 
-    /// Moves the log into the file, as far as no reader needs it, and waits for nobody but the disk.
+    /// A start moves a log that an earlier process left large: one that never lives long enough to be due
+    /// would fill it in the end.
+    pub(super) fn move_large_log(&mut self) -> Result<(), Failure> {
+        if self.log_bytes() > LOG_BYTES { self.move_log() } else { Ok(()) }
+    }
+
+    /// Moves the log into the file, as far as no reader needs it, and waits for nobody but the disk. It is
+    /// begun anew, and cut, by the next commit; where that is refused for its length, it is cut at once.
     fn move_log(&mut self) -> Result<(), Failure> {
-        let moved = "PRAGMA wal_checkpoint(PASSIVE)";
+        let moved = if self.log_bytes() > MAX_LOG_BYTES {
+            "PRAGMA wal_checkpoint(TRUNCATE)"
+        } else {
+            "PRAGMA wal_checkpoint(PASSIVE)"
+        };
         self.place.sql()?.query_row(moved, [], |row| row.get::<_, i64>(0))?;
         Ok(())
     }

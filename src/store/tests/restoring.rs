@@ -270,3 +270,54 @@ fn a_clean_stop_leaves_one_file_and_a_log_that_is_not_needed() {
     assert_eq!(names, ["jouleprint.db", "lock"]);
     assert_eq!(charged_of(&disk.read()), sim.charged);
 }
+
+#[test]
+fn a_program_that_never_lives_long_does_not_fill_the_log() {
+    let disk = Disk::new();
+    let mut sim = Sim::new(8, &["alice", "bob"]);
+    let mut most = 0;
+    for _ in 0..24 {
+        let (mut store, restored) = disk.open(&identity(), &sim.state.at);
+        if restored.checkpoint.is_some() {
+            sim.resume(restored);
+        }
+        // Less than what it takes until the log is moved by the clock.
+        for _ in 0..400 {
+            sim.tick(0);
+            publish(&mut store, &mut sim);
+            store.maintain(&sim.state.at).expect("maintained");
+            most = most.max(store.log_bytes());
+        }
+    }
+    assert!(most > 16 << 20, "there was something to move: {most}");
+    assert!(most < 32 << 20, "the log grew to {most} bytes");
+}
+
+#[test]
+fn a_log_that_a_reader_held_is_emptied_when_the_reader_is_gone() {
+    let disk = Disk::new();
+    let mut sim = Sim::new(9, &["alice", "bob"]);
+    let (mut store, _) = disk.open(&identity(), &sim.state.at);
+    sim.tick(5);
+    publish(&mut store, &mut sim);
+    let reader = rusqlite::Connection::open(disk.path().join(schema::FILE)).expect("a database");
+    reader.execute_batch("BEGIN; SELECT count(*) FROM head").expect("a reader");
+    let mut refused = None;
+    for _ in 0..20_000 {
+        sim.tick(0);
+        if let Err(error) = store.commit(&sim.state) {
+            refused = Some(error.to_string());
+            break;
+        }
+    }
+    assert!(refused.expect("there is a bound").contains("reading"));
+    reader.execute_batch("COMMIT").expect("a reader");
+    for _ in 0..60 {
+        sim.tick(5);
+        let _ = store.commit(&sim.state);
+        store.maintain(&sim.state.at).expect("maintained");
+    }
+    publish(&mut store, &mut sim);
+    assert!(store.log_bytes() < 8 << 20, "it is {} bytes", store.log_bytes());
+    assert_eq!(charged_of(&disk.read()), sim.charged);
+}
