@@ -193,10 +193,6 @@ impl Sim {
             self.slot_hour = Some(hour);
             let number = self.take_number();
             let zones = self.state.totals.zones.len();
-            // The hour before stays for a while: its last commit may have been left out.
-            if self.state.slots.len() == 2 {
-                self.state.slots.remove(0);
-            }
             self.state.slots.push(Slot { number, hour, factors: vec![None; zones], rows: Vec::new() });
         }
         let factor = Factor {
@@ -493,5 +489,8 @@ fn publish(store: &mut Store, sim: &mut Sim) {
     }
     let committed = store.commit(&sim.state).expect("a commit");
     assert_eq!(committed.set_aside, None);
+    // As the engine does: an hour that is over stays until it has been committed, and a while longer.
+    let over = sim.state.slots.len().saturating_sub(2);
+    sim.state.slots.drain(..over);
     store.witness().set(committed.generation).expect("writable");
 }
