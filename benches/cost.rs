@@ -434,6 +434,7 @@ impl Sink for ClientLibrary {
         let labels = self.labels.iter().copied().zip(labels.iter().map(|label| (*label).to_owned()));
         let value = match value {
             Number::Whole(value) => value as f64,
+            Number::Owed(value) => -(value as f64) / 1e6,
             Number::Milli(value) => value as f64 / 1e3,
             Number::Micro(value) => value as f64 / 1e6,
             Number::Nano(value) => value as f64 / 1e9,

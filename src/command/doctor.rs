@@ -46,6 +46,7 @@ pub fn run(flags: &Flags) -> Result<Health, StartError> {
             Place::Counted => "counted".to_owned(),
             Place::Inside(parent) => format!("inside {parent}"),
             Place::Beside => "shown, not counted".to_owned(),
+            Place::Around(parts) => format!("counted, around {}", parts.join(", ")),
         };
         println!("  {:<20} {:<10} {power:>12}  {place}", domain.id, domain.origin.as_str());
     }

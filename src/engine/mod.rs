@@ -9,16 +9,18 @@ pub mod history;
 pub mod ledger;
 pub mod meter;
 mod position;
+pub mod root;
 pub mod split;
 pub mod usage;
 
 use crate::model::identity::Residual;
 use crate::model::quantity::{Energy, MicroWatts, Nanos};
 use crate::model::reading::{Accounting, Domain, Fault, FloorMethod, IdlePolicy, Machine, Place, Tick};
-use crate::model::snapshot::{Column, DomainTotals, Quarantine, Totals};
+use crate::model::snapshot::{Column, DomainTotals, Quarantine, RootTotals, Totals};
 use floor::IdleFloor;
 use ledger::{Account, Ledger, Share};
 use meter::{Meter, Step};
+use root::{Root, Shown};
 use split::split;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -43,6 +45,11 @@ struct DomainState {
     meter: Meter,
     /// The column its energy is booked in; `None` for a domain that is shown and never added.
     column: Option<usize>,
+    /// Of a root, the domains it stands around.
+    parts: Vec<usize>,
+    root: Root,
+    /// What was booked in this tick.
+    drawn: Energy,
     floor: IdleFloor,
     floor_remainder: u64,
     /// The next energy covers more time than the tick it comes in.
@@ -59,7 +66,7 @@ impl Engine {
     #[must_use]
     pub fn new(machine: Arc<Machine>, accounting: Accounting) -> Engine {
         let mut columns: Vec<Column> =
-            machine.domains.iter().filter(|domain| domain.place == Place::Counted).map(column).collect();
+            machine.domains.iter().filter(|domain| domain.is_leaf()).map(column).collect();
         columns.sort();
         columns.dedup();
         let domains = machine
@@ -67,16 +74,22 @@ impl Engine {
             .iter()
             .map(|domain| DomainState {
                 meter: Meter::new(domain.measurement),
-                column: match domain.place {
-                    Place::Counted => columns.iter().position(|known| *known == column(domain)),
-                    Place::Inside(_) | Place::Beside => None,
-                },
+                column: columns
+                    .iter()
+                    .position(|known| *known == column(domain))
+                    .filter(|_| domain.is_leaf()),
+                parts: parts(&machine, domain),
+                root: Root::default(),
+                drawn: Energy::ZERO,
                 floor: IdleFloor::default(),
                 floor_remainder: 0,
                 is_behind: false,
                 waiting: HashMap::new(),
                 doubted: HashMap::new(),
-                totals: DomainTotals::default(),
+                totals: DomainTotals {
+                    root: is_root(domain).then(RootTotals::default),
+                    ..DomainTotals::default()
+                },
             })
             .collect();
         Engine {
@@ -110,13 +123,13 @@ impl Engine {
         self.deficit = usage.deficit;
         // Jobs may have left the page to make room; what waits for energy must not name them.
         self.release_rows();
-        for index in 0..self.domains.len() {
-            let step = match tick.meters.get(index) {
-                Some(Ok(value)) => Some(self.domains[index].meter.read(&tick.at, *value)),
-                Some(Err(_)) => None,
-                // A domain of an earlier start: nobody reads it any more.
-                None => continue,
-            };
+        // Domains of earlier starts stand at the end: nobody reads them any more. Roots come last.
+        self.domains.iter_mut().for_each(|domain| domain.drawn = Energy::ZERO);
+        let (parts, roots): (Vec<usize>, Vec<usize>) = (0..self.present.min(tick.meters.len()))
+            .partition(|&index| !is_root(&self.machine.domains[index]));
+        for index in parts.into_iter().chain(roots) {
+            let reading = tick.meters[index].ok();
+            let step = reading.map(|value| self.domains[index].meter.read(&tick.at, value));
             self.book(index, step, tick, &usage);
         }
         self.ledger.retire();
@@ -141,41 +154,27 @@ impl Engine {
 
     fn book(&mut self, index: usize, step: Option<Step>, tick: &Tick, usage: &Usage) {
         let socket = self.machine.domains[index].socket;
+        let taken = self.domains[index].take(step);
+        if is_root(&self.machine.domains[index]) {
+            return self.settle(index, taken, tick, usage);
+        }
         let domain = &mut self.domains[index];
-        domain.totals.power = None;
-        let (energy, elapsed) = match step {
-            Some(Step::Advanced { energy, elapsed }) => (energy, elapsed),
-            Some(Step::Recovered { energy, elapsed }) => {
-                domain.recover();
+        let (energy, elapsed) = match taken {
+            Taken::Energy { energy, elapsed, is_recovered } => {
+                if is_recovered {
+                    domain.recover();
+                }
                 (energy, elapsed)
             }
-            Some(Step::Wrapped { energy, elapsed }) => {
-                domain.totals.wraps += 1;
-                (energy, elapsed)
-            }
-            Some(Step::Gap { energy, elapsed }) => {
-                domain.totals.gap += elapsed;
-                (energy, elapsed)
-            }
-            Some(Step::Lost { elapsed }) => {
-                domain.totals.gap += elapsed;
-                return domain.lose_interval();
-            }
-            Some(Step::Implausible { claimed, reason }) => {
-                quarantine(&mut domain.totals, reason, claimed);
-                return domain.doubt(usage.shares(socket));
-            }
-            Some(Step::Reset) => {
-                domain.totals.resets += 1;
-                return domain.doubt(usage.shares(socket));
-            }
-            Some(Step::First) => return domain.lose_interval(),
+            Taken::Nothing => return domain.lose_interval(),
+            Taken::Doubted => return domain.doubt(usage.shares(socket)),
             // The energy of this tick will come with the next good reading; its claims wait for it.
-            None => return domain.fall_behind(usage.shares(socket)),
+            Taken::Silent => return domain.fall_behind(usage.shares(socket)),
         };
         domain.doubted.clear();
         domain.totals.energy += energy;
         domain.totals.power = energy.mean_power(elapsed);
+        domain.drawn = energy;
         // How busy the machine was is known of this tick alone.
         if std::mem::take(&mut domain.is_behind) {
             domain.floor.restart_window();
@@ -188,25 +187,75 @@ impl Engine {
         if energy == Energy::ZERO {
             return domain.wait(usage.shares(socket));
         }
-        self.divide(index, energy, elapsed, tick, usage);
+        let shares = domain.claims(usage.shares(socket));
+        self.divide(index, (energy, elapsed), &shares, tick, usage);
     }
 
-    fn divide(&mut self, index: usize, energy: Energy, elapsed: Nanos, tick: &Tick, usage: &Usage) {
-        let (_, floor) = self.floor(index);
-        let socket = self.machine.domains[index].socket;
+    /// What a root draws beyond its parts belongs to no job: fans, disks, losses.
+    fn settle(&mut self, index: usize, taken: Taken, tick: &Tick, usage: &Usage) {
+        let parts = self.domains[index].parts.iter().map(|&part| &self.domains[part]);
+        let drawn: Energy = parts.clone().map(|part| part.drawn).sum();
+        let power_of_parts: Option<u64> = parts
+            .map(|part| part.totals.power.map(MicroWatts::get))
+            .try_fold(0_u64, |sum, power| Some(sum.saturating_add(power?)));
         let domain = &mut self.domains[index];
-        let shares = domain.claims(usage.shares(socket));
+        let mut totals = domain.totals.root.unwrap_or_default();
+        let shown = match taken {
+            Taken::Energy { energy, is_recovered: false, .. } => Shown::Energy(energy),
+            Taken::Energy { energy, is_recovered: true, .. } => Shown::Recovered(energy),
+            Taken::Nothing => Shown::Nothing,
+            Taken::Doubted => Shown::Doubted,
+            Taken::Silent => Shown::Silent,
+        };
+        totals.power = None;
+        let rest = domain.root.step(tick.at.monotonic, drawn, shown, &mut totals);
+        let mut elapsed = Nanos::ZERO;
+        if let Taken::Energy { energy, elapsed: covered, .. } = taken {
+            elapsed = covered;
+            totals.energy += energy;
+            totals.power = energy.mean_power(covered);
+        }
+        domain.totals.root = Some(totals);
+        if rest.disbelieved > Energy::ZERO {
+            quarantine(&mut domain.totals, Fault::Implausible, rest.disbelieved);
+        }
+        let powers = totals.power.zip(power_of_parts);
+        domain.totals.power = powers.map(|(own, parts)| MicroWatts::new(own.get().saturating_sub(parts)));
+        domain.totals.energy += rest.energy;
+        if elapsed == Nanos::ZERO {
+            return domain.floor.restart_window();
+        }
+        domain.floor.observe(rest.energy, elapsed, usage.busy, tick.cpus);
+        if rest.energy > Energy::ZERO {
+            self.divide(index, (rest.energy, elapsed), &[], tick, usage);
+        }
+    }
+
+    fn divide(
+        &mut self,
+        index: usize,
+        (energy, elapsed): (Energy, Nanos),
+        shares: &[Share],
+        tick: &Tick,
+        usage: &Usage,
+    ) {
+        let (_, floor) = self.floor(index);
+        let domain = &mut self.domains[index];
         let idle = floor.over(elapsed, &mut domain.floor_remainder).min(energy);
         let active = energy.checked_sub(idle).expect("idle is at most the energy");
         let capacity = u64::from(tick.cpus) * 1_000;
         let idle_shares = match self.accounting.idle {
+            // A root's rest has no claims: fans are not on anybody's account.
+            IdlePolicy::Separate | IdlePolicy::Usage | IdlePolicy::Reserved if shares.is_empty() => {
+                vec![idle_account(1)]
+            }
             IdlePolicy::Separate => vec![idle_account(1)],
-            IdlePolicy::Usage => shares.clone(),
+            IdlePolicy::Usage => shares.to_vec(),
             IdlePolicy::Reserved => reserved_shares(&usage.reserved, capacity, &self.ledger),
         };
         let mut parts = Vec::with_capacity(shares.len() + idle_shares.len());
         divide_into(&mut parts, idle, &idle_shares, Residual::Idle);
-        divide_into(&mut parts, active, &shares, Residual::Unattributed);
+        divide_into(&mut parts, active, shares, Residual::Unattributed);
         let column = self.domains[index].column.expect("only counted domains are divided");
         self.ledger.charge(column, elapsed, &tick.factor, &parts);
     }
@@ -251,7 +300,65 @@ fn column(domain: &Domain) -> Column {
     Column { hw_type: domain.hw_type, gpu: domain.gpu.clone(), origin: domain.origin }
 }
 
+const fn is_root(domain: &Domain) -> bool {
+    matches!(domain.place, Place::Around(_))
+}
+
+/// The domains that `domain` stands around.
+fn parts(machine: &Machine, domain: &Domain) -> Vec<usize> {
+    let Place::Around(ids) = &domain.place else { return Vec::new() };
+    let is_part = |part: &Domain| {
+        part.place == Place::Counted && part.origin == domain.origin && ids.contains(&part.id)
+    };
+    (0..).zip(&machine.domains).filter_map(|(index, part)| is_part(part).then_some(index)).collect()
+}
+
+/// What a reading gave.
+#[derive(Debug, Clone, Copy)]
+enum Taken {
+    Energy { energy: Energy, elapsed: Nanos, is_recovered: bool },
+    // A first reading, or one after which the energy before it will not come.
+    Nothing,
+    // Not believed, in case it was a glitch.
+    Doubted,
+    Silent,
+}
+
 impl DomainState {
+    /// Takes in a reading and counts what was odd about it.
+    fn take(&mut self, step: Option<Step>) -> Taken {
+        self.totals.power = None;
+        let taken = |energy, elapsed| Taken::Energy { energy, elapsed, is_recovered: false };
+        match step {
+            Some(Step::Advanced { energy, elapsed }) => taken(energy, elapsed),
+            Some(Step::Recovered { energy, elapsed }) => {
+                Taken::Energy { energy, elapsed, is_recovered: true }
+            }
+            Some(Step::Wrapped { energy, elapsed }) => {
+                self.totals.wraps += 1;
+                taken(energy, elapsed)
+            }
+            Some(Step::Gap { energy, elapsed }) => {
+                self.totals.gap += elapsed;
+                taken(energy, elapsed)
+            }
+            Some(Step::Lost { elapsed }) => {
+                self.totals.gap += elapsed;
+                Taken::Nothing
+            }
+            Some(Step::Implausible { claimed, reason }) => {
+                quarantine(&mut self.totals, reason, claimed);
+                Taken::Doubted
+            }
+            Some(Step::Reset) => {
+                self.totals.resets += 1;
+                Taken::Doubted
+            }
+            Some(Step::First) => Taken::Nothing,
+            None => Taken::Silent,
+        }
+    }
+
     fn lose_interval(&mut self) {
         self.floor.restart_window();
         self.is_behind = false;

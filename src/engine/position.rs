@@ -7,7 +7,7 @@ use super::{DomainState, Engine};
 use crate::model::checkpoint::{Buckets, Checkpoint, Claim, ClaimAccount, DomainPosition, UsagePosition};
 use crate::model::identity::Name;
 use crate::model::reading::{Accounting, Domain, Machine, Measurement, Place};
-use crate::model::snapshot::Totals;
+use crate::model::snapshot::{DomainTotals, Totals};
 use crate::model::time::Moment;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl Engine {
         let is_gone = |past: &Domain, now: &[Domain]| !now.iter().any(|domain| is_same_series(domain, past));
         for past in &checkpoint.machine.domains {
             // What is counted is in the sums, and stays.
-            let has_room = past.place == Place::Counted || machine.domains.len() < MAX_DOMAINS;
+            let has_room = past.is_leaf() || machine.domains.len() < MAX_DOMAINS;
             if has_room && is_gone(past, &machine.domains) {
                 machine.domains.push(past.clone());
             }
@@ -46,15 +46,21 @@ impl Engine {
             let Some(place) = past.position(|past| is_same_series(domain, past)) else { continue };
             let state = &mut engine.domains[index];
             if let Some(totals) = checkpoint.totals.domains.get(place) {
-                state.totals = totals.clone();
-                state.totals.power = None;
+                // What it showed as a root is shown for as long as the store remembers it.
+                let root = totals.root.or(state.totals.root);
+                state.totals = DomainTotals { power: None, root, ..totals.clone() };
             }
             let was_read = place < checkpoint.present;
-            if let Some(position) = checkpoint.domains.get(place)
-                && index < present
-                && was_read
-                && is_same_meter(domain, &checkpoint.machine.domains[place])
-            {
+            let position = checkpoint.domains.get(place).filter(|_| {
+                index < present && was_read && is_same_meter(domain, &checkpoint.machine.domains[place])
+            });
+            if let Some(root) = &mut state.totals.root {
+                root.power = None;
+                let is_root = matches!(domain.place, Place::Around(_));
+                let position = position.filter(|_| is_root).map(|position| position.root);
+                state.root.resume(position.unwrap_or_default(), root);
+            }
+            if let Some(position) = position {
                 state.resume(position, &engine.ledger);
             }
         }
@@ -135,6 +141,7 @@ impl DomainState {
             floor_remainder: self.floor_remainder,
             waiting: claims(&self.waiting),
             waiting_in_doubt: claims(&self.doubted),
+            root: self.root.position(),
             floor: self.floor.buckets(),
         }
     }
@@ -162,7 +169,7 @@ impl DomainState {
 /// Whether two domains are shown as the same series.
 fn is_same_series(one: &Domain, other: &Domain) -> bool {
     let labels = |domain: &Domain| (domain.id.clone(), domain.hw_type, domain.gpu.clone(), domain.origin);
-    let are_counted = [one, other].map(|domain| domain.place == Place::Counted);
+    let are_counted = [one, other].map(Domain::is_leaf);
     labels(one) == labels(other) && are_counted[0] == are_counted[1]
 }
 

@@ -2,7 +2,7 @@
 //! process takes it up where the old one stopped.
 
 use super::identity::{Name, Residual};
-use super::quantity::{CpuTime, Emissions, Energy};
+use super::quantity::{CpuTime, Emissions, Energy, Nanos};
 use super::reading::{Domain, Factor, Hierarchy, Machine};
 use super::snapshot::Totals;
 use super::time::Moment;
@@ -61,10 +61,28 @@ pub struct DomainPosition {
     /// Claims up to a reading that was not believed.
     #[serde(default)]
     pub waiting_in_doubt: Vec<Claim>,
+    /// Of a root, how it stands with its parts.
+    #[serde(default)]
+    pub root: RootPosition,
     /// Idle windows by power: count and sum of µW in each bucket. It is kept apart from the rest,
     /// since it outlives a reboot.
     #[serde(skip)]
     pub floor: Buckets,
+}
+
+/// How a root stands with its parts, beside what is shown of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootPosition {
+    /// When it was last read.
+    pub read: Option<Nanos>,
+    /// What its parts have drawn since then.
+    pub since: Energy,
+    /// What the host was credited with while the root was silent; its next energy contains it.
+    pub advanced: Energy,
+    /// The same of a reading that was not believed; it comes only if that was a glitch.
+    pub doubted: Energy,
+    /// Since when its parts have drawn more than it has shown.
+    pub behind: Option<Nanos>,
 }
 
 /// Idle windows by power: count and sum of µW in each bucket.

@@ -54,12 +54,23 @@ pub struct Domain {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
-    /// A root and leaf of the cut: in the host's total and split over jobs.
+    /// A leaf of the cut, split over jobs; unless one is around it, a root too and in the host's total.
     Counted,
     /// Inside the named domain, which is counted.
     Inside(Name),
-    /// Around counted domains, or a second view of one: shown, never added.
+    /// A second view of counted domains: shown, never added.
     Beside,
+    /// A root around these counted ones: the host's total is its own, and what it draws beyond theirs is
+    /// a leaf of the cut like them.
+    Around(Vec<Name>),
+}
+
+impl Domain {
+    /// Whether its energy is divided over accounts: all of it, or what is left of a root's.
+    #[must_use]
+    pub fn is_leaf(&self) -> bool {
+        matches!(self.place, Place::Counted | Place::Around(_))
+    }
 }
 
 /// A power floor that is not learnt.
@@ -162,11 +173,26 @@ pub enum Fault {
     /// A bound of our own or of the kernel is reached.
     #[error("a limit is reached")]
     Limit,
+    /// A device or a server that has not answered for too long.
+    #[error("no answer in time")]
+    Timeout,
+    /// No connection to a server.
+    #[error("cannot be reached")]
+    Unreachable,
+    /// A server whose certificate nobody we trust has signed.
+    #[error("its certificate is not trusted")]
+    Untrusted,
+    /// The same value for so long that nobody measures any more.
+    #[error("shows an old value")]
+    Stale,
+    /// The device says that it is not measuring.
+    #[error("measuring is switched off")]
+    Inactive,
 }
 
 impl Fault {
     /// Every fault, in the order of the page.
-    pub const ALL: [Fault; 10] = [
+    pub const ALL: [Fault; 15] = [
         Fault::PermissionDenied,
         Fault::Missing,
         Fault::Masked,
@@ -177,6 +203,11 @@ impl Fault {
         Fault::Implausible,
         Fault::PrivateNamespace,
         Fault::Limit,
+        Fault::Timeout,
+        Fault::Unreachable,
+        Fault::Untrusted,
+        Fault::Stale,
+        Fault::Inactive,
     ];
 
     /// The `reason` label.
@@ -193,6 +224,11 @@ impl Fault {
             Fault::Implausible => "implausible",
             Fault::PrivateNamespace => "private_namespace",
             Fault::Limit => "limit",
+            Fault::Timeout => "timeout",
+            Fault::Unreachable => "unreachable",
+            Fault::Untrusted => "untrusted",
+            Fault::Stale => "stale",
+            Fault::Inactive => "inactive",
         }
     }
 }
@@ -394,6 +430,8 @@ impl Header {
 /// How busy the machine was since the previous tick; estimates are made from it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Load {
+    /// When it was asked for, by the monotonic clock.
+    pub at: Nanos,
     /// The busy share of all CPUs, in ppm.
     pub busy_ppm: u32,
 }

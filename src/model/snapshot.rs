@@ -113,6 +113,20 @@ pub struct DomainTotals {
     pub gap: Nanos,
     /// Readings that were not believed, by reason.
     pub quarantined: Vec<Quarantine>,
+    /// Of a root, what it shows itself; `energy` and `power` are what is left of that beside its parts.
+    #[serde(default)]
+    pub root: Option<RootTotals>,
+}
+
+/// What a meter around others shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootTotals {
+    /// Its own energy since start.
+    pub energy: Energy,
+    /// Its own mean power over the last tick in which it could be read.
+    pub power: Option<MicroWatts>,
+    /// What its parts have drawn and it has not shown yet. The host's total is the leaves' less this.
+    pub ahead: Energy,
 }
 
 /// Readings that were refused for one reason.

@@ -6,7 +6,7 @@ mod condition;
 mod own;
 mod store;
 
-use crate::model::reading::{Domain, Place};
+use crate::model::reading::Domain;
 use crate::model::snapshot::{DomainTotals, Snapshot};
 
 /// What a series is.
@@ -33,6 +33,8 @@ pub enum Number {
     Nano(u64),
     /// Thousandths: mg/kWh.
     Milli(u64),
+    /// Millionths below 0: µJ that are owed.
+    Owed(u64),
 }
 
 /// Takes samples one by one. Labels come in the family's order.
@@ -78,8 +80,8 @@ fn host(snapshot: &Snapshot) -> &str {
 /// A meter and what is known of it.
 type Metered<'a> = (&'a Domain, &'a DomainTotals);
 
-/// The meters whose energy is divided.
+/// The leaves of the cut: the meters whose energy is divided.
 fn counted(snapshot: &Snapshot) -> impl Iterator<Item = Metered<'_>> {
     let all = snapshot.machine.domains.iter().zip(&snapshot.totals.domains);
-    all.filter(|(domain, _)| domain.place == Place::Counted)
+    all.filter(|(domain, _)| domain.is_leaf())
 }

@@ -175,6 +175,12 @@ fn number(value: Number, text: &mut Vec<u8>) {
         Number::Milli(value) => (value, 3),
         Number::Micro(value) => (value, 6),
         Number::Nano(value) => (value, 9),
+        Number::Owed(value) => {
+            if value > 0 {
+                text.push(b'-');
+            }
+            (value, 6)
+        }
     };
     // 20 digits of a u64, the point, and a zero before it.
     let mut digits = [b'0'; 22];
@@ -224,6 +230,8 @@ mod tests {
             (Number::Micro(123_456_789), "123.456789"),
             (Number::Nano(u64::MAX), "18446744073.709551615"),
             (Number::Milli(473_010), "473.010"),
+            (Number::Owed(0), "0.000000"),
+            (Number::Owed(1_500_000), "-1.500000"),
         ] {
             assert_eq!(written(value), expected);
         }

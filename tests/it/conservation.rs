@@ -4,7 +4,7 @@
 use super::world::{Dice, factor};
 use jouleprint::engine::Engine;
 use jouleprint::model::checkpoint::Checkpoint;
-use jouleprint::model::identity::{HwType, JobId, JobKind, Origin};
+use jouleprint::model::identity::{HwType, JobId, JobKind, Name, Origin};
 use jouleprint::model::quantity::{Emissions, Energy, MicroWatts, Nanos};
 use jouleprint::model::reading::{
     Accounting, Attributes, Birth, Domain, Fault, GroupReading, GroupRole, GroupSlot, Groups, Hierarchy,
@@ -43,7 +43,7 @@ fn check(totals: &Totals, machine: &Machine) {
     assert_eq!(emissions, totals.host.emissions, "grams by zone and column");
     let mut metered = vec![Energy::ZERO; columns];
     for (domain, totals_of) in machine.domains.iter().zip(&totals.domains) {
-        if domain.place == Place::Counted {
+        if domain.is_leaf() {
             let is_its = |column: &jouleprint::model::snapshot::Column| {
                 column.hw_type == domain.hw_type && column.origin == domain.origin
             };
@@ -86,7 +86,35 @@ fn machine(dice: &mut Dice) -> Machine {
             uncertainty_ppm: 0,
         }
     });
-    Machine { host: "h".into(), cpu_model: "".into(), kernel: "".into(), domains: domains.collect() }
+    let mut domains: Vec<Domain> = domains.collect();
+    let is_part = |domain: &&Domain| domain.place == Place::Counted && domain.origin == Origin::Measured;
+    let parts: Vec<Name> = domains.iter().filter(is_part).map(|domain| domain.id.clone()).collect();
+    if dice.chance(60) && !parts.is_empty() {
+        let ceiling = MicroWatts::from_watts(1 + dice.roll(20_000));
+        let root = Domain {
+            id: "node".into(),
+            hw_type: HwType::Other,
+            origin: Origin::Measured,
+            place: Place::Around(parts),
+            socket: None,
+            measurement: match dice.chance(50) {
+                true => Measurement::Counter { range: None, ceiling },
+                false => Measurement::MeanPower { ceiling },
+            },
+            ..domains[0].clone()
+        };
+        domains.insert(usize::try_from(dice.roll(domains.len() as u64 + 1)).unwrap(), root);
+    }
+    Machine { host: "h".into(), cpu_model: "".into(), kernel: "".into(), domains }
+}
+
+/// The host's measured energy: the leaves' less what they are ahead of their root.
+fn host_measured(totals: &Totals, machine: &Machine) -> Energy {
+    let leaves = machine.domains.iter().zip(&totals.domains);
+    let measured = leaves.filter(|(domain, _)| domain.is_leaf() && domain.origin == Origin::Measured);
+    let sum: Energy = measured.clone().map(|(_, totals)| totals.energy).sum();
+    let ahead: Energy = measured.filter_map(|(_, totals)| Some(totals.root?.ahead)).sum();
+    sum.checked_sub(ahead).expect("nobody is ahead by more than was drawn")
 }
 
 /// A tick of anything: groups that lie, meters that jump, sockets that come and go.
@@ -195,8 +223,11 @@ fn changed(dice: &mut Dice, before: &Machine) -> Machine {
     for domain in &mut domains {
         domain.id = format!("{}-{}", domain.id, dice.roll(3)).as_str().into();
     }
+    let is_root = |domain: &Domain| matches!(domain.place, Place::Around(_));
+    let has_root = domains.iter().any(is_root);
     for domain in &before.domains {
-        if dice.chance(70) && domains.iter().all(|other| other.id != domain.id) {
+        let is_second = has_root && is_root(domain);
+        if !is_second && dice.chance(70) && domains.iter().all(|other| other.id != domain.id) {
             domains.push(domain.clone());
         }
     }
@@ -251,6 +282,7 @@ proptest! {
         let mut living = Vec::new();
         let mut before = engine.totals();
         let mut at_start = before.clone();
+        let mut measured = Energy::ZERO;
         for number in 1..8 {
             if keeps_all {
                 engine.committed(Nanos::ZERO);
@@ -262,6 +294,9 @@ proptest! {
                 check(&totals, engine.machine());
             }
             rises(&before, &totals);
+            let now_measured = host_measured(&totals, engine.machine());
+            prop_assert!(measured <= now_measured, "the host's total");
+            measured = now_measured;
             before = totals;
             let checkpoint = checkpoint(&engine, &tick);
             if keeps_all {
@@ -273,6 +308,7 @@ proptest! {
                 at_start = engine.totals();
                 check(&at_start, engine.machine());
                 rises_by_column(&before, &at_start);
+                prop_assert!(measured <= host_measured(&at_start, engine.machine()), "after a restart");
                 before = at_start.clone();
                 living.clear();
             }

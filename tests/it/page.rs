@@ -21,7 +21,8 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// The value in nano units: µJ, µW and ms have room in it, and so have 17,000 t CO2e.
+    /// The value in nano units: µJ, µW and ms have room in it, and so have 17,000 t CO2e. Of one below 0,
+    /// which is what is owed, its size.
     pub(crate) fn nano(&self) -> u128 {
         parse_nano(&self.text).expect("checked when the page was parsed")
     }
@@ -77,6 +78,9 @@ impl Page {
             }
             let kind = page.kinds.get(&family).ok_or_else(|| at("a sample without a type"))?;
             let sample = parse_sample(&family, line).map_err(|message| at(&message))?;
+            if sample.text.starts_with('-') && family != CARRY {
+                return Err(at("a value below 0"));
+            }
             let suffix = sample.name.strip_prefix(&family).ok_or_else(|| at("not of this family"))?;
             let is_fitting = match kind.as_str() {
                 "counter" => suffix == "_total",
@@ -141,6 +145,9 @@ impl Page {
     }
 }
 
+/// What meters have drawn and the one around them has not shown: below 0.
+const CARRY: &str = "jouleprint_meter_carry_joules";
+
 type Sums<'a> = BTreeMap<Vec<(&'a str, String)>, u128>;
 
 /// Conservation, on the text: every joule and gram that is counted stands in exactly one account, and
@@ -149,6 +156,10 @@ pub(crate) fn check_identity(page: &Page) -> Result<(), String> {
     let same = |what: &str, one: Sums<'_>, other: Sums<'_>| {
         if one == other { Ok(()) } else { Err(format!("{what}: {one:?} against {other:?}")) }
     };
+    let is_owed = |sample: &&Sample| sample.text.starts_with('-') || sample.nano() == 0;
+    if let Some(gift) = page.all(CARRY, &[]).into_iter().find(|sample| !is_owed(sample)) {
+        return Err(format!("{CARRY} is above 0: {}", gift.text));
+    }
     let accounts = [
         "jouleprint_job_energy_joules_total",
         "jouleprint_residual_energy_joules_total",
@@ -162,7 +173,7 @@ pub(crate) fn check_identity(page: &Page) -> Result<(), String> {
     )?;
     same(
         "the host and its meters differ",
-        page.sums_by(&["hw_host_energy_joules_total"], &["host", "origin"]),
+        page.sums_by(&["hw_host_energy_joules_total", CARRY], &["host", "origin"]),
         page.sums_by(&["hw_energy_joules_total"], &["host", "origin"]),
     )?;
     let grams = [
@@ -317,8 +328,9 @@ fn unquote(text: &str) -> Result<(String, &str), String> {
     Err("a label value does not end".to_owned())
 }
 
-/// A plain decimal with at most nine places, in nano units.
+/// The size of a plain decimal with at most nine places, in nano units.
 fn parse_nano(text: &str) -> Option<u128> {
+    let text = text.strip_prefix('-').unwrap_or(text);
     let (whole, places) = text.split_once('.').unwrap_or((text, ""));
     let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || !is_digits(whole) || !is_digits(places) || places.len() > 9 {
@@ -481,7 +493,7 @@ jouleprint_job_info{job_id="p",process_linux_cgroup="/a \"b\"\\c\nd"} 1
             ("# EOF\n", "", "# EOF"),
             ("hw_id=\"b\"", "hw_id=\"a\"", "there already"),
             ("4.000000", "NaN", "no plain decimal"),
-            ("4.000000", "-4.000000", "no plain decimal"),
+            ("4.000000", "-4.000000", "below 0"),
             ("4.000000", "4.0000000001", "no plain decimal"),
             (
                 "hw_energy_joules_total{host=\"h\",hw_type=\"cpu\",hw_id=\"a\"",

@@ -2,9 +2,9 @@
 
 use super::{Family, Kind, Number, Sink, counted, host};
 use crate::model::identity::{Origin, Residual};
-use crate::model::quantity::{Emissions, Energy};
-use crate::model::reading::Place;
-use crate::model::snapshot::{Snapshot, Table};
+use crate::model::quantity::{Emissions, Energy, MicroWatts};
+use crate::model::reading::{Domain, Place};
+use crate::model::snapshot::{DomainTotals, Snapshot, Table};
 use std::collections::BTreeMap;
 
 /// In the order of the page.
@@ -13,7 +13,7 @@ pub(super) const FAMILIES: &[Family] = &[
         name: "hw_host_energy_joules",
         kind: Kind::Counter,
         unit: "joules",
-        help: "Energy of the whole host as far as it is metered: the sum of the counted meters",
+        help: "Energy of the whole host as far as it is metered: of the meters that stand around others, and of those that none stands around",
         labels: &["host", "hw_id", "origin"],
         otel: ("hw.host.energy", "J"),
         collect: |snapshot, sink| {
@@ -36,7 +36,7 @@ pub(super) const FAMILIES: &[Family] = &[
         name: "hw_energy_joules",
         kind: Kind::Counter,
         unit: "joules",
-        help: "Energy of one counted meter; the meters of one origin may be added",
+        help: "Energy of one counted meter, or of what one draws beyond those inside it; all of one origin may be added",
         labels: &["host", "hw_type", "hw_id", "gpu", "origin"],
         otel: ("hw.energy", "J"),
         collect: |snapshot, sink| {
@@ -78,17 +78,34 @@ pub(super) const FAMILIES: &[Family] = &[
         name: "jouleprint_domain_energy_joules",
         kind: Kind::Counter,
         unit: "joules",
-        help: "Energy of a meter inside a counted one (parent) or beside them (no parent); never to be added",
+        help: "Energy of a meter inside a counted one (parent), around or beside them (no parent); never to be added",
         labels: &["host", "hw_id", "parent"],
         otel: ("jouleprint.domain.energy", "J"),
         collect: |snapshot, sink| {
             for (domain, totals) in snapshot.machine.domains.iter().zip(&snapshot.totals.domains) {
-                let parent = match &domain.place {
-                    Place::Counted => continue,
-                    Place::Inside(parent) => parent,
-                    Place::Beside => "",
+                let (parent, energy) = match (&domain.place, totals.root) {
+                    (Place::Inside(parent), _) => (&**parent, totals.energy),
+                    (Place::Beside, _) => ("", totals.energy),
+                    (Place::Counted | Place::Around(_), Some(root)) => ("", root.energy),
+                    (Place::Counted | Place::Around(_), None) => continue,
                 };
-                sink.sample(&[host(snapshot), &domain.id, parent], Number::Micro(totals.energy.as_micro()));
+                sink.sample(&[host(snapshot), &domain.id, parent], Number::Micro(energy.as_micro()));
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_meter_carry_joules",
+        kind: Kind::Gauge,
+        unit: "joules",
+        help: "What the meters inside this one have drawn and it has not shown yet, below 0: the host's energy is the counted meters' and this",
+        labels: &["host", "hw_id", "origin"],
+        otel: ("jouleprint.meter.carry", "J"),
+        collect: |snapshot, sink| {
+            for (domain, totals) in counted(snapshot) {
+                if let Some(root) = totals.root {
+                    let labels = [host(snapshot), &*domain.id, domain.origin.as_str()];
+                    sink.sample(&labels, Number::Owed(root.ahead.as_micro()));
+                }
             }
         },
     },
@@ -315,26 +332,46 @@ pub(super) const FAMILIES: &[Family] = &[
     },
 ];
 
+/// A root counts with what it shows, which is what it and its parts have drawn less what they are ahead.
 fn by_origin(snapshot: &Snapshot) -> BTreeMap<Origin, Energy> {
-    let mut sums: BTreeMap<Origin, Energy> = BTreeMap::new();
+    let mut sums: BTreeMap<Origin, (Energy, Energy)> = BTreeMap::new();
     for (domain, totals) in counted(snapshot) {
-        *sums.entry(domain.origin).or_default() += totals.energy;
+        let (drawn, ahead) = sums.entry(domain.origin).or_default();
+        *drawn += totals.energy;
+        *ahead += totals.root.map_or(Energy::ZERO, |root| root.ahead);
     }
-    sums
+    let shown = |(drawn, ahead): (Energy, Energy)| drawn.checked_sub(ahead).unwrap_or(Energy::ZERO);
+    sums.into_iter().map(|(origin, sums)| (origin, shown(sums))).collect()
 }
 
-/// A host power is there only if every meter of that origin could be read.
+/// A host power is there only if every meter of that origin could be read, or one that stands around it.
 fn host_power(snapshot: &Snapshot, sink: &mut dyn Sink) {
     for origin in Origin::ALL {
         let mut of_origin = counted(snapshot).filter(|(domain, _)| domain.origin == origin).peekable();
         if of_origin.peek().is_none() {
             continue;
         }
-        let sum = of_origin.try_fold(0_u64, |sum, (_, totals)| Some(sum.saturating_add(totals.power?.get())));
+        let sum = of_origin.try_fold(0_u64, |sum, (domain, totals)| {
+            Some(sum.saturating_add(own_power(snapshot, domain, totals)?))
+        });
         if let Some(sum) = sum {
             sink.sample(&[host(snapshot), "host", origin.as_str()], Number::Micro(sum));
         }
     }
+}
+
+/// What a leaf adds to the host's power: nothing under a root that shows its own, and of a silent root
+/// nothing, since its parts stand for it.
+fn own_power(snapshot: &Snapshot, domain: &Domain, totals: &DomainTotals) -> Option<u64> {
+    let power = |totals: &DomainTotals| totals.root.and_then(|root| root.power);
+    if let Place::Around(_) = domain.place {
+        return Some(power(totals).map_or(0, MicroWatts::get));
+    }
+    let is_covered = counted(snapshot).any(|(root, totals)| match &root.place {
+        Place::Around(parts) => parts.contains(&domain.id) && power(totals).is_some(),
+        Place::Counted | Place::Inside(_) | Place::Beside => false,
+    });
+    if is_covered { Some(0) } else { totals.power.map(MicroWatts::get) }
 }
 
 fn rows(table: &Table, columns: usize) -> impl Iterator<Item = &[Energy]> {
