@@ -9,7 +9,8 @@ use crate::job::rule::{Rule, RuleError};
 use crate::model::identity::JobKind;
 use crate::model::quantity::{Intensity, MicroWatts, Nanos, Pue};
 use crate::model::reading::IdlePolicy;
-use crate::source::estimate;
+use crate::source::hwmon::table::Row;
+use crate::source::{self, estimate};
 use flags::Flags;
 use serde::{Deserialize, Deserializer, de};
 use serde_saphyr::Spanned;
@@ -51,7 +52,7 @@ pub struct Settings {
     /// Jobs on the page at the most.
     pub max_jobs: u32,
     /// What the user knows of the hardware.
-    pub hardware: estimate::Wishes,
+    pub hardware: source::Wishes,
     /// Where to listen.
     pub listen: Vec<String>,
     /// TLS and users.
@@ -156,6 +157,8 @@ struct RuleSection {
 struct HardwareSection {
     instance_type: Option<InstanceType>,
     cpu_tdp_watts: Option<Parsed<MicroWatts>>,
+    hwmon: Vec<Sensor>,
+    batteries: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -236,6 +239,23 @@ impl<'de> Deserialize<'de> for InstanceType {
         Err(de::Error::custom(format!(
             "{text:?} is no known instance type (write provider/type, such as aws/c5.large; see data/instance_types.csv)"
         )))
+    }
+}
+
+/// A sensor of the hwmon class, as a row of data/hwmon.csv.
+#[derive(Debug, Clone)]
+struct Sensor(Row);
+
+impl<'de> Deserialize<'de> for Sensor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let row = Row::deserialize(deserializer)?;
+        if row.covers("").is_none() {
+            let scope = &row.scope;
+            return Err(de::Error::custom(format!(
+                "{scope:?} is no scope (give node, module, leaf, beside or inside:ID)"
+            )));
+        }
+        Ok(Sensor(row))
     }
 }
 
@@ -339,9 +359,14 @@ impl Settings {
             kinds: file.jobs.kinds.unwrap_or_else(|| vec![JobKind::Pod, JobKind::Container, JobKind::Unit]),
             rules,
             max_jobs: file.jobs.max.unwrap_or(4_096).clamp(1, 100_000),
-            hardware: estimate::Wishes {
-                instance_type: file.hardware.instance_type.map(|kind| kind.0),
-                tdp: file.hardware.cpu_tdp_watts.map(|tdp| tdp.0),
+            hardware: source::Wishes {
+                estimate: estimate::Wishes {
+                    instance_type: file.hardware.instance_type.map(|kind| kind.0),
+                    tdp: file.hardware.cpu_tdp_watts.map(|tdp| tdp.0),
+                },
+                hwmon: file.hardware.hwmon.into_iter().map(|row| row.0).collect(),
+                batteries: file.hardware.batteries,
+                has_no_threads: false,
             },
             listen,
             web_config: flags.web_config.clone().or(file.web.config_file),

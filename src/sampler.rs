@@ -389,11 +389,13 @@ impl Sampler {
     /// How busy the machine was since the last tick.
     fn load(&mut self, at: &Moment, cpus: u32) -> Load {
         let busy: CpuTime = self.processors.busy().iter().fold(CpuTime::ZERO, |sum, busy| sum + *busy);
-        let Some((since, before)) = self.last.replace((*at, busy)) else { return Load::default() };
+        let Some((since, before)) = self.last.replace((*at, busy)) else {
+            return Load { at: at.monotonic, busy_ppm: 0 };
+        };
         let capacity = u128::from(at.since(&since).get()) * u128::from(cpus);
         let used = u128::from(busy.saturating_sub(before).get());
         let ppm = (used * 1_000_000).checked_div(capacity).unwrap_or(0).min(1_000_000);
-        Load { busy_ppm: u32::try_from(ppm).expect("at most a million") }
+        Load { at: at.monotonic, busy_ppm: u32::try_from(ppm).expect("at most a million") }
     }
 }
 

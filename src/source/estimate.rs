@@ -58,10 +58,10 @@ pub struct Curve {
 }
 
 impl Curve {
-    /// The power at a load.
+    /// The power at this busy share in ppm.
     #[must_use]
-    pub fn at(&self, load: Load) -> MicroWatts {
-        let busy = load.busy_ppm.min(1_000_000);
+    pub fn at(&self, busy_ppm: u32) -> MicroWatts {
+        let busy = busy_ppm.min(1_000_000);
         let above = self.points.partition_point(|point| point.0 < busy).min(self.points.len() - 1);
         let (high_at, high) = self.points[above];
         let (low_at, low) = self.points[above.saturating_sub(1)];
@@ -106,7 +106,7 @@ impl PowerSource for Estimate {
     }
 
     fn read(&mut self, load: Load, _: &mut Buffer, values: &mut Vec<Result<Value, Fault>>) {
-        values.extend(self.curves.iter().map(|curve| Ok(Value::MeanPower(curve.at(load)))));
+        values.extend(self.curves.iter().map(|curve| Ok(Value::MeanPower(curve.at(load.busy_ppm)))));
     }
 }
 
@@ -151,8 +151,8 @@ impl Estimate {
 
     fn add(&mut self, id: &str, hw_type: HwType, choice: Choice) -> Finding {
         let id: Name = id.into();
-        let idle = choice.curve.at(Load { busy_ppm: 0 });
-        let full = choice.curve.at(Load { busy_ppm: 1_000_000 });
+        let idle = choice.curve.at(0);
+        let full = choice.curve.at(1_000_000);
         self.domains.push(Domain {
             id: id.clone(),
             hw_type,
@@ -453,7 +453,7 @@ mod tests {
             first in 0..=1_100_000_u32, second in 0..=1_100_000_u32,
         ) {
             for curve in [Curve::between(idle, idle + rise), Curve::of_tdp(idle)] {
-                let power = |busy_ppm| curve.at(Load { busy_ppm });
+                let power = |busy_ppm| curve.at(busy_ppm);
                 let (idle, full) = (power(0), power(1_000_000));
                 let (low, high) = (power(first.min(second)), power(first.max(second)));
                 prop_assert!(idle <= low && low <= high && high <= full);

@@ -1,14 +1,22 @@
 //! Edge in: joules and watts. Discovery looks the machine over once, chooses which meters are counted,
 //! and fills in by estimate what cannot be measured, never inside something that is.
 
+pub mod background;
+pub mod battery;
+pub mod cut;
 pub mod estimate;
 pub mod hardware;
+pub mod hwmon;
+pub mod pm_counters;
 pub mod rapl;
 pub mod recorded;
 
 use crate::kernel_file::Buffer;
-use crate::model::identity::{HwType, Origin};
-use crate::model::reading::{Domain, Fault, Finding, Load, Place, Value};
+use crate::model::identity::HwType;
+use crate::model::quantity::Nanos;
+use crate::model::reading::{Domain, Fault, Finding, Load, Value};
+use background::{Background, Foreground, SlowSource};
+use cut::Scope;
 use estimate::Estimate;
 use hardware::Hardware;
 use std::path::Path;
@@ -18,13 +26,32 @@ pub trait PowerSource: Send {
     /// What it measures; fixed at discovery.
     fn domains(&self) -> &[Domain];
 
+    /// What the domain with this number stands around.
+    fn scope(&self, _: usize) -> Scope {
+        Scope::Own
+    }
+
     /// Reads all of them, in that order, onto the end of `values`.
     fn read(&mut self, load: Load, buffer: &mut Buffer, values: &mut Vec<Result<Value, Fault>>);
+}
+
+/// What the user knows or wants of the hardware.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// For estimates.
+    pub estimate: estimate::Wishes,
+    /// Sensors that the table does not know.
+    pub hwmon: Vec<hwmon::table::Row>,
+    /// A laptop's batteries are a meter while it runs on them.
+    pub batteries: bool,
+    /// Nothing is read by threads of its own.
+    pub has_no_threads: bool,
 }
 
 /// All sources of this machine, and what was found on the way.
 pub struct Sources {
     readers: Vec<Box<dyn PowerSource>>,
+    domains: Vec<Domain>,
     /// What was found, and what was not and why.
     pub findings: Vec<Finding>,
 }
@@ -33,7 +60,8 @@ impl Sources {
     /// Sources that are known already; for tests and simulations.
     #[must_use]
     pub fn of(readers: Vec<Box<dyn PowerSource>>, findings: Vec<Finding>) -> Sources {
-        Sources { readers, findings }
+        let domains = readers.iter().flat_map(|reader| reader.domains().iter().cloned()).collect();
+        Sources { readers, domains, findings }
     }
 
     /// Looks the machine over. `socket_of_package` gives the socket of the kernel's package number.
@@ -41,38 +69,36 @@ impl Sources {
     pub fn discover(
         sysfs: &Path,
         hardware: &Hardware,
-        wishes: &estimate::Wishes,
+        wishes: &Wishes,
         socket_of_package: impl Fn(u32) -> Option<u32>,
     ) -> Sources {
-        let mut sources = Sources { readers: Vec::new(), findings: Vec::new() };
-        let (rapl, findings) = rapl::discover(sysfs, &hardware.vendor, socket_of_package);
-        sources.findings.extend(findings);
-        let measured: Vec<&Domain> = rapl.iter().flat_map(|rapl| rapl.domains()).collect();
-        let covers = |hw_type| {
-            let is_measured = |domain: &&&Domain| {
-                domain.place == Place::Counted
-                    && domain.origin == Origin::Measured
-                    // A platform meter covers processors and memory both.
-                    && (domain.hw_type == hw_type || domain.hw_type == HwType::Other)
-            };
-            measured.iter().find(is_measured).is_some()
-        };
-        let (needs_cpu, needs_memory) = (!covers(HwType::Cpu), !covers(HwType::Memory));
-        let (estimates, findings) = Estimate::fill(hardware, wishes, needs_cpu, needs_memory);
-        sources.findings.extend(findings);
-        if let Some(rapl) = rapl {
-            sources.readers.push(Box::new(rapl));
+        // In order of preference: of two that measure the same the first is counted.
+        let mut found = Found::default();
+        found.take(rapl::discover(sysfs, &hardware.vendor, &socket_of_package));
+        found.take(pm_counters::discover(sysfs));
+        let table = hwmon::table::Table::new(&wishes.hwmon);
+        let (hwmon, findings) = hwmon::discover(sysfs, &table, &socket_of_package);
+        found.findings.extend(findings);
+        found.take_slow(hwmon, hwmon::SOURCE, hwmon::PERIOD, wishes);
+        if wishes.batteries {
+            found.take(battery::discover(sysfs));
         }
-        if let Some(estimates) = estimates {
-            sources.readers.push(Box::new(estimates));
+        let mut domains = found.domains();
+        cut::choose(&mut domains);
+        let mut domains: Vec<Domain> = domains.into_iter().map(|(domain, _)| domain).collect();
+        let needs = |hw_type| !cut::covers(&domains, hw_type);
+        let estimates = Estimate::fill(hardware, &wishes.estimate, needs(HwType::Cpu), needs(HwType::Memory));
+        if let Some(estimates) = &estimates.0 {
+            domains.extend(estimates.domains().iter().cloned());
         }
-        sources
+        found.take(estimates);
+        Sources { readers: found.readers, domains, findings: found.findings }
     }
 
     /// Every domain, in the order of [`Sources::read`].
     #[must_use]
     pub fn domains(&self) -> Vec<Domain> {
-        self.readers.iter().flat_map(|reader| reader.domains().iter().cloned()).collect()
+        self.domains.clone()
     }
 
     /// One outcome for each domain.
@@ -82,5 +108,43 @@ impl Sources {
             reader.read(load, buffer, &mut values);
         }
         values
+    }
+}
+
+/// What discovery has found so far.
+#[derive(Default)]
+struct Found {
+    readers: Vec<Box<dyn PowerSource>>,
+    findings: Vec<Finding>,
+}
+
+impl Found {
+    fn take<S: PowerSource + 'static>(&mut self, (source, findings): (Option<S>, Vec<Finding>)) {
+        self.findings.extend(findings);
+        if let Some(source) = source {
+            self.readers.push(Box::new(source));
+        }
+    }
+
+    fn take_slow<S: SlowSource + 'static>(
+        &mut self,
+        source: Option<S>,
+        name: &'static str,
+        period: Nanos,
+        wishes: &Wishes,
+    ) {
+        let Some(source) = source else { return };
+        self.readers.push(match wishes.has_no_threads {
+            true => Box::new(Foreground(Box::new(source))),
+            false => Box::new(Background::new(name, period, Box::new(source))),
+        });
+    }
+
+    fn domains(&self) -> Vec<(Domain, Scope)> {
+        let of = |reader: &dyn PowerSource| -> Vec<(Domain, Scope)> {
+            let scopes = (0..reader.domains().len()).map(|index| reader.scope(index));
+            reader.domains().iter().cloned().zip(scopes).collect()
+        };
+        self.readers.iter().flat_map(|reader| of(&**reader)).collect()
     }
 }

@@ -1,0 +1,189 @@
+//! Which meters are counted. Meters contain one another: a node's stands around its processors, a
+//! module's around its chip. Totals add the roots of one cut through that tree and jobs share its leaves;
+//! every other meter is shown beside and never added. An estimate never runs inside a measured root.
+
+use crate::model::identity::{HwType, Name, Origin};
+use crate::model::reading::{Domain, Place};
+
+/// What a meter stands around, as its source knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// What [`Domain::place`] says.
+    Own,
+    /// The whole machine.
+    Node,
+    /// One socket's module: processor, its rails, perhaps a GPU.
+    Module,
+    /// Processors or memory that another source may measure as well: used only where no better one does.
+    Spare,
+}
+
+/// Chooses the cut among domains in order of preference: the first meter of the node is the root, else
+/// the modules are; a spare is counted where its kind of hardware has no meter of its own.
+pub fn choose(domains: &mut [(Domain, Scope)]) {
+    let is_counted = |domain: &Domain| domain.place == Place::Counted && domain.origin == Origin::Measured;
+    for index in 0..domains.len() {
+        if domains[index].1 == Scope::Spare {
+            let spare = &domains[index].0;
+            let has_better = domains.iter().enumerate().any(|(place, (other, scope))| {
+                let is_better = match scope {
+                    Scope::Own => true,
+                    Scope::Spare => place < index && other.source != spare.source,
+                    Scope::Node | Scope::Module => false,
+                };
+                is_better && is_counted(other) && other.hw_type == spare.hw_type
+            });
+            domains[index].0.place = if has_better { Place::Beside } else { Place::Counted };
+        }
+    }
+    let leaves: Vec<(Name, Option<u32>)> = domains
+        .iter()
+        .filter(|(domain, scope)| matches!(scope, Scope::Own | Scope::Spare) && is_counted(domain))
+        .map(|(domain, _)| (domain.id.clone(), domain.socket))
+        .collect();
+    let mut node: Option<Name> = None;
+    for (domain, scope) in domains.iter_mut() {
+        if *scope == Scope::Node {
+            domain.place = match node {
+                Some(_) => Place::Beside,
+                None => around(leaves.iter().map(|(id, _)| id)),
+            };
+            node.get_or_insert_with(|| domain.id.clone());
+        }
+    }
+    for (domain, scope) in domains.iter_mut() {
+        if *scope == Scope::Module {
+            let own = leaves.iter().filter(|(_, socket)| *socket == domain.socket).map(|(id, _)| id);
+            domain.place = match &node {
+                Some(node) => Place::Inside(node.clone()),
+                None => around(own),
+            };
+        }
+    }
+}
+
+/// Around something it is a root; alone it is all there is, and jobs share it.
+fn around<'a>(parts: impl Iterator<Item = &'a Name>) -> Place {
+    let parts: Vec<Name> = parts.cloned().collect();
+    if parts.is_empty() { Place::Counted } else { Place::Around(parts) }
+}
+
+/// Whether this kind of hardware is inside something measured, so that nothing is to be estimated for it.
+#[must_use]
+pub fn covers(domains: &[Domain], hw_type: HwType) -> bool {
+    domains.iter().any(|domain| {
+        let is_of_kind = match &domain.place {
+            // A meter of the platform covers processors and memory both.
+            Place::Counted => domain.hw_type == hw_type || domain.hw_type == HwType::Other,
+            Place::Around(_) => true,
+            Place::Inside(_) | Place::Beside => false,
+        };
+        domain.origin == Origin::Measured && is_of_kind
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::quantity::MicroWatts;
+    use crate::model::reading::Measurement;
+
+    /// `source id hw_type socket scope`, a line each; gives `id place`.
+    fn check(meters: &str, expected: &str) {
+        let mut domains: Vec<(Domain, Scope)> = meters.split(", ").map(domain).collect();
+        choose(&mut domains);
+        let places: Vec<String> = domains
+            .iter()
+            .map(|(domain, _)| match &domain.place {
+                Place::Counted => format!("{} counted", domain.id),
+                Place::Inside(parent) => format!("{} in {parent}", domain.id),
+                Place::Beside => format!("{} beside", domain.id),
+                Place::Around(parts) => format!("{} around {}", domain.id, parts.join("+")),
+            })
+            .collect();
+        assert_eq!(places.join(", "), expected, "{meters}");
+    }
+
+    fn domain(text: &str) -> (Domain, Scope) {
+        let words: Vec<&str> = text.split(' ').collect();
+        let scope = match words[3] {
+            "own" => Scope::Own,
+            "node" => Scope::Node,
+            "module" => Scope::Module,
+            "spare" => Scope::Spare,
+            other => panic!("{other}"),
+        };
+        let domain = Domain {
+            id: words[1].into(),
+            hw_type: match words[2] {
+                "cpu" => HwType::Cpu,
+                "memory" => HwType::Memory,
+                _ => HwType::Other,
+            },
+            origin: Origin::Measured,
+            gpu: "".into(),
+            source: words[0].into(),
+            place: Place::Counted,
+            socket: words.get(4).and_then(|socket| socket.parse().ok()),
+            measurement: Measurement::MeanPower { ceiling: MicroWatts::from_watts(1) },
+            floor: None,
+            uncertainty_ppm: 0,
+        };
+        (domain, scope)
+    }
+
+    #[test]
+    fn cuts() {
+        for (meters, expected) in [
+            ("rapl p0 cpu own 0, rapl d0 memory own 0", "p0 counted, d0 counted"),
+            ("rapl p0 cpu own 0, ipmi bmc other node", "p0 counted, bmc around p0"),
+            (
+                "rapl p0 cpu own 0, redfish a other node, ipmi b other node",
+                "p0 counted, a around p0, b beside",
+            ),
+            ("ipmi bmc other node", "bmc counted"),
+            // Grace: a module around each chip.
+            (
+                "hwmon c0 cpu own 0, hwmon c1 cpu own 1, hwmon m0 other module 0, hwmon m1 other module 1",
+                "c0 counted, c1 counted, m0 around c0, m1 around c1",
+            ),
+            (
+                "hwmon c0 cpu own 0, hwmon m0 other module 0, ipmi bmc other node",
+                "c0 counted, m0 in bmc, bmc around c0",
+            ),
+            ("hwmon m0 other module 0", "m0 counted"),
+            ("hwmon m0 other module 0, ipmi bmc other node", "m0 in bmc, bmc counted"),
+            // Cray: its own readings of processors and memory fill what RAPL leaves open.
+            (
+                "rapl p0 cpu own 0, pm node other node, pm c cpu spare, pm m memory spare",
+                "p0 counted, node around p0+m, c beside, m counted",
+            ),
+            (
+                "pm node other node, pm c cpu spare, pm m memory spare",
+                "node around c+m, c counted, m counted",
+            ),
+            ("hwmon s cpu spare, pm c cpu spare", "s counted, c beside"),
+            ("hwmon s cpu spare, hwmon t cpu spare", "s counted, t counted"),
+        ] {
+            check(meters, expected);
+        }
+    }
+
+    #[test]
+    fn nothing_is_estimated_inside_what_is_measured() {
+        let places = |meters: &str| -> Vec<Domain> {
+            let mut domains: Vec<(Domain, Scope)> = meters.split(", ").map(domain).collect();
+            choose(&mut domains);
+            domains.into_iter().map(|(domain, _)| domain).collect()
+        };
+        for (meters, cpu, memory) in [
+            ("rapl p0 cpu own 0", true, false),
+            ("rapl p0 cpu own 0, ipmi bmc other node", true, true),
+            ("ipmi bmc other node", true, true),
+            ("hwmon d0 memory own 0", false, true),
+        ] {
+            let domains = places(meters);
+            assert_eq!((covers(&domains, HwType::Cpu), covers(&domains, HwType::Memory)), (cpu, memory));
+        }
+    }
+}
