@@ -13,7 +13,7 @@ pub mod root;
 pub mod split;
 pub mod usage;
 
-use crate::model::identity::Residual;
+use crate::model::identity::{HwType, Residual};
 use crate::model::quantity::{Energy, MicroWatts, Nanos};
 use crate::model::reading::{Accounting, Domain, Fault, FloorMethod, IdlePolicy, Machine, Place, Tick};
 use crate::model::snapshot::{Column, DomainTotals, Quarantine, RootTotals, Totals};
@@ -153,7 +153,11 @@ impl Engine {
     }
 
     fn book(&mut self, index: usize, step: Option<Step>, tick: &Tick, usage: &Usage) {
-        let socket = self.machine.domains[index].socket;
+        // Who keeps the processors busy need not be who keeps an accelerator busy.
+        let shares = match self.machine.domains[index].hw_type {
+            HwType::Cpu | HwType::Memory | HwType::Other => usage.shares(self.machine.domains[index].socket),
+            HwType::Gpu => &[],
+        };
         let taken = self.domains[index].take(step);
         if is_root(&self.machine.domains[index]) {
             return self.settle(index, taken, tick, usage);
@@ -167,9 +171,9 @@ impl Engine {
                 (energy, elapsed)
             }
             Taken::Nothing => return domain.lose_interval(),
-            Taken::Doubted => return domain.doubt(usage.shares(socket)),
+            Taken::Doubted => return domain.doubt(shares),
             // The energy of this tick will come with the next good reading; its claims wait for it.
-            Taken::Silent => return domain.fall_behind(usage.shares(socket)),
+            Taken::Silent => return domain.fall_behind(shares),
         };
         domain.doubted.clear();
         domain.totals.energy += energy;
@@ -185,9 +189,9 @@ impl Engine {
             return;
         }
         if energy == Energy::ZERO {
-            return domain.wait(usage.shares(socket));
+            return domain.wait(shares);
         }
-        let shares = domain.claims(usage.shares(socket));
+        let shares = domain.claims(shares);
         self.divide(index, (energy, elapsed), &shares, tick, usage);
     }
 

@@ -7,6 +7,7 @@ pub mod cut;
 pub mod estimate;
 pub mod hardware;
 pub mod hwmon;
+pub mod perf;
 pub mod pm_counters;
 pub mod rapl;
 pub mod recorded;
@@ -74,7 +75,13 @@ impl Sources {
     ) -> Sources {
         // In order of preference: of two that measure the same the first is counted.
         let mut found = Found::default();
-        found.take(rapl::discover(sysfs, &hardware.vendor, &socket_of_package));
+        let (rapl, findings) = rapl::discover(sysfs, &hardware.vendor, &socket_of_package);
+        // The same counters by another door.
+        let has_rapl = rapl.is_some();
+        found.take((rapl, findings));
+        if !has_rapl {
+            found.take(perf::discover(sysfs, &socket_of_package));
+        }
         found.take(pm_counters::discover(sysfs));
         let table = hwmon::table::Table::new(&wishes.hwmon);
         let (hwmon, findings) = hwmon::discover(sysfs, &table, &socket_of_package);
