@@ -4,9 +4,10 @@ use anyhow::Error;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jouleprint::command::doctor::Health;
+use jouleprint::command::record::RecordArguments;
 use jouleprint::command::report::Outcome;
 use jouleprint::command::report::arguments::{JobsArguments, ReportArguments};
-use jouleprint::command::{check, doctor, jobs, metrics, replay, report};
+use jouleprint::command::{check, doctor, jobs, metrics, record, replay, report};
 use jouleprint::config::flags::Flags;
 use jouleprint::config::{ConfigError, Settings};
 use jouleprint::daemon::{self, StartError};
@@ -46,6 +47,10 @@ enum Command {
         #[arg(long, value_enum, default_value = "openmetrics")]
         format: FormatName,
     },
+    /// Record the ticks of this machine, for replay, a bug report or a test
+    ///
+    /// Everything that the accounting is made from, a line each tick; neither store nor port is opened.
+    Record(RecordArguments),
     /// Say what was used: by day, job, user, hardware, zone, host …
     ///
     /// Energy that was measured and energy that was estimated are columns of their own. Days are UTC days.
@@ -104,6 +109,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
             };
             replay::run(file, format)?;
         }
+        Some(Command::Record(recording)) => record::run(&arguments.flags, recording)?,
         Some(Command::Report(arguments)) => return Ok(ExitCode::from(code(report::run(arguments)?))),
         Some(Command::Jobs(arguments)) => return Ok(ExitCode::from(code(jobs::run(arguments)?))),
     }

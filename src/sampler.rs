@@ -319,18 +319,39 @@ impl Sampler {
             if let Some(update) = mailbox.take_update() {
                 self.reconfigure(update);
             }
-            due += self.interval;
-            let now = clock::monotonic();
-            while due < now {
-                due += self.interval;
-                self.state.skipped += 1;
-            }
+            due = self.next(due);
             if self.wait(due, stop) {
                 let snapshot = self.tick(clock::now());
                 let checkpoint = self.checkpoint(&snapshot);
                 return keeper.close(snapshot, checkpoint);
             }
         }
+    }
+
+    /// Hands over each tick as it was read, until `take` has enough or `stop` becomes readable. Nothing is
+    /// accounted for.
+    pub fn record(&mut self, stop: &OwnedFd, mut take: impl FnMut(Tick) -> bool) {
+        let mut due = clock::monotonic();
+        loop {
+            if self.read(clock::now()).is_some_and(|tick| !take(tick)) {
+                return;
+            }
+            due = self.next(due);
+            if self.wait(due, stop) {
+                return;
+            }
+        }
+    }
+
+    /// When the next tick is due; those that have been missed do not take place.
+    fn next(&mut self, due: Nanos) -> Nanos {
+        let mut due = due + self.interval;
+        let now = clock::monotonic();
+        while due < now {
+            due += self.interval;
+            self.state.skipped += 1;
+        }
+        due
     }
 
     /// Waits until `due`, attending to births and deaths. Returns whether it is time to stop.

@@ -4,5 +4,6 @@ pub mod check;
 pub mod doctor;
 pub mod jobs;
 pub mod metrics;
+pub mod record;
 pub mod replay;
 pub mod report;

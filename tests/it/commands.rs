@@ -169,3 +169,26 @@ fn where_this_machine_is_does_not_filter_a_report() {
     let output = ask(&["--zone", "DE"]);
     assert!(!output.contains("\nFR,"), "before the command it is typed all the same: {output}");
 }
+
+#[test]
+fn what_is_recorded_is_replayed_and_nothing_is_written_over() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("ticks.jsonl").display().to_string();
+    let record = |more: &[&str]| {
+        let fixed = ["--test.tick", "20", "--host.name", "secret-host", "record", &path, "--ticks", "3"];
+        run(&[&fixed[..], more].concat())
+    };
+    let output = record(&["--anonymous"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = std::fs::read_to_string(&path).expect("a recording");
+    assert_eq!(text.lines().count(), 4, "a header and three ticks");
+    assert!(!text.contains("secret-host"));
+    let page = run(&["replay", &path]);
+    let page = String::from_utf8(page.stdout).expect("UTF-8");
+    assert!(page.contains("hw_host_energy_joules_total{host=\"host\""), "{page}");
+    let again = record(&[]);
+    assert_eq!(again.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(said.contains("choose another name"), "{said}");
+    assert_eq!(std::fs::read_to_string(&path).expect("still there"), text);
+}
