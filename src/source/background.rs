@@ -173,6 +173,26 @@ impl Desk {
     }
 }
 
+/// Looks at something that may never answer, for so long and no longer. What hangs is left behind.
+///
+/// # Errors
+/// It did not answer in time.
+pub fn within<T: Send + 'static>(
+    patience: Nanos,
+    look: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Fault> {
+    let (give, take) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new().name("probe".to_owned());
+    let thread = thread.spawn(move || {
+        let _ = give.send(look());
+    });
+    let thread = thread.map_err(|_| Fault::Limit)?;
+    let seen = take.recv_timeout(Duration::from_nanos(patience.get())).map_err(|_| Fault::Timeout)?;
+    // It has nothing left to do, and must be gone before rights are given up.
+    let _ = thread.join();
+    Ok(seen)
+}
+
 /// One domain's readings since they were last taken.
 #[derive(Debug, Clone, Default)]
 struct Cell {
@@ -320,6 +340,14 @@ mod tests {
         ] {
             assert_eq!(freshness.check(shown, seconds(second)), expected, "at {second} s");
         }
+    }
+
+    #[test]
+    fn who_never_answers_is_not_waited_for() {
+        let (end, never) = channel::<()>();
+        assert_eq!(within(Nanos::new(1_000_000), move || never.recv().is_ok()), Err(Fault::Timeout));
+        drop(end);
+        assert_eq!(within(Nanos::from_seconds(60), || 7), Ok(7));
     }
 
     struct Scripted {

@@ -18,6 +18,9 @@ use table::{Covers, Known, Several, Table};
 /// The source's name on the page.
 pub const SOURCE: &str = "hwmon";
 
+/// Nobody waits longer for all sensors to be read once.
+pub const PATIENCE: Nanos = Nanos::from_seconds(5);
+
 /// A sensor that gives power is read this often.
 pub const PERIOD: Nanos = Nanos::from_seconds(1);
 
@@ -28,8 +31,8 @@ const MAX_SENSORS: usize = 512;
 /// What drivers show when they know nothing.
 const SENTINELS: [u64; 5] = [u32::MAX as u64, i32::MAX as u64, u64::MAX, i64::MAX as u64, 0xffff];
 
-/// The sensors in use.
-#[derive(Debug)]
+/// The sensors of one kind of chip.
+#[derive(Debug, Default)]
 pub struct Hwmon {
     domains: Vec<Domain>,
     scopes: Vec<Scope>,
@@ -127,12 +130,10 @@ struct Found {
     label: String,
 }
 
-/// Finds the sensors that the table knows, and says of each what becomes of it.
-pub fn discover(
-    sysfs: &Path,
-    table: &Table,
-    socket_of_package: impl Fn(u32) -> Option<u32>,
-) -> (Option<Hwmon>, Vec<Finding>) {
+/// Finds the sensors that the table knows, and says of each what becomes of it: a source for each kind of
+/// chip, so that one that hangs takes no other along. Reads each sensor once, which may take long. The
+/// sockets are numbered as in the labels.
+pub fn discover(sysfs: &Path, table: &Table) -> (Vec<Hwmon>, Vec<Finding>) {
     let class = sysfs.join("class/hwmon");
     let finding = |hw_id: &str, fault: Option<Fault>, path: &Path| Finding {
         source: SOURCE.into(),
@@ -143,8 +144,8 @@ pub fn discover(
     let found = match find(&class) {
         Ok(found) => found,
         // Few machines have such sensors; that there are none is no fault.
-        Err(Fault::Missing) => return (None, Vec::new()),
-        Err(fault) => return (None, vec![finding("", Some(fault), &class)]),
+        Err(Fault::Missing) => return (Vec::new(), Vec::new()),
+        Err(fault) => return (Vec::new(), vec![finding("", Some(fault), &class)]),
     };
     let mut groups: BTreeMap<String, (Known<'_>, Vec<&Found>)> = BTreeMap::new();
     for sensor in &found {
@@ -159,8 +160,7 @@ pub fn discover(
             members.push(sensor);
         }
     }
-    let mut hwmon =
-        Hwmon { domains: Vec::new(), scopes: Vec::new(), sensors: Vec::new(), buffer: Buffer::default() };
+    let mut chips: BTreeMap<&str, Hwmon> = BTreeMap::new();
     let mut findings = Vec::new();
     let found_ids: BTreeSet<String> = groups.keys().cloned().collect();
     let has = |leaf: &str| found_ids.contains(leaf);
@@ -168,7 +168,7 @@ pub fn discover(
         let Some(first) = members.first() else { continue };
         let mut sensors: Vec<Sensor> =
             members.iter().map(|member| Sensor::open(member.kind, member.paths.clone())).collect();
-        let outcome = sum(&mut sensors, &mut hwmon.buffer);
+        let outcome = sum(&mut sensors, &mut Buffer::default());
         findings.push(finding(&id, outcome.err(), &first.paths[0]));
         if outcome.is_err() {
             continue;
@@ -182,6 +182,7 @@ pub fn discover(
             Covers::Beside => (Scope::Own, Place::Beside),
         };
         let ceiling = known.row.ceiling();
+        let hwmon = chips.entry(&first.chip).or_default();
         hwmon.domains.push(Domain {
             id: id.as_str().into(),
             hw_type: known.row.hw_type,
@@ -189,7 +190,7 @@ pub fn discover(
             gpu: "".into(),
             source: SOURCE.into(),
             place,
-            socket: known.number.and_then(&socket_of_package),
+            socket: known.number,
             measurement: match first.kind {
                 Kind::Energy => Measurement::Counter { range: None, ceiling },
                 Kind::Power | Kind::VoltageAndCurrent => Measurement::MeanPower { ceiling },
@@ -200,8 +201,7 @@ pub fn discover(
         hwmon.scopes.push(scope);
         hwmon.sensors.push(sensors);
     }
-    let is_none = hwmon.domains.is_empty();
-    ((!is_none).then_some(hwmon), findings)
+    (chips.into_values().collect(), findings)
 }
 
 /// `power1_average` and `power1_input` of one chip.

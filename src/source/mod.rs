@@ -83,16 +83,30 @@ impl Sources {
             found.take(perf::discover(sysfs, &socket_of_package));
         }
         found.take(pm_counters::discover(sysfs));
-        let table = hwmon::table::Table::new(&wishes.hwmon);
-        let (hwmon, findings) = hwmon::discover(sysfs, &table, &socket_of_package);
-        found.findings.extend(findings);
-        found.take_slow(hwmon, hwmon::SOURCE, hwmon::PERIOD, wishes);
+        let (class, table) = (sysfs.to_owned(), hwmon::table::Table::new(&wishes.hwmon));
+        match background::within(hwmon::PATIENCE, move || hwmon::discover(&class, &table)) {
+            Ok((chips, findings)) => {
+                found.findings.extend(findings);
+                for chip in chips {
+                    found.take_slow(Some(chip), hwmon::SOURCE, hwmon::PERIOD, wishes);
+                }
+            }
+            Err(fault) => found.findings.push(Finding {
+                source: hwmon::SOURCE.into(),
+                hw_id: "".into(),
+                fault: Some(fault),
+                detail: sysfs.join("class/hwmon").display().to_string().as_str().into(),
+            }),
+        }
         if wishes.batteries {
             found.take(battery::discover(sysfs));
         }
         let mut domains = found.domains();
         cut::choose(&mut domains);
         let mut domains: Vec<Domain> = domains.into_iter().map(|(domain, _)| domain).collect();
+        for domain in domains.iter_mut().filter(|domain| *domain.source == *hwmon::SOURCE) {
+            domain.socket = domain.socket.and_then(&socket_of_package);
+        }
         let needs = |hw_type| !cut::covers(&domains, hw_type);
         let estimates = Estimate::fill(hardware, &wishes.estimate, needs(HwType::Cpu), needs(HwType::Memory));
         if let Some(estimates) = &estimates.0 {

@@ -19,13 +19,19 @@ fn write(folder: &TempDir, path: &str, content: &str) {
     fs::write(path, content).expect("written");
 }
 
-fn look(folder: &TempDir) -> (Option<Hwmon>, Vec<String>) {
-    let (hwmon, findings) = discover(folder.path(), &Table::new(&[]), Some);
+fn look(folder: &TempDir) -> (Vec<Hwmon>, Vec<String>) {
+    let (chips, findings) = discover(folder.path(), &Table::new(&[]));
     let said = findings.iter().map(|finding| match finding.fault {
         Some(fault) => format!("{} {}", finding.hw_id, fault.as_str()),
         None => format!("{} ok", finding.hw_id),
     });
-    (hwmon, said.collect())
+    (chips, said.collect())
+}
+
+fn one(folder: &TempDir) -> Hwmon {
+    let mut chips = look(folder).0;
+    assert_eq!(chips.len(), 1);
+    chips.remove(0)
 }
 
 fn values(hwmon: &mut Hwmon) -> Vec<String> {
@@ -49,9 +55,8 @@ fn an_acpi_meter_of_an_old_kernel_has_no_name_and_its_files_elsewhere() {
         ("hwmon0/device/power1_model_number", "M1\n"),
         ("hwmon0/device/power1_oem_info", "\n"),
     ]);
-    let (hwmon, said) = look(&folder);
-    let mut hwmon = hwmon.expect("a meter");
-    assert_eq!(said, ["acpi-power-meter ok"]);
+    assert_eq!(look(&folder).1, ["acpi-power-meter ok"]);
+    let mut hwmon = one(&folder);
     assert_eq!(hwmon.scopes, [Scope::Node]);
     assert_eq!(values(&mut hwmon), ["acpi-power-meter 321000000 uW"]);
     for (shown, expected) in [
@@ -82,10 +87,11 @@ fn the_cores_of_an_altra_are_added_up_once() {
         ("hwmon1/power2_label", "IO power\n"),
         ("hwmon1/temp1_input", "40000\n"),
     ]);
-    let (hwmon, said) = look(&folder);
+    let (mut chips, said) = look(&folder);
     assert_eq!(said, ["cores ok", "soc-cpu ok", "soc-io ok"]);
-    let seen = values(&mut hwmon.expect("meters"));
-    assert_eq!(seen, ["cores 3000 uJ", "soc-cpu 90000000 uW", "soc-io 15000000 uW"]);
+    let seen: Vec<Vec<String>> = chips.iter_mut().map(values).collect();
+    // Each kind of chip is a source of its own.
+    assert_eq!(seen, [vec!["cores 3000 uJ"], vec!["soc-cpu 90000000 uW", "soc-io 15000000 uW"]]);
 }
 
 #[test]
@@ -101,9 +107,8 @@ fn a_voltage_times_its_current_counts_where_the_table_says_so() {
         ("hwmon4/in3_label", "VDD_SOC\n"),
         ("hwmon4/in3_input", "5000\n"),
     ]);
-    let (hwmon, said) = look(&folder);
-    assert_eq!(said, ["vdd-in ok"], "no current, no power");
-    assert_eq!(values(&mut hwmon.expect("a meter")), ["vdd-in 6000000 uW"]);
+    assert_eq!(look(&folder).1, ["vdd-in ok"], "no current, no power");
+    assert_eq!(values(&mut one(&folder)), ["vdd-in 6000000 uW"]);
 }
 
 #[test]
@@ -118,7 +123,7 @@ fn power_supplies_are_one_meter_and_both_must_answer() {
         ("hwmon3/power1_label", "pin\n"),
         ("hwmon3/power1_input", "130000000\n"),
     ]);
-    let mut hwmon = look(&folder).0.expect("a meter");
+    let mut hwmon = one(&folder);
     assert_eq!(values(&mut hwmon), ["psu 250000000 uW"]);
     write(&folder, "hwmon3/power1_input", "0\n");
     assert_eq!(values(&mut hwmon), ["psu out_of_range"]);
@@ -130,9 +135,9 @@ fn power_supplies_are_one_meter_and_both_must_answer() {
 #[test]
 fn a_sensor_that_cannot_be_read_says_why_and_is_not_used() {
     let folder = tree(&[("hwmon0/name", "power_meter\n"), ("hwmon0/power1_average", "0\n")]);
-    let (hwmon, said) = look(&folder);
-    assert!(hwmon.is_none());
+    let (chips, said) = look(&folder);
+    assert!(chips.is_empty());
     assert_eq!(said, ["acpi-power-meter out_of_range"]);
-    let (hwmon, said) = look(&tree(&[]));
-    assert!(hwmon.is_none() && said.is_empty(), "a machine without the class is not at fault");
+    let (chips, said) = look(&tree(&[]));
+    assert!(chips.is_empty() && said.is_empty(), "a machine without the class is not at fault");
 }
