@@ -197,6 +197,8 @@ pub fn within<T: Send + 'static>(
 #[derive(Debug, Clone, Default)]
 struct Cell {
     last: Option<(Nanos, Value)>,
+    // When it was last read, with or without success.
+    tried: Option<Nanos>,
     // The integral of the power since the last collection, and the time it covers.
     integral: u128,
     covered: u64,
@@ -206,6 +208,7 @@ struct Cell {
 impl Cell {
     /// A power between two readings is taken to be their mean, if both are of one stretch.
     fn note(&mut self, at: Nanos, outcome: Result<Value, Fault>) {
+        self.tried = Some(at);
         let value = match outcome {
             Ok(value) => value,
             Err(fault) => return self.fault = Some(fault),
@@ -224,8 +227,12 @@ impl Cell {
     /// The mean since the last collection, or the last value while it holds.
     fn collect(&mut self, now: Nanos, hold: Nanos) -> Result<Value, Fault> {
         let (integral, covered) = (std::mem::take(&mut self.integral), std::mem::take(&mut self.covered));
+        // The thread is still at its first reading, or hangs in a later one.
+        if self.tried.is_none_or(|tried| now.saturating_sub(tried) > hold) {
+            return Err(Fault::Timeout);
+        }
         match (self.last, self.fault) {
-            (Some((at, last)), None) if now.saturating_sub(at) <= hold => match last {
+            (Some((_, last)), None) => match last {
                 Value::Counter(_) => Ok(last),
                 Value::MeanPower(power) => {
                     let mean = integral.checked_div(2 * u128::from(covered));
@@ -234,8 +241,7 @@ impl Cell {
                 }
             },
             (_, Some(fault)) => Err(fault),
-            // The thread is still at its first reading, or hangs in a later one.
-            (_, None) => Err(Fault::Timeout),
+            (None, None) => Err(Fault::Timeout),
         }
     }
 }
@@ -321,6 +327,9 @@ mod tests {
         assert_eq!(cell.collect(seconds(2), hold), Err(Fault::Io));
         cell.note(seconds(3), Ok(watts(900)));
         assert_eq!(cell.collect(seconds(3), hold), Ok(watts(900)));
+        cell.note(seconds(4), Err(Fault::Io));
+        assert_eq!(cell.collect(seconds(12), hold), Err(Fault::Io));
+        assert_eq!(cell.collect(seconds(13), hold), Err(Fault::Timeout), "it failed, and then it hung");
         let mut counter = Cell::default();
         counter.note(seconds(1), Ok(Value::Counter(Energy::from_micro(7))));
         assert_eq!(counter.collect(seconds(2), hold), Ok(Value::Counter(Energy::from_micro(7))));

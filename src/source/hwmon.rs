@@ -160,7 +160,7 @@ pub fn discover(sysfs: &Path, table: &Table) -> (Vec<Hwmon>, Vec<Finding>) {
             members.push(sensor);
         }
     }
-    let mut chips: BTreeMap<&str, Hwmon> = BTreeMap::new();
+    let mut chips: BTreeMap<&str, (usize, Hwmon)> = BTreeMap::new();
     let mut findings = Vec::new();
     let found_ids: BTreeSet<String> = groups.keys().cloned().collect();
     let has = |leaf: &str| found_ids.contains(leaf);
@@ -182,7 +182,8 @@ pub fn discover(sysfs: &Path, table: &Table) -> (Vec<Hwmon>, Vec<Finding>) {
             Covers::Beside => (Scope::Own, Place::Beside),
         };
         let ceiling = known.row.ceiling();
-        let hwmon = chips.entry(&first.chip).or_default();
+        let (rank, hwmon) = chips.entry(&first.chip).or_insert_with(|| (known.rank, Hwmon::default()));
+        *rank = known.rank.min(*rank);
         hwmon.domains.push(Domain {
             id: id.as_str().into(),
             hw_type: known.row.hw_type,
@@ -201,7 +202,9 @@ pub fn discover(sysfs: &Path, table: &Table) -> (Vec<Hwmon>, Vec<Finding>) {
         hwmon.scopes.push(scope);
         hwmon.sensors.push(sensors);
     }
-    (chips.into_values().collect(), findings)
+    let mut chips: Vec<(usize, Hwmon)> = chips.into_values().collect();
+    chips.sort_by_key(|(rank, _)| *rank);
+    (chips.into_iter().map(|(_, hwmon)| hwmon).collect(), findings)
 }
 
 /// `power1_average` and `power1_input` of one chip.

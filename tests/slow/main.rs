@@ -17,6 +17,7 @@ mod http;
 mod kill;
 mod load;
 mod machine;
+mod meters;
 #[path = "../it/page.rs"]
 mod page;
 mod powercap;

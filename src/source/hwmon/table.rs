@@ -78,6 +78,8 @@ const fn no_ceiling() -> u64 {
 pub struct Known<'a> {
     /// The row.
     pub row: &'a Row,
+    /// Its place in the table: of two meters of the node the first counts.
+    pub rank: usize,
     /// What it covers.
     pub covers: Covers,
     /// Its id, the number filled in.
@@ -104,7 +106,7 @@ impl Table {
     /// The first row that this sensor matches.
     #[must_use]
     pub fn find(&self, chip: &str, sensor: &str, label: &str) -> Option<Known<'_>> {
-        self.rows.iter().find_map(|row| {
+        self.rows.iter().enumerate().find_map(|(rank, row)| {
             let [_, in_sensor, in_label] =
                 [(&row.chip, chip), (&row.sensor, sensor), (&row.label, label)].map(|(p, t)| star(p, t));
             star(&row.chip, chip)?;
@@ -113,6 +115,7 @@ impl Table {
             let number = number.trim();
             Some(Known {
                 row,
+                rank,
                 covers: row.covers(number)?,
                 id: row.id.replace("{n}", number),
                 number: number.parse().ok(),
