@@ -2,16 +2,17 @@
 //! value is checked where it stands, so that an error can name the line.
 
 pub mod flags;
+pub mod jobs;
 pub mod place;
 
 use crate::carbon::{self, Basis, Choice};
-use crate::job::rule::{Rule, RuleError};
-use crate::model::identity::JobKind;
+use crate::job::rule::RuleError;
 use crate::model::quantity::{Intensity, MicroWatts, Nanos, Pue};
 use crate::model::reading::IdlePolicy;
 use crate::source::hwmon::table::Row;
 use crate::source::{self, estimate};
 use flags::Flags;
+use jobs::{Jobs, JobsSection};
 use serde::{Deserialize, Deserializer, de};
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
@@ -46,11 +47,7 @@ pub struct Settings {
     /// Floors by `hw_id`.
     pub floors: BTreeMap<String, MicroWatts>,
     /// Which jobs are looked for.
-    pub kinds: Vec<JobKind>,
-    /// Name and pattern of the user's own.
-    pub rules: Vec<(String, String)>,
-    /// Jobs on the page at the most.
-    pub max_jobs: u32,
+    pub jobs: Jobs,
     /// What the user knows of the hardware.
     pub hardware: source::Wishes,
     /// Where to listen.
@@ -135,21 +132,6 @@ struct HostSection {
 struct IdleSection {
     policy: Option<IdlePolicy>,
     floor_watts: BTreeMap<String, Parsed<MicroWatts>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct JobsSection {
-    kinds: Option<Vec<JobKind>>,
-    rules: Vec<RuleSection>,
-    max: Option<u32>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RuleSection {
-    name: String,
-    pattern: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -331,9 +313,7 @@ impl Settings {
         if !TICKS.contains(&interval) {
             return Err(malformed(format!("tick: {interval}s is outside 1s to 15s")));
         }
-        let rules: Vec<(String, String)> =
-            file.jobs.rules.into_iter().map(|rule| (rule.name, rule.pattern)).collect();
-        compile(&rules).map_err(|error| malformed(format!("jobs.rules: {error}")))?;
+        let jobs = file.jobs.resolve().map_err(malformed)?;
         let sysfs = flags.sysfs.clone().or(file.path.sysfs).unwrap_or_else(|| "/sys".into());
         let listen = if flags.listen_addresses.is_empty() {
             file.web.listen_addresses.unwrap_or_else(|| vec![format!(":{DEFAULT_PORT}")])
@@ -356,9 +336,7 @@ impl Settings {
             scrape_interval_hint: Nanos::from_seconds(file.scrape_interval_hint.map_or(60, |hint| hint.0)),
             idle: file.idle.policy.unwrap_or(IdlePolicy::Separate),
             floors: file.idle.floor_watts.into_iter().map(|(id, power)| (id, power.0)).collect(),
-            kinds: file.jobs.kinds.unwrap_or_else(|| vec![JobKind::Pod, JobKind::Container, JobKind::Unit]),
-            rules,
-            max_jobs: file.jobs.max.unwrap_or(4_096).clamp(1, 100_000),
+            jobs,
             hardware: source::Wishes {
                 estimate: estimate::Wishes {
                     instance_type: file.hardware.instance_type.map(|kind| kind.0),
@@ -399,18 +377,6 @@ impl Settings {
     pub fn retention(&self) -> Nanos {
         Nanos::new((self.scrape_interval_hint.get() * 3).max(Nanos::from_seconds(300).get()))
     }
-
-    /// The rules, compiled.
-    ///
-    /// # Errors
-    /// One of them is wrong.
-    pub fn compiled_rules(&self) -> Result<Vec<Rule>, RuleError> {
-        compile(&self.rules)
-    }
-}
-
-fn compile(rules: &[(String, String)]) -> Result<Vec<Rule>, RuleError> {
-    rules.iter().map(|(name, pattern)| Rule::new(name, pattern)).collect()
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
@@ -490,7 +456,7 @@ mod tests {
         assert_eq!(settings.floors["package-0"].get(), 12_500_000);
         assert_eq!(settings.cgroupfs, Path::new("/host/sys/fs/cgroup"));
         assert_eq!(settings.retention(), Nanos::from_seconds(540));
-        assert_eq!(settings.rules.len(), 1);
+        assert_eq!(settings.jobs.rules.len(), 1);
     }
 
     #[test]
@@ -525,6 +491,9 @@ mod tests {
             ("idle: {floor_watts: {package-0: -3}}", vec!["not a plain decimal", "line 1"]),
             ("jobs: {rules: [{name: x, pattern: '('}]}", vec!["rule \"x\""]),
             ("jobs: {rules: [{name: x, pattern: 'a'}]}", vec!["no group named `id`"]),
+            ("jobs: {kinds: [pods]}", vec!["pods", "line 1"]),
+            ("jobs: {slurm: {cluster: 'a.b'}}", vec!["jobs.slurm: \"a.b\" is no name of a cluster"]),
+            ("jobs: {slurm: {nodes: {n1: ''}}}", vec!["jobs.slurm: \"\" is no name of a cluster"]),
             ("hardware: {instance_type: c5.large}", vec!["no known instance type", "aws/c5.large"]),
             ("web: {telemetry_path: metrics}", vec!["--web.telemetry-path", "must begin with /"]),
             ("zone: FR\nzone: DE", vec!["line 2"]),

@@ -208,14 +208,15 @@ fn finding(source: &str, fault: Option<Fault>, detail: &str) -> Finding {
 }
 
 fn resolvers(settings: &Settings) -> Result<Resolvers, ConfigError> {
-    Ok(Resolvers::new(settings.compiled_rules()?, settings.kinds.clone()))
+    let jobs = &settings.jobs;
+    Ok(Resolvers::new(jobs.compiled_rules()?, jobs.kinds.clone()).with_clusters(jobs.clusters()))
 }
 
 fn accounting(settings: &Settings) -> Accounting {
     Accounting {
         idle: settings.idle,
         retention: settings.retention(),
-        max_jobs: settings.max_jobs,
+        max_jobs: settings.jobs.max,
         floors: settings.floors.iter().map(|(id, power)| (id.as_str().into(), *power)).collect(),
     }
 }

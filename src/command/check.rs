@@ -32,9 +32,9 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     println!("idle       {:?}", settings.idle);
     println!(
         "jobs       {:?}, {} rules, {} at most",
-        settings.kinds,
-        settings.rules.len(),
-        settings.max_jobs
+        settings.jobs.kinds,
+        settings.jobs.rules.len(),
+        settings.jobs.max
     );
     println!("listen     {}", settings.listen.join(", "));
     println!(

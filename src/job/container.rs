@@ -1,4 +1,5 @@
-//! Containers outside Kubernetes: Docker, Podman, containerd and CRI-O, with systemd or without.
+//! Containers outside Kubernetes: Docker, Podman, containerd and CRI-O, with systemd or without, by their
+//! id; LXC, LXD, Incus and Proxmox by the container's name.
 
 use super::{JobResolver, Verdict};
 use crate::model::identity::{JobId, JobKind};
@@ -21,8 +22,28 @@ impl JobResolver for Containers {
         // The monitor of a container works for it and is none.
         match id.strip_prefix("conmon-") {
             Some(id) if is_container_id(id) => Verdict::Part,
-            _ => Verdict::Unknown,
+            _ => lxc(path),
         }
+    }
+}
+
+/// `/lxc.payload.NAME` since LXC 4, `/lxc.payload/NAME` in 3.1, `/lxc/NAME` before it and on Proxmox, which
+/// keeps the container's own tree one below in `ns`. LXD and Incus put the project before the name.
+fn lxc(path: &[&str]) -> Verdict {
+    let named = |name: &str| match name {
+        "" => Verdict::Unknown,
+        name => Verdict::Named(JobId::new(JobKind::Container, name)),
+    };
+    match *path {
+        [.., "lxc.payload" | "lxc.monitor" | "lxc.pivot"] => Verdict::Part,
+        [.., "lxc.monitor", _] | [.., "lxc", _, "ns"] | [.., "lxc.payload", _, "ns"] => Verdict::Part,
+        [.., "lxc.payload", name] => named(name),
+        // libvirt's own containers and `machine.slice` are machines.
+        [.., around, "lxc", _] if around == "libvirt" => Verdict::Unknown,
+        [.., "lxc", name] => named(name),
+        [.., name] if name.starts_with("lxc.monitor.") => Verdict::Part,
+        [.., name] => name.strip_prefix("lxc.payload.").map_or(Verdict::Unknown, named),
+        [] => Verdict::Unknown,
     }
 }
 

@@ -14,7 +14,7 @@ impl JobResolver for Systemd {
     fn resolve(&self, path: &[&str]) -> Verdict {
         let Some(name) = path.last() else { return Verdict::Unknown };
         match name.rsplit_once('.') {
-            Some((_, "service" | "scope")) => Verdict::Job(JobId::new(JobKind::Unit, name)),
+            Some((_, "service" | "scope")) => Verdict::Named(JobId::new(JobKind::Unit, name)),
             Some((stem, "slice")) if is_own_slice(stem) => Verdict::Part,
             Some((_, "slice")) => Verdict::Slice(JobId::new(JobKind::Unit, name)),
             Some((_, "mount" | "socket" | "swap")) => Verdict::Part,

@@ -1,6 +1,6 @@
 //! Who is who: jobs, accounts, hardware types, origins, host. Only stable ids; names come later and elsewhere.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
 
 /// Names a job may carry at most, in bytes; a longer one is cut and marked by its fingerprint.
@@ -15,15 +15,38 @@ pub type Name = Arc<str>;
 pub enum JobKind {
     /// A Kubernetes pod, by its UID.
     Pod,
-    /// A container outside Kubernetes, by its id.
+    /// A container outside Kubernetes, by its id, or by its name if it has one (LXC).
     Container,
     /// A systemd service, scope or slice, by its unit name.
     Unit,
-    /// What a rule of the configuration names.
+    /// What a rule of the configuration names, and any kind that another version knows and this one does not.
     Custom,
+    /// A job of Slurm, by cluster and number.
+    Slurm,
+    /// A virtual machine or another guest of systemd-machined, by its name.
+    Machine,
+    /// A single process, by name, number and start.
+    Process,
 }
 
 impl JobKind {
+    /// Every kind. The order is that of the tie-breaks: new ones come last.
+    pub const ALL: [JobKind; 7] = [
+        JobKind::Pod,
+        JobKind::Container,
+        JobKind::Unit,
+        JobKind::Custom,
+        JobKind::Slurm,
+        JobKind::Machine,
+        JobKind::Process,
+    ];
+
+    /// The kind with this `job_kind` label.
+    #[must_use]
+    pub fn of_label(text: &str) -> Option<JobKind> {
+        JobKind::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
     /// The `job_kind` label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -32,6 +55,9 @@ impl JobKind {
             JobKind::Container => "container",
             JobKind::Unit => "unit",
             JobKind::Custom => "custom",
+            JobKind::Slurm => "slurm",
+            JobKind::Machine => "machine",
+            JobKind::Process => "process",
         }
     }
 }
@@ -39,6 +65,7 @@ impl JobKind {
 /// A job: the same wherever and whenever it is met on this host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct JobId {
+    #[serde(deserialize_with = "known_kind")]
     kind: JobKind,
     id: Name,
 }
@@ -75,6 +102,12 @@ impl JobId {
     pub fn fingerprint(&self) -> u64 {
         fingerprint(self.id.as_bytes()) ^ (self.kind as u64)
     }
+}
+
+/// A newer version's jobs keep their counters: a kind that is not known yet is no reason to lose them.
+fn known_kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<JobKind, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok(JobKind::of_label(&text).unwrap_or(JobKind::Custom))
 }
 
 /// FNV-1a, fixed for ever: goldens and tie-breaks depend on it.
@@ -172,6 +205,20 @@ impl Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kind_of_another_version_is_read_as_custom() {
+        for (kind, expected) in
+            [("pod", JobKind::Pod), ("machine", JobKind::Machine), ("wasm", JobKind::Custom)]
+        {
+            let id: JobId =
+                serde_json::from_str(&format!("{{\"kind\":\"{kind}\",\"id\":\"x\"}}")).expect("read");
+            assert_eq!(id.kind(), expected, "{kind}");
+        }
+        for kind in JobKind::ALL {
+            assert_eq!(serde_json::to_value(kind).expect("written"), kind.as_str());
+        }
+    }
 
     #[test]
     fn a_long_id_is_cut_and_stays_distinct() {

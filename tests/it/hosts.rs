@@ -52,6 +52,10 @@ hosts! {
     kubernetes_on_v2_by_systemd: "k8s-v2-systemd",
     kubernetes_on_v1_by_cgroupfs: "k8s-v1-cgroupfs",
     kubernetes_on_both_hierarchies: "k8s-hybrid",
+    slurm_on_v1_with_two_slurmd: "slurm-v1",
+    slurm_on_v2_with_a_job_on_each_socket: "slurm-v2",
+    jobs_inside_jobs: "nested",
+    guests_of_a_host: "guests",
 }
 
 fn folder() -> PathBuf {

@@ -69,7 +69,7 @@ pub struct Selection {
     /// Only jobs whose id has this part, or fits this pattern with *
     #[arg(long, value_name = "PATTERN")]
     pub job: Option<String>,
-    /// Only jobs of this kind: pod, container, unit or custom
+    /// Only jobs of this kind: pod, slurm, machine, container, unit, process or custom
     #[arg(long, value_name = "KIND", value_parser = job_kind)]
     pub kind: Option<JobKind>,
     /// Only this hardware: cpu, memory, gpu or other
@@ -122,9 +122,10 @@ pub enum Format {
 
 /// A `job_kind` label.
 pub(super) fn job_kind(text: &str) -> Result<JobKind, String> {
-    let kinds = [JobKind::Pod, JobKind::Container, JobKind::Unit, JobKind::Custom];
-    let found = kinds.into_iter().find(|kind| kind.as_str() == text);
-    found.ok_or_else(|| "it is none of pod, container, unit, custom".to_owned())
+    JobKind::of_label(text).ok_or_else(|| {
+        let all: Vec<&str> = JobKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        format!("it is none of {}", all.join(", "))
+    })
 }
 
 /// An `hw_type` label.

@@ -211,7 +211,7 @@ impl Sim {
 
     fn open_job(&mut self) {
         let number = self.take_number();
-        let kind = [JobKind::Pod, JobKind::Container, JobKind::Unit, JobKind::Custom][self.random.below(4)];
+        let kind = JobKind::ALL[self.random.below(JobKind::ALL.len())];
         let id = format!("{}-{number}", self.name());
         let job = JobIdentity {
             number,

@@ -1,0 +1,117 @@
+//! Which jobs are looked for, and by what names they go.
+
+use super::{ConfigError, read};
+use crate::job::rule::{Rule, RuleError};
+use crate::job::slurm::{Clusters, cluster_name};
+use crate::model::identity::JobKind;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The managers whose groups are jobs unless it is said otherwise.
+const KINDS: [JobKind; 5] =
+    [JobKind::Pod, JobKind::Slurm, JobKind::Machine, JobKind::Container, JobKind::Unit];
+
+/// Where Slurm keeps its configuration: Debian's and the projects' own place, and that of a node which gets
+/// it from its controller.
+const SLURM_CONF: [&str; 3] =
+    ["/etc/slurm/slurm.conf", "/usr/local/etc/slurm.conf", "/run/slurm/conf/slurm.conf"];
+
+/// Longer than a name of a cluster may be in Slurm's own database.
+const MAX_CLUSTER_BYTES: usize = 64;
+
+/// What is wanted, checked.
+#[derive(Debug, Clone)]
+pub struct Jobs {
+    /// Which managers are known.
+    pub kinds: Vec<JobKind>,
+    /// Name and pattern of the user's own.
+    pub rules: Vec<(String, String)>,
+    /// Jobs on the page at the most.
+    pub max: u32,
+    /// The names of Slurm's clusters, as far as they were given.
+    pub clusters: Clusters,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct JobsSection {
+    kinds: Option<Vec<JobKind>>,
+    rules: Vec<RuleSection>,
+    max: Option<u32>,
+    slurm: SlurmSection,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleSection {
+    name: String,
+    pattern: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SlurmSection {
+    cluster: Option<String>,
+    nodes: BTreeMap<String, String>,
+}
+
+impl JobsSection {
+    /// Checks everything; the message of an error begins with the key.
+    pub(super) fn resolve(self) -> Result<Jobs, String> {
+        let rules: Vec<(String, String)> =
+            self.rules.into_iter().map(|rule| (rule.name, rule.pattern)).collect();
+        compile(&rules).map_err(|error| format!("jobs.rules: {error}"))?;
+        let clusters = Clusters { default: self.slurm.cluster, of_node: self.slurm.nodes };
+        for name in clusters.default.iter().chain(clusters.of_node.values()) {
+            if !is_cluster(name) {
+                return Err(format!(
+                    "jobs.slurm: {name:?} is no name of a cluster (letters, digits, - and _, at most \
+                     {MAX_CLUSTER_BYTES})"
+                ));
+            }
+        }
+        Ok(Jobs {
+            kinds: self.kinds.unwrap_or_else(|| KINDS.to_vec()),
+            rules,
+            max: self.max.unwrap_or(4_096).clamp(1, 100_000),
+            clusters,
+        })
+    }
+}
+
+impl Jobs {
+    /// The rules, compiled.
+    ///
+    /// # Errors
+    /// One of them is wrong.
+    pub fn compiled_rules(&self) -> Result<Vec<Rule>, ConfigError> {
+        Ok(compile(&self.rules)?)
+    }
+
+    /// The names of Slurm's clusters; what was not given is taken from slurm.conf, if it can be read.
+    #[must_use]
+    pub fn clusters(&self) -> Clusters {
+        let mut clusters = self.clusters.clone();
+        if clusters.default.is_none() && self.kinds.contains(&JobKind::Slurm) {
+            clusters.default = found_cluster();
+        }
+        clusters
+    }
+}
+
+fn compile(rules: &[(String, String)]) -> Result<Vec<Rule>, RuleError> {
+    rules.iter().map(|(name, pattern)| Rule::new(name, pattern)).collect()
+}
+
+fn is_cluster(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=MAX_CLUSTER_BYTES).contains(&name.len()) && name.bytes().all(is_plain)
+}
+
+fn found_cluster() -> Option<String> {
+    let named = std::env::var("SLURM_CONF").ok().filter(|path| !path.is_empty()).map(PathBuf::from);
+    let places = named.into_iter().chain(SLURM_CONF.map(PathBuf::from));
+    let text = places.into_iter().find_map(|path| read(&path).ok())?;
+    cluster_name(&text).filter(|name| is_cluster(name))
+}
