@@ -2,7 +2,7 @@
 //! against bare `pread`s of the same files, rendering against `memcpy` and a client library, and the
 //! whole program with its defaults, scraped as Prometheus does.
 //!
-//! `cargo bench --bench cost [-- --short] [tick|processes|render|whole]`, as root, for it makes real
+//! `cargo bench --bench cost [-- --short] [tick|processes|process-mode|render|whole]`, as root, for it makes real
 //! control groups. The machine may be noisy: floor and ours take turns in many short rounds and the
 //! median of their ratios counts. Ratios are asserted, times and sizes are only printed.
 
@@ -17,6 +17,8 @@ use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use jouleprint::clock;
 use jouleprint::config::Settings;
 use jouleprint::config::flags::Flags;
+use jouleprint::job::process::{Charge, Ground, Processes, stat};
+use jouleprint::kernel_file::Buffer;
 use jouleprint::model::snapshot::Snapshot;
 use jouleprint::output::catalogue::{Kind, Number, Sink, families};
 use jouleprint::output::http::Site;
@@ -59,6 +61,9 @@ fn main() -> ExitCode {
         }
         if wanted("processes") {
             processes(&mut report)?;
+        }
+        if wanted("process-mode") {
+            process_mode(&mut report)?;
         }
         if wanted("render") {
             rendering(&mut report)?;
@@ -292,6 +297,57 @@ fn processes(report: &mut Report) -> Result<(), String> {
         milliseconds(many),
         &format!("{} with {FEW} processes", milliseconds(few)),
     );
+    Ok(())
+}
+
+/// 2b. Processes instead of groups, beside one `pread` of each kept-open `stat`.
+fn process_mode(report: &mut Report) -> Result<(), String> {
+    for (processes, rounds) in [(1_000, 100), (5_000, 30)] {
+        let mut bed = Bed::new("process-mode", 1, Layout::Mixed)?;
+        bed.fill(processes)?;
+        let ground = Ground { procfs: "/proc".into(), max_open: 16_384, cpus: 0, own: None };
+        let mut ours = Processes::new(ground, Charge::Each(100));
+        let mut buffer = Buffer::default();
+        ours.collect(&mut buffer);
+        // The same files and no more: kernel threads are not read again.
+        let entries = std::fs::read_dir("/proc").map_err(|error| format!("reading /proc: {error}"))?;
+        let paths = entries.flatten().map(|entry| entry.path().join("stat"));
+        let mut bytes = vec![0; 4_096];
+        let files: Vec<File> = paths
+            .filter_map(|path| File::open(path).ok())
+            .filter(|file| {
+                let read = file.read_at(&mut bytes, 0).unwrap_or(0);
+                stat::parse(&bytes[..read]).is_some_and(|stat| !stat.is_kernel)
+            })
+            .collect();
+        if files.len() < processes || ours.state().observed < processes {
+            return Err(format!("{} of {processes} processes are read", ours.state().observed));
+        }
+        let mut took: [Vec<f64>; 2] = Default::default();
+        for round in 0..rounds + 3 {
+            for turn in 0..2 {
+                let step = (round + turn) % 2;
+                let one = timed(|| match step {
+                    0 => drop(black_box(ours.collect(&mut buffer))),
+                    _ => files.iter().for_each(|file| {
+                        // One of somebody else may have ended.
+                        let _ = black_box(file.read_at(&mut bytes, 0));
+                    }),
+                });
+                if round >= 3 {
+                    took[step].push(one);
+                }
+            }
+        }
+        let [ours, floor] = took;
+        report.ratio(
+            &format!("process mode, {processes} processes"),
+            median(ours.iter().zip(&floor).map(|(ours, floor)| ours / floor).collect()),
+            TICK_BOUND,
+            milliseconds(median(ours)),
+            &format!("{} for the bare reads", milliseconds(median(floor))),
+        );
+    }
     Ok(())
 }
 

@@ -8,7 +8,9 @@ use jouleprint::command::replay::Replay;
 use jouleprint::config::flags::Flags;
 use jouleprint::config::{Settings, socket_addresses};
 use jouleprint::job::account::{parse_cpu_stat, parse_usage_percpu};
+use jouleprint::job::process::stat;
 use jouleprint::job::rule::Rule;
+use jouleprint::job::slurm::cluster_name;
 use jouleprint::job::{Resolvers, processor};
 use jouleprint::kernel_file::{parse_list, parse_number};
 use jouleprint::model::identity::JobKind;
@@ -39,10 +41,14 @@ pub(crate) fn any(bytes: &[u8]) {
 }
 
 fn kernel_files(bytes: &[u8]) {
+    let _ = cluster_name(&String::from_utf8_lossy(bytes));
     if let Some(number) = parse_number(bytes) {
         assert_eq!(parse_number(number.to_string().as_bytes()), Some(number));
     }
     let _ = parse_cpu_stat(bytes);
+    if let Some(stat) = stat::parse(bytes) {
+        assert!(stat.name.len() < bytes.len());
+    }
     let _ = parse_usage_percpu(bytes);
     if let Some(list) = parse_list(&String::from_utf8_lossy(bytes), 1_000) {
         assert!(list.len() <= 1_000);

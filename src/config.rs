@@ -492,6 +492,12 @@ mod tests {
             ("jobs: {rules: [{name: x, pattern: '('}]}", vec!["rule \"x\""]),
             ("jobs: {rules: [{name: x, pattern: 'a'}]}", vec!["no group named `id`"]),
             ("jobs: {kinds: [pods]}", vec!["pods", "line 1"]),
+            ("jobs: {kinds: [process, pod]}", vec!["jobs.kinds: process stands alone"]),
+            (
+                "jobs: {kinds: [process], rules: [{name: x, pattern: '(?P<id>a)'}]}",
+                vec!["jobs.kinds: process stands alone"],
+            ),
+            ("jobs: {processes: {top: 0}}", vec!["jobs.processes.top: 0 is outside 1 to 1000"]),
             ("jobs: {slurm: {cluster: 'a.b'}}", vec!["jobs.slurm: \"a.b\" is no name of a cluster"]),
             ("jobs: {slurm: {nodes: {n1: ''}}}", vec!["jobs.slurm: \"\" is no name of a cluster"]),
             ("hardware: {instance_type: c5.large}", vec!["no known instance type", "aws/c5.large"]),

@@ -5,6 +5,7 @@
 //! one, the store has one, the HTTP side this one.
 
 mod keeping;
+mod looking;
 
 use crate::carbon::{self, Choice};
 use crate::clock;
@@ -13,14 +14,12 @@ use crate::config::{ConfigError, Settings, socket_addresses};
 use crate::confine::confine;
 use crate::job::own::OwnProcess;
 use crate::job::processor::{Processors, Topology};
-use crate::job::tree::{Surroundings, Tree};
-use crate::job::{Resolvers, hierarchy};
 use crate::model::quantity::Nanos;
-use crate::model::reading::{Accounting, Factor, Fault, Finding, IdlePolicy};
+use crate::model::reading::{Accounting, Factor, Fault, Finding};
 use crate::output::access::{Access, AccessError};
 use crate::output::http::{Site, serve};
 use crate::sampler::keeper::{Keeper, LONGEST_WAIT};
-use crate::sampler::{CGROUP, CPU, Mailbox, Parts, Past, Sampler, Update, stop_pipe};
+use crate::sampler::{CPU, Mailbox, Parts, Past, Sampler, Update, stop_pipe};
 use crate::source::Sources;
 use crate::source::hardware::Hardware;
 use crate::store::OpenError;
@@ -32,11 +31,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Descriptors that are not for control groups: meters, sockets, connections.
+/// Descriptors that are not for control groups or processes: meters, sockets, connections.
 const OTHER_FDS: u64 = 512;
 
 /// Accounts kept open at the most, however many descriptors there are.
-const MAX_GROUPS: usize = 16_384;
+const MAX_OPEN: usize = 16_384;
 
 /// All connections have this long to end.
 const GRACE: Duration = Duration::from_millis(1_200);
@@ -168,29 +167,14 @@ pub fn parts(settings: &Settings) -> Result<Parts, StartError> {
     });
     let stat = settings.procfs.join("stat").display().to_string();
     let mut findings = vec![finding(CPU, None, &stat)];
-    let max_groups = usize::try_from(own.max_fds().saturating_sub(OTHER_FDS)).unwrap_or(usize::MAX);
-    let surroundings = Surroundings {
-        procfs: settings.procfs.clone(),
-        topology,
-        wants_reservations: settings.idle == IdlePolicy::Reserved,
-        max_groups: max_groups.clamp(64, MAX_GROUPS),
-    };
-    let tree = match hierarchy::find(&settings.cgroupfs) {
-        Ok(roots) => {
-            let detail: Vec<String> =
-                roots.iter().map(|root| format!("{:?} {}", root.version, root.path.display())).collect();
-            findings.push(finding(CGROUP, None, &detail.join(", ")));
-            Some(Tree::open(roots, resolvers(settings)?, surroundings))
-        }
-        Err(fault) => {
-            findings.push(finding(CGROUP, Some(fault), &settings.cgroupfs.display().to_string()));
-            None
-        }
-    };
+    let max_open = usize::try_from(own.max_fds().saturating_sub(OTHER_FDS)).unwrap_or(usize::MAX);
+    let max_open = max_open.clamp(64, MAX_OPEN);
+    let (consumers, found) = looking::consumers(settings, topology, max_open)?;
+    findings.push(found);
     Ok(Parts {
         sources,
         processors,
-        tree,
+        consumers,
         findings,
         own,
         host: settings.host_label().as_str().into(),
@@ -207,11 +191,6 @@ fn finding(source: &str, fault: Option<Fault>, detail: &str) -> Finding {
     Finding { source: source.into(), hw_id: "".into(), fault, detail: detail.into() }
 }
 
-fn resolvers(settings: &Settings) -> Result<Resolvers, ConfigError> {
-    let jobs = &settings.jobs;
-    Ok(Resolvers::new(jobs.compiled_rules()?, jobs.kinds.clone()).with_clusters(jobs.clusters()))
-}
-
 fn accounting(settings: &Settings) -> Accounting {
     Accounting {
         idle: settings.idle,
@@ -226,12 +205,11 @@ fn factor(settings: &Settings) -> Result<Factor, ConfigError> {
         .map_err(|error| ConfigError::Flag { name: "zone", message: error.to_string() })
 }
 
-fn update(settings: &Settings) -> Result<Update, ConfigError> {
+fn update(settings: &Settings, started_with: &Settings) -> Result<Update, ConfigError> {
     Ok(Update {
         accounting: accounting(settings),
         factor: factor(settings)?,
-        resolvers: resolvers(settings)?,
-        wants_reservations: settings.idle == IdlePolicy::Reserved,
+        recognition: looking::recognition(settings, started_with)?,
         interval: settings.interval,
     })
 }
@@ -354,7 +332,7 @@ async fn told(signal: &mut Signal) {
 
 /// Takes up the file anew, or keeps what is in force and says why.
 fn reload(flags: &Flags, started_with: &Settings, mailbox: &Mailbox) {
-    let loaded = Settings::load(flags).and_then(|settings| Ok((update(&settings)?, settings)));
+    let loaded = Settings::load(flags).and_then(|settings| Ok((update(&settings, started_with)?, settings)));
     match loaded {
         Ok((update, settings)) => {
             let needs_restart = settings.listen != started_with.listen
@@ -366,13 +344,14 @@ fn reload(flags: &Flags, started_with: &Settings, mailbox: &Mailbox) {
                 || settings.cgroupfs != started_with.cgroupfs
                 || settings.hardware != started_with.hardware
                 || settings.host != started_with.host
+                || settings.jobs.are_processes() != started_with.jobs.are_processes()
                 || settings.store != started_with.store
                 || settings.runtime != started_with.runtime;
             mailbox.update(update);
             tracing::info!("configuration taken up, counters kept");
             if needs_restart {
                 tracing::warn!(
-                    "host, path, store, hardware and web settings take effect at the next start only"
+                    "host, path, store, hardware and web settings, and `process` among jobs.kinds, take effect at the next start only"
                 );
             }
         }

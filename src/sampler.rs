@@ -6,10 +6,9 @@ pub mod keeper;
 
 use crate::clock;
 use crate::engine::Engine;
-use crate::job::Resolvers;
+use crate::job::consumers::{Consumers, Recognition};
 use crate::job::own::OwnProcess;
 use crate::job::processor::Processors;
-use crate::job::tree::Tree;
 use crate::kernel_file::Buffer;
 use crate::model::checkpoint::{Buckets, Checkpoint, floor_key};
 use crate::model::identity::Name;
@@ -34,8 +33,10 @@ const MAX_BLIND_TICKS: u32 = 12;
 /// Clocks that part by more than this were set, or one of them stood still; corrections by NTP are slower.
 const CLOCKS_APART: Nanos = Nanos::new(100_000_000);
 
-/// The source name of the control groups and of /proc/stat on the page.
+/// The source names of the control groups, of processes and of /proc/stat on the page.
 pub const CGROUP: &str = "cgroup";
+/// See [`CGROUP`].
+pub const PROCESS: &str = "process";
 /// See [`CGROUP`].
 pub const CPU: &str = "cpu";
 
@@ -45,8 +46,8 @@ pub struct Parts {
     pub sources: Sources,
     /// Busy time.
     pub processors: Processors,
-    /// Control groups, if there are any to see.
-    pub tree: Option<Tree>,
+    /// Control groups or processes, if there are any to see.
+    pub consumers: Option<Consumers>,
     /// What was found of them.
     pub findings: Vec<Finding>,
     /// Ourselves.
@@ -83,7 +84,7 @@ pub struct Sampler {
     machine: Arc<Machine>,
     sources: Sources,
     processors: Processors,
-    tree: Option<Tree>,
+    consumers: Option<Consumers>,
     own: OwnProcess,
     engine: Engine,
     accounting: Accounting,
@@ -108,9 +109,7 @@ pub struct Update {
     /// The grams.
     pub factor: Factor,
     /// How to recognise jobs.
-    pub resolvers: Resolvers,
-    /// Whether reservations are read.
-    pub wants_reservations: bool,
+    pub recognition: Recognition,
     /// The tick's length.
     pub interval: Nanos,
 }
@@ -171,7 +170,7 @@ impl Sampler {
             .into_iter()
             .filter(|state| !machine.domains.iter().any(|domain| is_of(state, domain)))
             .collect();
-        let rules = parts.tree.as_ref().map(Tree::view).unwrap_or_default();
+        let rules = parts.consumers.as_ref().map(Consumers::view).unwrap_or_default();
         let engine = engine(machine, &parts.accounting, &parts.past, &rules);
         if let Some(checkpoint) = parts.past.checkpoint {
             parts.processors.resume(&checkpoint.usage.processors);
@@ -181,7 +180,7 @@ impl Sampler {
             engine,
             sources: parts.sources,
             processors: parts.processors,
-            tree: parts.tree,
+            consumers: parts.consumers,
             own: parts.own,
             accounting: parts.accounting,
             factor: Arc::new(parts.factor),
@@ -223,8 +222,8 @@ impl Sampler {
             return None;
         }
         let cpus = cpus.unwrap_or(0);
-        let groups = match &mut self.tree {
-            Some(tree) => tree.collect(&mut self.buffer),
+        let groups = match &mut self.consumers {
+            Some(consumers) => consumers.collect(&mut self.buffer),
             None => Groups::default(),
         };
         self.view.clone_from(&self.rules);
@@ -233,13 +232,23 @@ impl Sampler {
         for (state, outcome) in self.domain_states.iter_mut().zip(&meters) {
             note(state, outcome.as_ref().err().copied(), &at);
         }
-        if let Some(tree) = &self.tree {
-            let tree = tree.state();
-            self.state.watches_cgroups = tree.is_watching;
-            self.state.groups = u32::try_from(tree.observed).unwrap_or(u32::MAX);
-            if let Some(state) = self.source_state(CGROUP) {
-                note(state, (tree.hidden > 0).then_some(Fault::Limit), &at);
-                state.errors = tree.errors;
+        if let Some(consumers) = &self.consumers {
+            let sight = consumers.state();
+            let observed = u32::try_from(sight.observed).unwrap_or(u32::MAX);
+            self.state.watches_cgroups = sight.is_watching;
+            let source = match consumers {
+                Consumers::Groups(_) => {
+                    self.state.groups = observed;
+                    CGROUP
+                }
+                Consumers::Processes(_) => {
+                    self.state.processes = Some(observed);
+                    PROCESS
+                }
+            };
+            if let Some(state) = self.source_state(source) {
+                note(state, (sight.hidden > 0).then_some(Fault::Limit), &at);
+                state.errors = sight.errors;
             }
         }
         Some(Tick {
@@ -286,7 +295,7 @@ impl Sampler {
     /// Everything that must outlive the process, after the tick that gave `snapshot`.
     #[must_use]
     pub fn checkpoint(&self, snapshot: &Snapshot) -> Checkpoint {
-        let saw_all = self.tree.as_ref().is_some_and(Tree::sees_all);
+        let saw_all = self.consumers.as_ref().is_some_and(Consumers::sees_all);
         let view = (Arc::clone(&self.view), saw_all);
         self.engine.checkpoint(snapshot.at, Arc::clone(&snapshot.totals), self.processors.position(), view)
     }
@@ -302,9 +311,9 @@ impl Sampler {
         self.accounting = update.accounting;
         self.factor = Arc::new(update.factor);
         self.interval = update.interval;
-        if let Some(tree) = &mut self.tree {
-            tree.reconfigure(update.resolvers, update.wants_reservations, &mut self.buffer);
-            self.rules = tree.view();
+        if let Some(consumers) = &mut self.consumers {
+            consumers.reconfigure(update.recognition, &mut self.buffer);
+            self.rules = consumers.view();
         }
     }
 
@@ -365,7 +374,7 @@ impl Sampler {
             let is_quiet = now < quiet_until;
             let until = if is_quiet { quiet_until.min(due) } else { due };
             let mut fds = vec![PollFd::new(stop, PollFlags::IN)];
-            if let Some(births) = self.tree.as_ref().and_then(Tree::fd).filter(|_| !is_quiet) {
+            if let Some(births) = self.consumers.as_ref().and_then(Consumers::fd).filter(|_| !is_quiet) {
                 fds.push(PollFd::from_borrowed_fd(births, PollFlags::IN));
             }
             let left = until.saturating_sub(now).get();
@@ -379,8 +388,8 @@ impl Sampler {
                 return true;
             }
             let has_births = fds.get(1).is_some_and(|births| !births.revents().is_empty());
-            if has_births && let Some(tree) = &mut self.tree {
-                tree.attend(&mut self.buffer);
+            if has_births && let Some(consumers) = &mut self.consumers {
+                consumers.attend(&mut self.buffer);
                 quiet_until = clock::monotonic() + STORM_PAUSE;
             }
         }

@@ -17,6 +17,10 @@ const KINDS: [JobKind; 5] =
 const SLURM_CONF: [&str; 3] =
     ["/etc/slurm/slurm.conf", "/usr/local/etc/slurm.conf", "/run/slurm/conf/slurm.conf"];
 
+/// Processes that are jobs at a time. A page has six series of each, and of those that ended minutes ago.
+const TOP: u32 = 100;
+const MOST_TOP: u32 = 1_000;
+
 /// Longer than a name of a cluster may be in Slurm's own database.
 const MAX_CLUSTER_BYTES: usize = 64;
 
@@ -31,6 +35,8 @@ pub struct Jobs {
     pub max: u32,
     /// The names of Slurm's clusters, as far as they were given.
     pub clusters: Clusters,
+    /// Processes that are jobs, where processes are.
+    pub top_processes: u32,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -40,6 +46,7 @@ pub(super) struct JobsSection {
     rules: Vec<RuleSection>,
     max: Option<u32>,
     slurm: SlurmSection,
+    processes: ProcessesSection,
 }
 
 #[derive(Debug, Deserialize)]
@@ -54,6 +61,12 @@ struct RuleSection {
 struct SlurmSection {
     cluster: Option<String>,
     nodes: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ProcessesSection {
+    top: Option<u32>,
 }
 
 impl JobsSection {
@@ -71,16 +84,29 @@ impl JobsSection {
                 ));
             }
         }
-        Ok(Jobs {
-            kinds: self.kinds.unwrap_or_else(|| KINDS.to_vec()),
-            rules,
-            max: self.max.unwrap_or(4_096).clamp(1, 100_000),
-            clusters,
-        })
+        let kinds = self.kinds.unwrap_or_else(|| KINDS.to_vec());
+        if kinds.contains(&JobKind::Process) && (kinds.len() > 1 || !rules.is_empty()) {
+            return Err(
+                "jobs.kinds: process stands alone, without other kinds and jobs.rules: a process in a \
+                        job would be charged twice"
+                    .to_owned(),
+            );
+        }
+        let top_processes = self.processes.top.unwrap_or(TOP);
+        if !(1..=MOST_TOP).contains(&top_processes) {
+            return Err(format!("jobs.processes.top: {top_processes} is outside 1 to {MOST_TOP}"));
+        }
+        Ok(Jobs { kinds, rules, max: self.max.unwrap_or(4_096).clamp(1, 100_000), clusters, top_processes })
     }
 }
 
 impl Jobs {
+    /// Whether processes are looked at instead of control groups.
+    #[must_use]
+    pub fn are_processes(&self) -> bool {
+        self.kinds.contains(&JobKind::Process)
+    }
+
     /// The rules, compiled.
     ///
     /// # Errors

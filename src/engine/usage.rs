@@ -79,6 +79,7 @@ enum Kind {
     Job { id: JobId, row: Option<u32> },
     Slice { id: JobId, row: Option<u32>, was_refused: bool },
     Passage,
+    Residual(Residual),
 }
 
 /// What is only true of the tick in hand.
@@ -189,6 +190,7 @@ impl Observer {
                 Kind::Slice { id: id.clone(), row, was_refused: false }
             }
             GroupRole::Passage => Kind::Passage,
+            GroupRole::Residual(residual) => Kind::Residual(*residual),
         };
         let mut group = Group {
             parent: birth.parent,
@@ -351,6 +353,7 @@ impl Group {
                 is_ours.then_some(Account::Job(*row))
             }
             Kind::Job { row: None, .. } => Some(Account::Residual(Residual::Overflow)),
+            Kind::Residual(residual) => Some(Account::Residual(*residual)),
             // Some children are not looked at: whose the rest is cannot be told.
             Kind::Slice { .. } | Kind::Passage if self.now.is_crowded => {
                 (self.hierarchy == Hierarchy::Primary).then_some(Account::Residual(Residual::Overflow))
@@ -381,7 +384,7 @@ impl Group {
     fn own_account(&self) -> Option<Account> {
         match &self.kind {
             Kind::Job { row: Some(row), .. } => Some(Account::Job(*row)),
-            Kind::Job { row: None, .. } | Kind::Slice { .. } | Kind::Passage => None,
+            Kind::Job { row: None, .. } | Kind::Slice { .. } | Kind::Passage | Kind::Residual(_) => None,
         }
     }
 
@@ -394,7 +397,7 @@ impl Group {
                 if is_charged_elsewhere { Vanished::Elsewhere } else { Vanished::One(Account::Job(*row)) }
             }
             Kind::Job { row: None, .. } => Vanished::One(Account::Residual(Residual::Overflow)),
-            Kind::Slice { .. } | Kind::Passage => Vanished::None,
+            Kind::Slice { .. } | Kind::Passage | Kind::Residual(_) => Vanished::None,
         };
         own.and(self.now.vanished)
     }

@@ -133,7 +133,7 @@ fn is_in_job(path: &str, resolvers: &Resolvers) -> bool {
     let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
     (1..=names.len()).any(|length| match resolvers.role(&names[..length]) {
         GroupRole::Job(_) => true,
-        GroupRole::Slice(_) | GroupRole::Passage => false,
+        GroupRole::Slice(_) | GroupRole::Passage | GroupRole::Residual(_) => false,
     })
 }
 

@@ -1,13 +1,15 @@
-//! Edge in: who used the machine. Control groups are found, recognised and read here; which joule is
-//! whose is decided in the engine.
+//! Edge in: who used the machine. Control groups, or processes, are found, recognised and read here; which
+//! joule is whose is decided in the engine.
 
 pub mod account;
 pub mod attributes;
+pub mod consumers;
 pub mod container;
 pub mod hierarchy;
 pub mod kubernetes;
 pub mod machine;
 pub mod own;
+pub mod process;
 pub mod processor;
 pub mod rule;
 pub mod slurm;
@@ -145,7 +147,7 @@ mod tests {
         match resolvers.role(&names) {
             GroupRole::Job(id) => format!("{}:{}", id.kind().as_str(), id.id()),
             GroupRole::Slice(id) => format!("slice {}:{}", id.kind().as_str(), id.id()),
-            GroupRole::Passage => "-".to_owned(),
+            GroupRole::Passage | GroupRole::Residual(_) => "-".to_owned(),
         }
     }
 

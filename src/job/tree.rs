@@ -5,6 +5,7 @@ mod looking;
 mod standing;
 
 use super::account::{file_name, read_account};
+use super::consumers::Sight;
 use super::hierarchy::{Root, Version};
 use super::processor::Topology;
 use super::watch::{Event, Target, Watch};
@@ -95,19 +96,6 @@ struct Double {
     was: bool,
     // What the engine was told.
     is: bool,
-}
-
-/// What the tree has to say about itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TreeState {
-    /// Whether births and deaths are seen as they happen.
-    pub is_watching: bool,
-    /// Groups whose account is open.
-    pub observed: usize,
-    /// Groups that found no room.
-    pub hidden: usize,
-    /// Failed readings so far.
-    pub errors: Vec<(Fault, u64)>,
 }
 
 impl Tree {
@@ -245,11 +233,11 @@ impl Tree {
 
     /// How the tree fares.
     #[must_use]
-    pub fn state(&self) -> TreeState {
+    pub fn state(&self) -> Sight {
         let mut errors: Vec<(Fault, u64)> =
             self.errors.iter().map(|(fault, count)| (*fault, *count)).collect();
         errors.sort_unstable();
-        TreeState {
+        Sight {
             is_watching: self.watch.is_some(),
             observed: self.order.len(),
             hidden: self.hidden.len(),

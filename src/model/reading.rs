@@ -1,7 +1,7 @@
 //! What the edges hand to the engine: the machine as it was found once, and one [`Tick`] of readings
 //! after another. A recording is a [`Header`] and its ticks; the same ticks give the same page.
 
-use super::identity::{HwType, JobId, Name, Origin};
+use super::identity::{HwType, JobId, Name, Origin, Residual};
 use super::quantity::{CpuTime, Energy, Intensity, MicroWatts, Nanos, Pue};
 use super::time::Moment;
 use serde::{Deserialize, Serialize};
@@ -238,11 +238,13 @@ impl From<&std::io::Error> for Fault {
         // ENODEV is what an open file of a removed cgroup or zone gives; std has no kind for it.
         const ENODEV: i32 = 19;
         const ENXIO: i32 = 6;
+        // The same of a process.
+        const ESRCH: i32 = 3;
         match error.kind() {
             std::io::ErrorKind::PermissionDenied => Fault::PermissionDenied,
             std::io::ErrorKind::NotFound => Fault::Missing,
             std::io::ErrorKind::InvalidData => Fault::Malformed,
-            _ if matches!(error.raw_os_error(), Some(ENODEV | ENXIO)) => Fault::Missing,
+            _ if matches!(error.raw_os_error(), Some(ENODEV | ENXIO | ESRCH)) => Fault::Missing,
             _ => Fault::Io,
         }
     }
@@ -273,6 +275,8 @@ pub enum GroupRole {
     Slice(JobId),
     /// On the way to jobs; what it uses itself is the system's.
     Passage,
+    /// What is added up because it is no job: its use goes to this account.
+    Residual(Residual),
 }
 
 /// A group came into sight.

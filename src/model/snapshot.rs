@@ -169,7 +169,7 @@ pub struct JobIdentity {
 /// Whether a source, or a domain of it, can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceState {
-    /// `rapl`, `estimate`, `cgroup`, `cpu`.
+    /// `rapl`, `estimate`, `cgroup`, `process`, `cpu`.
     pub source: Name,
     /// The domain; empty for the source as a whole.
     pub hw_id: Name,
@@ -200,6 +200,8 @@ pub struct SamplerState {
     pub watches_cgroups: bool,
     /// Control groups that are looked at.
     pub groups: u32,
+    /// Processes that are looked at, where they are.
+    pub processes: Option<u32>,
 }
 
 impl SamplerState {

@@ -56,6 +56,7 @@ hosts! {
     slurm_on_v2_with_a_job_on_each_socket: "slurm-v2",
     jobs_inside_jobs: "nested",
     guests_of_a_host: "guests",
+    processes_where_groups_say_nothing: "processes",
 }
 
 fn folder() -> PathBuf {

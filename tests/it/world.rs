@@ -1,6 +1,7 @@
 //! A made-up machine with a real file tree: processors, control groups and meters that do what a seed
 //! says, and that know the truth about it. The sampler reads it like any other machine.
 
+use jouleprint::job::consumers::Consumers;
 use jouleprint::job::hierarchy;
 use jouleprint::job::own::OwnProcess;
 use jouleprint::job::processor::{Processors, Topology};
@@ -228,7 +229,11 @@ impl World {
             sources: Sources::of(vec![Box::new(source)], Vec::new()),
             processors: Processors::open(&self.root().join("proc"), topology)
                 .expect("the stat file is there"),
-            tree: Some(Tree::open(roots, Resolvers::new(vec![rule], kinds), surroundings)),
+            consumers: Some(Consumers::Groups(Tree::open(
+                roots,
+                Resolvers::new(vec![rule], kinds),
+                surroundings,
+            ))),
             findings: vec![finding("cpu"), finding("cgroup")],
             own: OwnProcess::open(),
             host: "sim".into(),

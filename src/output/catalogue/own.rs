@@ -28,6 +28,19 @@ pub(super) const FAMILIES: &[Family] = &[
         },
     },
     Family {
+        name: "jouleprint_processes",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "Processes that are read at each tick, where they are read instead of control groups",
+        labels: &["host"],
+        otel: ("jouleprint.processes", "{process}"),
+        collect: |snapshot, sink| {
+            if let Some(processes) = snapshot.sampler.processes {
+                sink.sample(&[host(snapshot)], Number::Whole(u64::from(processes)));
+            }
+        },
+    },
+    Family {
         name: "jouleprint_snapshot_timestamp_seconds",
         kind: Kind::Gauge,
         unit: "seconds",

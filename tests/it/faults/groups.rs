@@ -4,6 +4,7 @@ use super::{ground, run, set_mode, without_privileges};
 use crate::page::Sample;
 use crate::tree::{Ground, Run};
 use jouleprint::job::Resolvers;
+use jouleprint::job::consumers::Consumers;
 use jouleprint::job::hierarchy;
 use jouleprint::job::processor::Topology;
 use jouleprint::job::tree::{Surroundings, Tree};
@@ -184,7 +185,8 @@ fn groups_beyond_the_bound_are_charged_to_overflow_and_looked_at_when_there_is_r
         max_groups: 3,
     };
     let roots = hierarchy::find(&ground.path("cgroup")).expect("there");
-    parts.tree = Some(Tree::open(roots, Resolvers::new(Vec::new(), vec![JobKind::Unit]), surroundings));
+    let tree = Tree::open(roots, Resolvers::new(Vec::new(), vec![JobKind::Unit]), surroundings);
+    parts.consumers = Some(Consumers::Groups(tree));
     let mut run = Run::of(ground, parts);
     run.shows(&[
         "jouleprint_cgroups: 3",
