@@ -126,7 +126,7 @@ mod tests {
             .iter()
             .map(|birth| match &birth.role {
                 GroupRole::Job(id) | GroupRole::Slice(id) => &**id.id(),
-                GroupRole::Passage => "",
+                GroupRole::Residual(_) | GroupRole::Passage => "",
             })
             .collect();
         assert_eq!(ids, ["job-0", "job-1", "job-0"]);
