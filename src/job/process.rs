@@ -288,8 +288,8 @@ impl Processes {
         let (text, file) = match text {
             Ok(read) => read,
             Err(error) => {
-                if Fault::from(&error) != Fault::Missing {
-                    *self.errors.entry(Fault::from(&error)).or_default() += 1;
+                if fault_of(&error) != Fault::Missing {
+                    *self.errors.entry(fault_of(&error)).or_default() += 1;
                     self.apart.insert(pid, Apart::Unreadable);
                 }
                 return;
@@ -428,7 +428,7 @@ impl Processes {
 impl Process {
     /// Own and waited time, or `None` if the number is another process's by now.
     fn read(&self, procfs: &Path, pid: u32, buffer: &mut Buffer) -> Result<Option<(u64, u64)>, Fault> {
-        let to_fault = |error: std::io::Error| Fault::from(&error);
+        let to_fault = |error: std::io::Error| fault_of(&error);
         let opened;
         let file = match &self.file {
             Some(file) => file,
@@ -475,6 +475,12 @@ fn innermost(groups: &str) -> &str {
     };
     let v1 = path(|controllers| controllers.split(',').any(|name| name == "cpuacct"));
     v1.filter(|path| *path != "/").or_else(|| path(str::is_empty)).or(v1).unwrap_or_default()
+}
+
+/// A file of a process that is gone says ESRCH.
+fn fault_of(error: &std::io::Error) -> Fault {
+    const ESRCH: i32 = 3;
+    if error.raw_os_error() == Some(ESRCH) { Fault::Missing } else { Fault::from(error) }
 }
 
 #[cfg(test)]

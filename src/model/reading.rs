@@ -238,13 +238,11 @@ impl From<&std::io::Error> for Fault {
         // ENODEV is what an open file of a removed cgroup or zone gives; std has no kind for it.
         const ENODEV: i32 = 19;
         const ENXIO: i32 = 6;
-        // The same of a process.
-        const ESRCH: i32 = 3;
         match error.kind() {
             std::io::ErrorKind::PermissionDenied => Fault::PermissionDenied,
             std::io::ErrorKind::NotFound => Fault::Missing,
             std::io::ErrorKind::InvalidData => Fault::Malformed,
-            _ if matches!(error.raw_os_error(), Some(ENODEV | ENXIO | ESRCH)) => Fault::Missing,
+            _ if matches!(error.raw_os_error(), Some(ENODEV | ENXIO)) => Fault::Missing,
             _ => Fault::Io,
         }
     }
