@@ -14,11 +14,12 @@
 //! | [`clock`] | the only `now()` | model |
 //! | [`confine`] | giving up rights | nothing |
 //! | [`kernel_file`] | reading the kernel's text files, kept open | nothing |
-//! | [`source`] | joules and watts | model, clock, kernel_file |
+//! | [`http_client`] | asking other machines | model, clock |
+//! | [`source`] | joules and watts | model, clock, kernel_file, http_client |
 //! | [`job`] | who used the machine | model, clock, kernel_file |
-//! | [`carbon`] | grams per kWh | model |
+//! | [`carbon`] | grams per kWh | model, http_client |
 //! | [`store`] | the ledger on disk | model |
-//! | [`output`] | the catalogue of series, text formats, HTTP | model, clock |
+//! | [`output`] | the catalogue of series, text formats, HTTP | model, clock, http_client |
 //! | [`config`] | file, environment and flags to settings | model, and what it sets up: carbon, job, source |
 //! | [`sampler`] | tick → read → step → commit → publish | all of the above but output, carbon, config |
 //! | [`daemon`], [`command`] | wiring; one file a subcommand | everything |
@@ -42,6 +43,7 @@ pub mod config;
 pub mod confine;
 pub mod daemon;
 pub mod engine;
+pub mod http_client;
 pub mod job;
 pub mod kernel_file;
 pub mod model;
