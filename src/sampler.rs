@@ -14,7 +14,7 @@ use crate::model::checkpoint::{Buckets, Checkpoint, floor_key};
 use crate::model::identity::Name;
 use crate::model::quantity::{CpuTime, Nanos};
 use crate::model::reading::{Accounting, Factor, Fault, Finding, Groups, Header, Load, Machine, Tick};
-use crate::model::snapshot::{SamplerState, Snapshot, SourceState};
+use crate::model::snapshot::{PushState, SamplerState, Snapshot, SourceState};
 use crate::model::time::Moment;
 use crate::source::Sources;
 use arc_swap::ArcSwapOption;
@@ -100,6 +100,7 @@ pub struct Sampler {
     view: Name,
     blind_ticks: u32,
     buffer: Buffer,
+    push: Option<Arc<Mutex<PushState>>>,
 }
 
 /// New settings for a running sampler.
@@ -194,7 +195,13 @@ impl Sampler {
             view: "".into(),
             blind_ticks: 0,
             buffer: Buffer::default(),
+            push: None,
         }
+    }
+
+    /// Shows from now on how pushes fare.
+    pub fn show_push(&mut self, state: Arc<Mutex<PushState>>) {
+        self.push = Some(state);
     }
 
     /// What a recording of this sampler's ticks begins with.
@@ -288,6 +295,7 @@ impl Sampler {
             sources: self.domain_states.iter().chain(&self.other_states).cloned().collect(),
             sampler: self.state.clone(),
             store: None,
+            push: self.push.as_ref().map(|state| state.lock().expect("nothing panics with it").clone()),
             process: self.own.read(&mut self.buffer),
         }
     }

@@ -91,6 +91,7 @@ impl Replay {
             sources: Vec::new(),
             sampler: SamplerState::default(),
             store: None,
+            push: None,
             process: crate::model::snapshot::ProcessState::default(),
         }
     }

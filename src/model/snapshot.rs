@@ -5,6 +5,7 @@ use super::quantity::{CpuTime, Emissions, Energy, MicroWatts, Nanos};
 use super::reading::{Factor, Fault, FloorMethod, Machine};
 use super::time::Moment;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The state after a tick.
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub sampler: SamplerState,
     /// How the store fares; `None` if none is wanted.
     pub store: Option<StoreState>,
+    /// How pushes over OTLP fare; `None` if none are wanted.
+    pub push: Option<PushState>,
     /// What this process uses.
     pub process: ProcessState,
 }
@@ -247,4 +250,70 @@ pub struct StoreState {
     pub bytes: u64,
     /// Job records.
     pub job_records: u64,
+}
+
+/// How a push went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PushOutcome {
+    /// All of it was taken.
+    Accepted,
+    /// Some points were rejected, which is final.
+    Partial,
+    /// The backend asks for another try later.
+    Deferred,
+    /// The backend will not have it, now or later.
+    Refused,
+    /// There was no connection, or it broke.
+    Unreachable,
+    /// There was no answer in time.
+    Timeout,
+}
+
+impl PushOutcome {
+    /// The label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            PushOutcome::Accepted => "accepted",
+            PushOutcome::Partial => "partial",
+            PushOutcome::Deferred => "deferred",
+            PushOutcome::Refused => "refused",
+            PushOutcome::Unreachable => "unreachable",
+            PushOutcome::Timeout => "timeout",
+        }
+    }
+
+    /// Whether the backend has what it is going to have of it.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, PushOutcome::Accepted | PushOutcome::Partial)
+    }
+}
+
+/// What pushes over OTLP have to say about themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PushState {
+    /// Pushes by how they went.
+    pub pushes: BTreeMap<PushOutcome, u64>,
+    /// How the last one went.
+    pub last: Option<PushOutcome>,
+    /// The wall time of the last that arrived.
+    pub last_success: Option<Nanos>,
+    /// Points that backends would not have.
+    pub rejected: u64,
+    /// How long all of them took together.
+    pub duration: Nanos,
+}
+
+/// How far one series has been pushed as differences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pushed {
+    /// A digest of its name and labels.
+    pub series: u128,
+    /// When it was 0, in wall time.
+    pub start: Nanos,
+    /// What of it has arrived, in its smallest unit.
+    pub value: u64,
+    /// The wall time of the state that this was.
+    pub until: Nanos,
 }

@@ -4,8 +4,10 @@
 mod accounts;
 mod condition;
 mod own;
+mod push;
 mod store;
 
+use crate::model::quantity::Nanos;
 use crate::model::reading::Domain;
 use crate::model::snapshot::{DomainTotals, Snapshot};
 
@@ -37,8 +39,65 @@ pub enum Number {
     Owed(u64),
 }
 
+impl Number {
+    /// The integer without its sign, and how many of its digits stand after the point.
+    #[must_use]
+    pub const fn parts(self) -> (u64, u32) {
+        match self {
+            Number::Whole(value) => (value, 0),
+            Number::Milli(value) => (value, 3),
+            Number::Micro(value) => (value, 6),
+            Number::Nano(value) => (value, 9),
+            Number::Owed(value) => (value, 6),
+        }
+    }
+
+    /// Whether it is below 0.
+    #[must_use]
+    pub const fn is_negative(self) -> bool {
+        matches!(self, Number::Owed(1..))
+    }
+
+    /// Another number of the same kind.
+    #[must_use]
+    pub const fn with(self, value: u64) -> Number {
+        match self {
+            Number::Whole(_) => Number::Whole(value),
+            Number::Milli(_) => Number::Milli(value),
+            Number::Micro(_) => Number::Micro(value),
+            Number::Nano(_) => Number::Nano(value),
+            Number::Owed(_) => Number::Owed(value),
+        }
+    }
+
+    /// The float that a reader of its text gets: the nearest there is.
+    #[must_use]
+    pub fn as_double(self) -> f64 {
+        let size = self.size();
+        if self.is_negative() { -size } else { size }
+    }
+
+    fn size(self) -> f64 {
+        /// Up to here every integer is a float, and the quotient of two floats is rounded once.
+        const EXACT: u64 = 1 << 53;
+        let (value, places) = self.parts();
+        let unit = 10_u64.pow(places);
+        if value <= EXACT {
+            return value as f64 / unit as f64;
+        }
+        let digits = places as usize;
+        let text = format!("{}.{:0digits$}", value / unit, value % unit);
+        text.parse().expect("digits and a point are a number")
+    }
+}
+
 /// Takes samples one by one. Labels come in the family's order.
 pub trait Sink {
+    /// When the samples that follow were 0, in wall time. Until it is said, and at every family anew, that is
+    /// [`crate::model::snapshot::Totals::started`].
+    fn since(&mut self, start: Nanos) {
+        let _ = start;
+    }
     /// One sample of the family in hand.
     fn sample(&mut self, labels: &[&str], value: Number);
     /// A histogram: counts by bucket, not summed up, with the bounds in ns; the last has no bound.
@@ -69,7 +128,23 @@ pub const HTTP_REQUESTS: (&str, &str) =
 
 /// All families, in the order of the page.
 pub fn families() -> impl Iterator<Item = &'static Family> {
-    [accounts::FAMILIES, condition::FAMILIES, store::FAMILIES, own::FAMILIES].into_iter().flatten()
+    [accounts::FAMILIES, condition::FAMILIES, store::FAMILIES, push::FAMILIES, own::FAMILIES]
+        .into_iter()
+        .flatten()
+}
+
+/// The processor's architecture, in the words of OpenTelemetry's `host.arch`.
+pub const ARCHITECTURE: &str = match std::env::consts::ARCH.as_bytes() {
+    b"x86_64" => "amd64",
+    b"aarch64" => "arm64",
+    b"arm" => "arm32",
+    b"powerpc64" => "ppc64",
+    _ => std::env::consts::ARCH,
+};
+
+/// What a process counts is 0 when it starts.
+fn process_start(snapshot: &Snapshot) -> Nanos {
+    Nanos::from_seconds(snapshot.process.start_seconds)
 }
 
 /// The `host` label.

@@ -170,18 +170,10 @@ fn escape(value: &str, text: &mut Vec<u8>) {
 }
 
 fn number(value: Number, text: &mut Vec<u8>) {
-    let (value, places) = match value {
-        Number::Whole(value) => (value, 0),
-        Number::Milli(value) => (value, 3),
-        Number::Micro(value) => (value, 6),
-        Number::Nano(value) => (value, 9),
-        Number::Owed(value) => {
-            if value > 0 {
-                text.push(b'-');
-            }
-            (value, 6)
-        }
-    };
+    if value.is_negative() {
+        text.push(b'-');
+    }
+    let (value, places) = value.parts();
     // 20 digits of a u64, the point, and a zero before it.
     let mut digits = [b'0'; 22];
     let mut at = digits.len();

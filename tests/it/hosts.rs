@@ -4,6 +4,7 @@
 
 use crate::tree::{Ground, Host, Run, at};
 use jouleprint::command::replay::Replay;
+use jouleprint::output::catalogue::ARCHITECTURE;
 use jouleprint::output::prometheus::{Format, render};
 use jouleprint::sampler::Sampler;
 use jouleprint::source::recorded::Recording;
@@ -89,7 +90,7 @@ fn tidy(text: &str) -> String {
         lines[head..].sort_unstable();
         tidy.extend(lines.iter().map(|line| format!("{line}\n")));
     }
-    tidy.replace(std::env::consts::ARCH, "ARCH")
+    tidy.replace(ARCHITECTURE, "ARCH")
 }
 
 /// Name and lines of each family.

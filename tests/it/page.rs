@@ -203,7 +203,7 @@ pub(crate) fn check_rising(before: &Page, after: &Page) -> Result<(), String> {
 /// From the last page of one process to the first of the next: what is not about the process itself
 /// goes on.
 pub(crate) fn check_rising_over_a_restart(before: &Page, after: &Page) -> Result<(), String> {
-    const OF_THE_PROCESS: [&str; 8] = [
+    const OF_THE_PROCESS: [&str; 9] = [
         "process_cpu_seconds",
         "jouleprint_tick_duration_seconds",
         "jouleprint_ticks_skipped",
@@ -212,6 +212,7 @@ pub(crate) fn check_rising_over_a_restart(before: &Page, after: &Page) -> Result
         "jouleprint_source_errors",
         "jouleprint_http_requests",
         "jouleprint_store_",
+        "jouleprint_otlp_",
     ];
     check_rising_but(before, after, &OF_THE_PROCESS)
 }

@@ -122,6 +122,7 @@ pub(super) const FAMILIES: &[Family] = &[
                 snapshot.totals.jobs.iter().zip(rows(&snapshot.totals.job_table, columns.len()))
             {
                 let id = &job.job.id;
+                sink.since(job.job.started.wall);
                 for (column, energy) in columns.iter().zip(energies) {
                     let labels = [
                         host(snapshot),
@@ -213,6 +214,7 @@ pub(super) const FAMILIES: &[Family] = &[
             let (columns, zones) = (totals.columns.len(), totals.zones.len());
             for (job, cells) in totals.jobs.iter().zip(emission_rows(&totals.job_table, columns * zones)) {
                 let id = &job.job.id;
+                sink.since(job.job.started.wall);
                 for (zone, cells) in totals.zones.iter().zip(cells.chunks(columns.max(1))) {
                     for (column, grams) in totals.columns.iter().zip(cells) {
                         let labels = [
@@ -289,6 +291,7 @@ pub(super) const FAMILIES: &[Family] = &[
         collect: |snapshot, sink| {
             for job in &snapshot.totals.jobs {
                 let id = &job.job.id;
+                sink.since(job.job.started.wall);
                 sink.sample(&[host(snapshot), id.kind().as_str(), id.id()], Number::Nano(job.cpu.get()));
             }
         },
@@ -299,7 +302,7 @@ pub(super) const FAMILIES: &[Family] = &[
         unit: "",
         help: "A job and the control group in which it was first met",
         labels: &["host", "job_kind", "job_id", "process_linux_cgroup"],
-        otel: ("", ""),
+        otel: ("jouleprint.job.info", ""),
         collect: |snapshot, sink| {
             for job in &snapshot.totals.jobs {
                 let id = &job.job.id;

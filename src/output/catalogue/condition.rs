@@ -1,6 +1,6 @@
 //! What the accounts rest on: the grid, the floors, the sources and the meters.
 
-use super::{Family, Kind, Number, Sink, counted, host};
+use super::{Family, Kind, Number, Sink, counted, host, process_start};
 use crate::model::identity::Origin;
 use crate::model::reading::{Domain, Fault};
 use crate::model::snapshot::{DomainTotals, Snapshot};
@@ -27,7 +27,7 @@ pub(super) const FAMILIES: &[Family] = &[
         unit: "",
         help: "Where the intensity in force comes from and what it includes",
         labels: &["grid_zone", "signal", "basis", "accounting", "quality", "source", "year"],
-        otel: ("", ""),
+        otel: ("jouleprint.grid.intensity.info", ""),
         collect: |snapshot, sink| {
             let factor = &snapshot.factor;
             let labels = [
@@ -110,7 +110,7 @@ pub(super) const FAMILIES: &[Family] = &[
         unit: "",
         help: "How a source is read, and why it is not if it is not",
         labels: &["host", "source", "hw_id", "reason", "detail"],
-        otel: ("", ""),
+        otel: ("jouleprint.source.info", ""),
         collect: |snapshot, sink| {
             for state in &snapshot.sources {
                 let reason = state.fault.map_or("", Fault::as_str);
@@ -253,6 +253,7 @@ fn summed<'a, const N: usize>(
 
 /// Failed readings are counted where they are read, refused ones where they are metered.
 fn source_errors(snapshot: &Snapshot, sink: &mut dyn Sink) {
+    sink.since(process_start(snapshot));
     for state in &snapshot.sources {
         let mut counts: BTreeMap<Fault, u64> = state.errors.iter().copied().collect();
         let its_own =

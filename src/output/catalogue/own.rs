@@ -1,6 +1,6 @@
 //! The program itself: how it looks, how long it takes, what it uses.
 
-use super::{Family, Kind, Number, host};
+use super::{ARCHITECTURE, Family, Kind, Number, host, process_start};
 use crate::model::snapshot::SamplerState;
 
 /// In the order of the page.
@@ -60,6 +60,7 @@ pub(super) const FAMILIES: &[Family] = &[
         otel: ("jouleprint.tick.duration", "s"),
         collect: |snapshot, sink| {
             let state = &snapshot.sampler;
+            sink.since(process_start(snapshot));
             sink.histogram(
                 &[host(snapshot)],
                 &SamplerState::BOUNDS,
@@ -75,7 +76,10 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "Ticks that did not take place because the one before took too long; no energy is lost by it",
         labels: &["host"],
         otel: ("jouleprint.ticks.skipped", "{tick}"),
-        collect: |snapshot, sink| sink.sample(&[host(snapshot)], Number::Whole(snapshot.sampler.skipped)),
+        collect: |snapshot, sink| {
+            sink.since(process_start(snapshot));
+            sink.sample(&[host(snapshot)], Number::Whole(snapshot.sampler.skipped));
+        },
     },
     Family {
         name: "jouleprint_clock_steps",
@@ -84,7 +88,10 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "Times the wall clock was set while this process ran; no energy depends on it",
         labels: &["host"],
         otel: ("jouleprint.clock.steps", "{step}"),
-        collect: |snapshot, sink| sink.sample(&[host(snapshot)], Number::Whole(snapshot.sampler.clock_steps)),
+        collect: |snapshot, sink| {
+            sink.since(process_start(snapshot));
+            sink.sample(&[host(snapshot)], Number::Whole(snapshot.sampler.clock_steps));
+        },
     },
     Family {
         name: "jouleprint_suspended_seconds",
@@ -94,6 +101,7 @@ pub(super) const FAMILIES: &[Family] = &[
         labels: &["host"],
         otel: ("jouleprint.suspended", "s"),
         collect: |snapshot, sink| {
+            sink.since(process_start(snapshot));
             sink.sample(&[host(snapshot)], Number::Nano(snapshot.sampler.suspended.get()));
         },
     },
@@ -103,16 +111,11 @@ pub(super) const FAMILIES: &[Family] = &[
         unit: "",
         help: "The machine and where it is",
         labels: &["host", "host_arch", "host_cpu_model_name", "os_version", "grid_zone"],
-        otel: ("", ""),
+        otel: ("jouleprint.host.info", ""),
         collect: |snapshot, sink| {
             let machine = &snapshot.machine;
-            let labels = [
-                host(snapshot),
-                std::env::consts::ARCH,
-                &machine.cpu_model,
-                &machine.kernel,
-                &snapshot.factor.zone,
-            ];
+            let labels =
+                [host(snapshot), ARCHITECTURE, &machine.cpu_model, &machine.kernel, &snapshot.factor.zone];
             sink.sample(&labels, Number::Whole(1));
         },
     },
@@ -122,7 +125,7 @@ pub(super) const FAMILIES: &[Family] = &[
         unit: "",
         help: "This program",
         labels: &["version"],
-        otel: ("", ""),
+        otel: ("jouleprint.build.info", ""),
         collect: |_, sink| sink.sample(&[env!("CARGO_PKG_VERSION")], Number::Whole(1)),
     },
     Family {
@@ -131,8 +134,11 @@ pub(super) const FAMILIES: &[Family] = &[
         unit: "seconds",
         help: "CPU time this process has used",
         labels: &[],
-        otel: ("", ""),
-        collect: |snapshot, sink| sink.sample(&[], Number::Nano(snapshot.process.cpu.get())),
+        otel: ("process.cpu", "s"),
+        collect: |snapshot, sink| {
+            sink.since(process_start(snapshot));
+            sink.sample(&[], Number::Nano(snapshot.process.cpu.get()));
+        },
     },
     Family {
         name: "process_resident_memory_bytes",
@@ -140,7 +146,7 @@ pub(super) const FAMILIES: &[Family] = &[
         unit: "bytes",
         help: "Memory this process has in use",
         labels: &[],
-        otel: ("", ""),
+        otel: ("process.resident_memory", "By"),
         collect: |snapshot, sink| sink.sample(&[], Number::Whole(snapshot.process.resident_bytes)),
     },
     Family {
@@ -149,7 +155,7 @@ pub(super) const FAMILIES: &[Family] = &[
         unit: "bytes",
         help: "Address space this process has in use",
         labels: &[],
-        otel: ("", ""),
+        otel: ("process.virtual_memory", "By"),
         collect: |snapshot, sink| sink.sample(&[], Number::Whole(snapshot.process.virtual_bytes)),
     },
     Family {
@@ -158,7 +164,7 @@ pub(super) const FAMILIES: &[Family] = &[
         unit: "",
         help: "Descriptors this process has open",
         labels: &[],
-        otel: ("", ""),
+        otel: ("process.open_fds", ""),
         collect: |snapshot, sink| sink.sample(&[], Number::Whole(snapshot.process.open_fds)),
     },
     Family {
@@ -167,7 +173,7 @@ pub(super) const FAMILIES: &[Family] = &[
         unit: "",
         help: "Descriptors this process may open",
         labels: &[],
-        otel: ("", ""),
+        otel: ("process.max_fds", ""),
         collect: |snapshot, sink| sink.sample(&[], Number::Whole(snapshot.process.max_fds)),
     },
     Family {
@@ -176,7 +182,7 @@ pub(super) const FAMILIES: &[Family] = &[
         unit: "seconds",
         help: "When this process started",
         labels: &[],
-        otel: ("", ""),
+        otel: ("process.start_time", "s"),
         collect: |snapshot, sink| sink.sample(&[], Number::Whole(snapshot.process.start_seconds)),
     },
 ];

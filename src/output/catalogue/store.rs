@@ -1,6 +1,6 @@
 //! The store: whether what is shown is kept, and since when it is counted.
 
-use super::{Family, Kind, Number, Sink, host};
+use super::{Family, Kind, Number, Sink, host, process_start};
 use crate::model::snapshot::{Snapshot, StoreState};
 
 /// In the order of the page.
@@ -33,7 +33,7 @@ pub(super) const FAMILIES: &[Family] = &[
         unit: "",
         help: "Where the store is, how the last start took up what it found, and what is wrong with it",
         labels: &["host", "path", "restored", "reason"],
-        otel: ("", ""),
+        otel: ("jouleprint.store.info", ""),
         collect: |snapshot, sink| {
             if let Some(state) = &snapshot.store {
                 let labels = [host(snapshot), &state.path, &state.restored, &state.reason];
@@ -78,6 +78,7 @@ pub(super) const FAMILIES: &[Family] = &[
         labels: &["host", "reason"],
         otel: ("jouleprint.store.errors", "{error}"),
         collect: |snapshot, sink| {
+            sink.since(process_start(snapshot));
             for (reason, count) in snapshot.store.iter().flat_map(|state| &state.errors) {
                 sink.sample(&[host(snapshot), reason], Number::Whole(*count));
             }
@@ -106,6 +107,7 @@ pub(super) const FAMILIES: &[Family] = &[
 /// Without a store there is nothing to say.
 fn with(snapshot: &Snapshot, sink: &mut dyn Sink, value: fn(&StoreState) -> Option<Number>) {
     if let Some(value) = snapshot.store.as_ref().and_then(value) {
+        sink.since(process_start(snapshot));
         sink.sample(&[host(snapshot)], value);
     }
 }
