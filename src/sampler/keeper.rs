@@ -5,7 +5,7 @@
 use crate::clock;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::quantity::Nanos;
-use crate::model::snapshot::{Snapshot, StoreState};
+use crate::model::snapshot::{Pushed, Snapshot, StoreState};
 use crate::store::trouble::StoreError;
 use crate::store::witness::Witness;
 use crate::store::{Committed, Size, Store};
@@ -14,9 +14,13 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// A page is not held back for longer than this by a disk that does not answer.
 pub const LONGEST_WAIT: Nanos = Nanos::from_seconds(10);
+
+/// The last push has this long after the last tick to be acknowledged, if that is to be kept.
+const LAST_PUSH: Duration = Duration::from_millis(900);
 
 /// What is said while the disk does not answer at all.
 const NO_ANSWER: &str = "no_answer";
@@ -47,6 +51,24 @@ struct Shared {
 struct Inbox {
     work: Option<Box<(Snapshot, Checkpoint)>>,
     is_last: bool,
+    pushed: Option<Vec<Pushed>>,
+    pushes: Pushes,
+}
+
+/// Whether acknowledgements of pushes are still to come.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Pushes {
+    /// None are kept, or the last one was.
+    #[default]
+    Over,
+    /// Somebody pushes.
+    Expected,
+}
+
+/// What the store's thread has to do next.
+enum Work {
+    Tick(Box<(Snapshot, Checkpoint)>, bool),
+    Pushed(Vec<Pushed>),
 }
 
 struct Shown {
@@ -92,6 +114,21 @@ impl Keeper {
         }
     }
 
+    /// Where acknowledgements of pushes go: all that has arrived each time, and whether it is the last time.
+    /// The store stays open for the last one, for a short while.
+    pub fn acknowledgements(&self) -> impl Fn(Vec<Pushed>, bool) + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        shared.inbox().pushes = Pushes::Expected;
+        move |pushed, is_last| {
+            let mut inbox = shared.inbox();
+            inbox.pushed = Some(pushed);
+            if is_last {
+                inbox.pushes = Pushes::Over;
+            }
+            shared.filled.notify_one();
+        }
+    }
+
     /// Keeps and shows the state after a tick. It does not wait.
     pub fn take(&self, snapshot: Snapshot, checkpoint: Checkpoint) {
         if self.thread.is_none() {
@@ -133,19 +170,35 @@ impl Shared {
     }
 
     fn hand_over(&self, snapshot: Snapshot, checkpoint: Checkpoint, is_last: bool) {
-        let mut inbox = self.inbox.lock().expect("nothing panics with the inbox in hand");
-        *inbox = Inbox { work: Some(Box::new((snapshot, checkpoint))), is_last };
+        let mut inbox = self.inbox();
+        inbox.work = Some(Box::new((snapshot, checkpoint)));
+        inbox.is_last = is_last;
         self.filled.notify_one();
     }
 
-    fn next(&self) -> (Box<(Snapshot, Checkpoint)>, bool) {
-        let mut inbox = self.inbox.lock().expect("nothing panics with the inbox in hand");
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().expect("nothing panics with the inbox in hand")
+    }
+
+    fn next(&self) -> Work {
+        let mut inbox = self.inbox();
         loop {
             if let Some(work) = inbox.work.take() {
-                return (work, inbox.is_last);
+                return Work::Tick(work, inbox.is_last);
+            }
+            if let Some(pushed) = inbox.pushed.take() {
+                return Work::Pushed(pushed);
             }
             inbox = self.filled.wait(inbox).expect("nothing panics with the inbox in hand");
         }
+    }
+
+    /// What was acknowledged in the end; waits for it for a while.
+    fn last_pushed(&self) -> Option<Vec<Pushed>> {
+        let inbox = self.inbox();
+        let still = |inbox: &mut Inbox| inbox.pushes == Pushes::Expected;
+        let waited = self.filled.wait_timeout_while(inbox, LAST_PUSH, still);
+        waited.expect("nothing panics with the inbox in hand").0.pushed.take()
     }
 
     fn is_silent(&self) -> bool {
@@ -244,7 +297,13 @@ fn fail(state: &mut StoreState, error: &StoreError) {
 /// The store's thread.
 fn keep(shared: &Shared, mut store: Store) {
     loop {
-        let (work, is_last) = shared.next();
+        let (work, is_last) = match shared.next() {
+            Work::Tick(work, is_last) => (work, is_last),
+            Work::Pushed(pushed) => {
+                keep_pushed(&mut store, &pushed);
+                continue;
+            }
+        };
         let (snapshot, checkpoint) = *work;
         if is_last {
             return close(shared, store, snapshot, &checkpoint);
@@ -264,8 +323,24 @@ fn keep(shared: &Shared, mut store: Store) {
     }
 }
 
+/// What arrived is told to the log alone if it cannot be kept: commits have the same trouble.
+fn keep_pushed(store: &mut Store, pushed: &[Pushed]) {
+    if let Err(error) = store.keep_pushed(pushed) {
+        tracing::warn!("{error}; after a restart the last push is made once more");
+    }
+}
+
 /// The last state: shown whatever becomes of it, since nobody will be told again.
-fn close(shared: &Shared, store: Store, mut snapshot: Snapshot, checkpoint: &Checkpoint) {
+fn close(shared: &Shared, mut store: Store, mut snapshot: Snapshot, checkpoint: &Checkpoint) {
+    if shared.inbox().pushes == Pushes::Expected
+        && let Ok(committed) = store.commit(checkpoint)
+    {
+        // It must be seen to be pushed, and what came of that must be known before the store is closed.
+        shared.show_kept(snapshot.clone(), committed.generation);
+        if let Some(pushed) = shared.last_pushed() {
+            keep_pushed(&mut store, &pushed);
+        }
+    }
     match store.close(checkpoint) {
         Ok(()) => {
             snapshot.store.clone_from(&shared.shown().state);

@@ -15,6 +15,7 @@ mod head;
 mod image;
 pub mod lock;
 pub mod open;
+mod pushed;
 pub mod read;
 mod record;
 mod restore;
@@ -28,6 +29,7 @@ pub mod witness;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::identity::Name;
 use crate::model::quantity::Nanos;
+use crate::model::snapshot::Pushed;
 use crate::model::time::Moment;
 use cell::Dictionary;
 use floor::Floors;
@@ -125,6 +127,27 @@ impl Store {
     pub fn size(&self) -> Size {
         let file = std::fs::metadata(self.path()).map_or(0, |metadata| metadata.len());
         Size { bytes: file + self.log_bytes(), job_records: self.head.seals.record.rows() }
+    }
+
+    /// What pushes of differences were acknowledged, as kept last; empty if that cannot be read.
+    #[must_use]
+    pub fn pushed(&self) -> Vec<Pushed> {
+        let kept = self.place.sql().and_then(pushed::read);
+        kept.unwrap_or_default()
+    }
+
+    /// Keeps what pushes of differences were acknowledged: all of it each time.
+    ///
+    /// # Errors
+    /// What was kept before is still there; a restart then pushes again what was acknowledged since.
+    pub fn keep_pushed(&mut self, all: &[Pushed]) -> Result<(), StoreError> {
+        let path = self.path();
+        let kept = self.place.sql().and_then(|sql| {
+            let change = sql.unchecked_transaction()?;
+            pushed::write(all, &change)?;
+            Ok(change.commit()?)
+        });
+        kept.map_err(|failure| failure.during("writing", &path))
     }
 
     /// Writes what has changed since the last commit that succeeded. A checkpoint is whole, so some may

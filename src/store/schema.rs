@@ -21,7 +21,8 @@ pub(super) const SHM: &str = "-shm";
 const APPLICATION: i64 = 0x4a50_524e;
 
 /// A step from each version to the next; a file has as many behind it as its `user_version` says.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     -- Who wrote the state, and where it stands; one row, written by every commit.
     CREATE TABLE head(id INTEGER PRIMARY KEY, body TEXT NOT NULL, digest INTEGER NOT NULL);
 
@@ -59,7 +60,14 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE bygone(host TEXT NOT NULL, day INTEGER NOT NULL, count INTEGER NOT NULL,
         first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL, cpu INTEGER NOT NULL, cells BLOB NOT NULL,
         digest INTEGER NOT NULL, PRIMARY KEY(host, day)) WITHOUT ROWID;
-"];
+",
+    "
+    -- How far each series has arrived at a backend that is pushed differences: slices of entries of 40 bytes
+    -- (digest, start, value, until), written whole when a push was acknowledged. They belong to the counters
+    -- by their start, not by a commit: losing them repeats what was pushed last, and harms nothing else.
+    CREATE TABLE pushed(id INTEGER PRIMARY KEY, body BLOB NOT NULL, digest INTEGER NOT NULL);
+",
+];
 
 /// The version that is written.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -116,7 +124,7 @@ pub(super) fn open(path: &Path, max_bytes: u64) -> Result<Connection, Refusal> {
     if sql.is_readonly("main")? {
         return Err(Refusal::Failed(Failure::ReadOnly));
     }
-    migrate(&mut sql, version)?;
+    migrate(&mut sql, version, VERSION)?;
     check_tables(&sql)?;
     Ok(sql)
 }
@@ -137,7 +145,8 @@ pub(super) fn open_to_read(path: &Path, immutable: bool) -> Result<Connection, R
 /// Checks the tables, inside the transaction in which they are read.
 pub(super) fn check_tables(sql: &Connection) -> Result<(), Refusal> {
     let mut fresh = Connection::open_in_memory()?;
-    migrate(&mut fresh, 0)?;
+    // One that is only read may be of an earlier version than ours.
+    migrate(&mut fresh, 0, check_version(sql)?)?;
     let found = tables(sql)?;
     // What others have added (an index, statistics) harms nobody.
     match tables(&fresh)?.iter().find(|table| !found.contains(table)) {
@@ -188,8 +197,9 @@ fn check_version(sql: &Connection) -> Result<i64, Refusal> {
     }
 }
 
-fn migrate(sql: &mut Connection, version: i64) -> Result<(), Failure> {
-    let steps = usize::try_from(version).ok().and_then(|done| MIGRATIONS.get(done..)).unwrap_or_default();
+fn migrate(sql: &mut Connection, from: i64, to: i64) -> Result<(), Failure> {
+    let steps = usize::try_from(from).ok().zip(usize::try_from(to).ok());
+    let steps = steps.and_then(|(from, to)| MIGRATIONS.get(from..to)).unwrap_or_default();
     if steps.is_empty() {
         return Ok(());
     }
@@ -198,7 +208,7 @@ fn migrate(sql: &mut Connection, version: i64) -> Result<(), Failure> {
         change.execute_batch(step)?;
     }
     change.pragma_update(None, "application_id", APPLICATION)?;
-    change.pragma_update(None, "user_version", VERSION)?;
+    change.pragma_update(None, "user_version", to)?;
     change.commit()?;
     Ok(())
 }
