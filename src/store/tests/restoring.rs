@@ -1,6 +1,7 @@
 //! Which state may be continued, and by whom.
 
 use super::*;
+use crate::model::snapshot::Pushed;
 use crate::store::schema;
 use std::fs;
 
@@ -249,12 +250,33 @@ fn a_newer_version_is_refused_and_stays_as_it_is() {
     drop(sql);
     let before = fs::read(&path).expect("there");
     let error = disk.try_open(&identity(), &sim.state.at).expect_err("newer");
-    assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }), "{error}");
-    assert!(error.to_string().contains("version 2"), "{error}");
+    let version = format!("version {}", schema::VERSION + 1);
+    let is_newer = matches!(error, OpenError::Newer { known: schema::VERSION, .. });
+    assert!(is_newer, "{error}");
+    assert!(error.to_string().contains(&version), "{error}");
     let error = read(disk.path()).expect_err("newer");
-    assert!(error.to_string().contains("version 2"), "{error}");
+    assert!(error.to_string().contains(&version), "{error}");
     assert!(!disk.has_set_aside());
     assert_eq!(fs::read(&path).expect("there"), before);
+}
+
+#[test]
+fn a_store_of_the_first_version_is_read_as_it_is_and_taken_further_at_the_start() {
+    let disk = Disk::new();
+    let sim = ran(&disk, true);
+    let path = disk.path().join(schema::FILE);
+    let sql = rusqlite::Connection::open(&path).expect("a database");
+    sql.execute_batch("DROP TABLE pushed; PRAGMA user_version = 1").expect("writable");
+    drop(sql);
+    assert_eq!(charged_of(&disk.read()), sim.charged);
+    let (mut store, restored) = disk.open(&identity(), &sim.state.at);
+    assert_eq!(&*restored.how, "continued");
+    assert_eq!(store.pushed(), []);
+    let pushed = Pushed { series: 1 << 100, start: Nanos::new(1), value: u64::MAX, until: Nanos::new(2) };
+    store.keep_pushed(&[pushed]).expect("writable");
+    drop(store);
+    let (store, _) = disk.open(&identity(), &sim.state.at);
+    assert_eq!(store.pushed(), [pushed]);
 }
 
 #[test]
