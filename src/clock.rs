@@ -1,8 +1,10 @@
-//! The only place that asks what time it is.
+//! The only place that asks what time it is, and the only one that leaves something to chance.
 
 use crate::model::quantity::Nanos;
 use crate::model::time::Moment;
 use rustix::time::{ClockId, Timespec, clock_gettime};
+use std::time::Duration;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// All three clocks, read together.
 #[must_use]
@@ -22,7 +24,7 @@ pub fn monotonic() -> Nanos {
 
 /// Blocks this thread; only for discovery, which must see a counter advance.
 pub fn sleep(duration: Nanos) {
-    std::thread::sleep(std::time::Duration::from_nanos(duration.get()));
+    std::thread::sleep(Duration::from_nanos(duration.get()));
 }
 
 /// A machine whose clock stands before 1970 dates everything at 1970.
@@ -30,4 +32,34 @@ fn nanos(time: Timespec) -> Nanos {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let rest = u64::try_from(time.tv_nsec).unwrap_or(0);
     Nanos::new(seconds.saturating_mul(1_000_000_000).saturating_add(rest))
+}
+
+/// Chance, for pauses that many machines must not make at the same time: from a seed, and the same for it
+/// within one ns of a boot.
+#[derive(Debug)]
+pub struct Jitter(u64);
+
+impl Jitter {
+    /// From a name and the time.
+    #[must_use]
+    pub fn new(name: &str) -> Jitter {
+        Jitter::from_seed(xxh3_64(name.as_bytes()) ^ now().wall.get())
+    }
+
+    /// The same for the same seed.
+    #[must_use]
+    pub const fn from_seed(seed: u64) -> Jitter {
+        Jitter(seed)
+    }
+
+    /// Anything from nothing to `most`.
+    pub fn within(&mut self, most: Duration) -> Duration {
+        // splitmix64
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        most.mul_f64((mixed >> 11) as f64 / (1_u64 << 53) as f64)
+    }
 }

@@ -3,12 +3,14 @@
 
 pub mod flags;
 pub mod jobs;
+mod otlp;
 pub mod place;
 
 use crate::carbon::{self, Basis, Choice};
 use crate::job::rule::RuleError;
 use crate::model::quantity::{Intensity, MicroWatts, Nanos, Pue};
 use crate::model::reading::IdlePolicy;
+use crate::output::otlp::wishes::Wishes;
 use crate::source::hwmon::table::Row;
 use crate::source::{self, estimate};
 use flags::Flags;
@@ -68,6 +70,8 @@ pub struct Settings {
     pub store: Option<PathBuf>,
     /// The folder for what must not outlive the boot.
     pub runtime: Option<PathBuf>,
+    /// The push over OTLP, if there is one.
+    pub otlp: Option<Wishes>,
 }
 
 /// What is wrong with the settings, in one line, with the way out.
@@ -97,6 +101,14 @@ pub enum ConfigError {
         /// What.
         message: String,
     },
+    /// A setting of the push is impossible.
+    #[error("{name}: {message}")]
+    Otlp {
+        /// Which.
+        name: String,
+        /// What; never the value, which may hold a secret.
+        message: String,
+    },
     /// A rule is wrong.
     #[error(transparent)]
     Rule(#[from] RuleError),
@@ -119,6 +131,7 @@ struct File {
     web: WebSection,
     path: PathSection,
     store: StoreSection,
+    otlp: otlp::Section,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -357,6 +370,7 @@ impl Settings {
                 .or(file.path.cgroupfs)
                 .unwrap_or_else(|| sysfs.join("fs/cgroup")),
             store: place::store(flags.store.clone().or(file.store.path)),
+            otlp: otlp::wishes(file.otlp, &otlp::of_the_process, flags.otlp_endpoint.as_deref())?,
             runtime: flags.runtime.clone().or(file.path.runtime).or_else(place::runtime),
             sysfs,
         })

@@ -12,12 +12,15 @@ use crate::clock;
 use crate::config::flags::Flags;
 use crate::config::{ConfigError, Settings, socket_addresses};
 use crate::confine::confine;
+use crate::http_client::{ClientError, bare};
 use crate::job::own::OwnProcess;
 use crate::job::processor::{Processors, Topology};
 use crate::model::quantity::Nanos;
 use crate::model::reading::{Accounting, Factor, Fault, Finding};
 use crate::output::access::{Access, AccessError};
 use crate::output::http::{Site, serve};
+use crate::output::otlp::Push;
+use crate::output::otlp::attributes::Machine;
 use crate::sampler::keeper::{Keeper, LONGEST_WAIT};
 use crate::sampler::{CPU, Mailbox, Parts, Past, Sampler, Update, stop_pipe};
 use crate::source::Sources;
@@ -39,6 +42,9 @@ const MAX_OPEN: usize = 16_384;
 
 /// All connections have this long to end.
 const GRACE: Duration = Duration::from_millis(1_200);
+
+/// The last push begins when the last tick is kept, and takes what is left of this.
+const LAST_PUSH: Duration = Duration::from_millis(1_500);
 
 /// Since it was told to stop everything has this long, the last tick and its commit among it, whose end is
 /// looked for this often. A disk needs most of it that takes 0.3 s for each of the three waits of a close.
@@ -76,6 +82,9 @@ pub enum StartError {
     /// Another process has the store and does not let go.
     #[error(transparent)]
     StoreInUse(LockError),
+    /// The push has certificates that cannot be used.
+    #[error("otlp: {0}")]
+    Push(ClientError),
     /// The kernel refuses something basic.
     #[error("{what}: {error}")]
     System {
@@ -116,6 +125,10 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     };
     let listeners = listen(&settings)?;
     let mut sampler = Sampler::new(Parts { past, ..parts(&settings)? });
+    let mut push = open_push(&settings, &keeping)?;
+    if let Some(push) = &push {
+        sampler.show_push(push.state());
+    }
     announce(&settings, &listeners);
     let confinement = confine(&keeping.folders(&settings));
     tracing::info!(
@@ -133,13 +146,17 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
             .map_err(|error| StartError::System { what: "starting the store's thread", error })?,
         Keeping::Nothing(state) => Keeper::without_store(latest, state),
     };
+    if let Some(push) = push.as_mut().filter(|push| push.keeps()) {
+        push.tell(Box::new(keeper.acknowledgements()));
+    }
     let thread = std::thread::Builder::new().name("sampler".to_owned()).spawn({
         let mailbox = Arc::clone(&mailbox);
         move || sampler.run(&mailbox, keeper, &stop_sampler)
     });
     let thread = thread.map_err(|error| StartError::System { what: "starting the sampler", error })?;
 
-    let serving = serve_until_told(flags, &settings, signals, access, listeners, &mailbox, stop);
+    let outlets = Outlets { access, listeners, push };
+    let serving = serve_until_told(flags, &settings, signals, outlets, &mailbox, stop);
     let served = runtime.block_on(serving);
     // The sampler ends its wait at once; a driver or a disk that hangs is left behind.
     let told = served.as_ref().map_or_else(|_| clock::monotonic(), |told| *told);
@@ -261,13 +278,35 @@ fn announce(settings: &Settings, listeners: &[TcpListener]) {
     }
 }
 
+/// The push, if there is to be one, with its certificates read.
+fn open_push(settings: &Settings, keeping: &Keeping) -> Result<Option<Push>, StartError> {
+    let Some(wishes) = &settings.otlp else { return Ok(None) };
+    let id = keeping::identity(settings).machine.to_string();
+    let machine = Machine { id, name: settings.host_label() };
+    let kept = keeping.pushed();
+    tracing::info!(
+        endpoint = bare(&wishes.endpoint),
+        protocol = wishes.transport.as_str(),
+        temporality = wishes.temporality.as_str(),
+        interval = ?wishes.interval,
+        "pushing over OTLP"
+    );
+    Push::open(wishes, &machine, kept).map(Some).map_err(StartError::Push)
+}
+
+/// Where snapshots go.
+struct Outlets {
+    access: Arc<Access>,
+    listeners: Vec<TcpListener>,
+    push: Option<Push>,
+}
+
 /// Serves pages until a signal says that it is time to stop, and returns when that was.
 async fn serve_until_told(
     flags: &Flags,
     settings: &Settings,
     mut signals: Signals,
-    access: Arc<Access>,
-    listeners: Vec<TcpListener>,
+    outlets: Outlets,
     mailbox: &Arc<Mailbox>,
     stop_sampler: OwnedFd,
 ) -> Result<Nanos, StartError> {
@@ -276,11 +315,14 @@ async fn serve_until_told(
     let site = Arc::new(site);
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut servers = tokio::task::JoinSet::new();
-    for listener in listeners {
+    for listener in outlets.listeners {
         listener.set_nonblocking(true).map_err(system("preparing a listener"))?;
         let listener = tokio::net::TcpListener::from_std(listener).map_err(system("preparing a listener"))?;
-        servers.spawn(serve(Arc::clone(&site), Arc::clone(&access), listener, stopped.clone()));
+        servers.spawn(serve(Arc::clone(&site), Arc::clone(&outlets.access), listener, stopped.clone()));
     }
+    let (stop_push, stopped) = tokio::sync::watch::channel(None);
+    let latest = Arc::clone(&mailbox.latest);
+    let pushing = outlets.push.map(|push| tokio::spawn(push.run(latest, stopped)));
     loop {
         let Signals { terminate, interrupt, hangup } = &mut signals;
         tokio::select! {
@@ -294,7 +336,14 @@ async fn serve_until_told(
     // The last tick is taken and kept while the last pages leave.
     drop(stop_sampler);
     let _ = stop.send(true);
-    let _ = tokio::time::timeout(GRACE, async { while servers.join_next().await.is_some() {} }).await;
+    let _ = stop_push.send(Some(told));
+    let pages = tokio::time::timeout(GRACE, async { while servers.join_next().await.is_some() {} });
+    let pushed = async {
+        if let Some(pushing) = pushing {
+            let _ = tokio::time::timeout(LAST_PUSH, pushing).await;
+        }
+    };
+    let _ = tokio::join!(pages, pushed);
     Ok(told)
 }
 
@@ -346,12 +395,13 @@ fn reload(flags: &Flags, started_with: &Settings, mailbox: &Mailbox) {
                 || settings.host != started_with.host
                 || settings.jobs.are_processes() != started_with.jobs.are_processes()
                 || settings.store != started_with.store
-                || settings.runtime != started_with.runtime;
+                || settings.runtime != started_with.runtime
+                || settings.otlp != started_with.otlp;
             mailbox.update(update);
             tracing::info!("configuration taken up, counters kept");
             if needs_restart {
                 tracing::warn!(
-                    "host, path, store, hardware and web settings, and `process` among jobs.kinds, take effect at the next start only"
+                    "host, path, store, hardware, otlp and web settings, and `process` among jobs.kinds, take effect at the next start only"
                 );
             }
         }

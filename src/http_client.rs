@@ -8,9 +8,10 @@ mod tls;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+pub use hyper::Uri;
 use hyper::body::Body;
 use hyper::header::{HOST, HeaderMap, HeaderValue, LOCATION, USER_AGENT};
-use hyper::{Request, StatusCode, Uri, Version};
+use hyper::{Request, StatusCode, Version};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client as Pool, Error as PoolError};

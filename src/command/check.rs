@@ -4,6 +4,7 @@ use crate::carbon;
 use crate::config::flags::Flags;
 use crate::config::{ConfigError, Settings, socket_addresses};
 use crate::daemon::StartError;
+use crate::http_client::bare;
 use crate::output::access::Access;
 
 /// Prints what is in force.
@@ -50,6 +51,16 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     match &settings.runtime {
         Some(folder) => println!("runtime    {}", folder.display()),
         None => println!("runtime    none"),
+    }
+    match &settings.otlp {
+        Some(push) => println!(
+            "push       {}: {}, {}, every {:?}",
+            bare(&push.endpoint),
+            push.transport.as_str(),
+            push.temporality.as_str(),
+            push.interval
+        ),
+        None => println!("push       none"),
     }
     Ok(())
 }

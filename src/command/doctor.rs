@@ -5,10 +5,14 @@ use crate::clock;
 use crate::config::Settings;
 use crate::config::flags::Flags;
 use crate::daemon::{StartError, parts};
+use crate::http_client::bare;
 use crate::model::identity::Origin;
 use crate::model::quantity::Nanos;
 use crate::model::reading::{Fault, Place};
 use crate::model::snapshot::{Snapshot, SourceState};
+use crate::output::otlp;
+use crate::output::otlp::attributes::Machine;
+use crate::output::otlp::wishes::Wishes;
 use crate::sampler::{CGROUP, Sampler};
 use crate::source::{estimate, rapl};
 use rustix::fs::{Access, access};
@@ -64,6 +68,10 @@ pub fn run(flags: &Flags) -> Result<Health, StartError> {
     }
     println!("\nStore");
     ailing |= !has_store(&settings);
+    if let Some(wishes) = &settings.otlp {
+        println!("\nPush");
+        ailing |= !arrives(wishes, &snapshot.machine.host);
+    }
     let factor = &snapshot.factor;
     println!(
         "\nGrid\n  zone {}: {} g/kWh ({}, {} {}), PUE {}",
@@ -75,6 +83,25 @@ pub fn run(flags: &Flags) -> Result<Health, StartError> {
     }
     println!("\n{}", if ailing { "Something could be mended: see the arrows." } else { "All is well." });
     Ok(if ailing { Health::Mendable } else { Health::Sound })
+}
+
+/// Prints where pushes go, and whether an empty one is taken there.
+fn arrives(wishes: &Wishes, host: &str) -> bool {
+    let machine = Machine { id: String::new(), name: host.to_owned() };
+    let endpoint = bare(&wishes.endpoint);
+    match otlp::probe(wishes, &machine) {
+        Ok(()) => {
+            println!("  ok   {endpoint} by {}", wishes.transport.as_str());
+            true
+        }
+        Err(reason) => {
+            println!("  --   {endpoint} by {}: {reason}", wishes.transport.as_str());
+            println!(
+                "    → mend the backend, or the settings of the push (docs/otlp.md); scrapes go on without it"
+            );
+            false
+        }
+    }
 }
 
 /// Prints where counters are kept, and whether they can be. Nothing is made for the sake of the answer.

@@ -59,6 +59,15 @@ pub struct Flags {
     /// root, else below XDG_RUNTIME_DIR]
     #[arg(long = "path.runtime", value_name = "DIR", env = "JOULEPRINT_PATH_RUNTIME", global = true)]
     pub runtime: Option<PathBuf>,
+    /// Push to an OTLP backend too, such as http://collector:4318 (see docs/otlp.md)
+    #[arg(
+        long = "otlp.endpoint",
+        value_name = "URL",
+        env = "JOULEPRINT_OTLP_ENDPOINT",
+        hide_env_values = true,
+        global = true
+    )]
+    pub otlp_endpoint: Option<String>,
     /// The tick in ms, for tests that cannot wait
     #[arg(long = "test.tick", value_name = "MS", hide = true, global = true)]
     pub test_tick: Option<u64>,

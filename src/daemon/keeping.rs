@@ -6,7 +6,7 @@ use crate::config::Settings;
 use crate::kernel_file::read_text;
 use crate::model::identity::Name;
 use crate::model::quantity::Nanos;
-use crate::model::snapshot::StoreState;
+use crate::model::snapshot::{Pushed, StoreState};
 use crate::sampler::Past;
 use crate::store::lock::{Holder, Lock, LockError};
 use crate::store::trouble::StoreError;
@@ -28,6 +28,14 @@ pub(super) enum Keeping {
 }
 
 impl Keeping {
+    /// What an earlier process was acknowledged, if pushes are differences.
+    pub(super) fn pushed(&self) -> Vec<Pushed> {
+        match self {
+            Keeping::Store(store, _) => store.pushed(),
+            Keeping::Nothing(_) => Vec::new(),
+        }
+    }
+
     /// The folders that must stay writable.
     pub(super) fn folders<'a>(&self, settings: &'a Settings) -> Vec<&'a Path> {
         match self {
@@ -128,7 +136,7 @@ async fn wait_for(folder: &Path, own: &Holder) -> Result<Result<Lock, StoreError
 
 /// This boot of this machine: by what the firmware says, or the installed system where that is closed to
 /// us. These ids are not for everybody's eyes, so only a digest is kept.
-fn identity(settings: &Settings) -> Identity {
+pub(super) fn identity(settings: &Settings) -> Identity {
     let text = |path: &Path| read_text(path).map(|text| text.trim().to_owned()).unwrap_or_default();
     let ids = [settings.sysfs.join("class/dmi/id/product_uuid"), "/etc/machine-id".into()];
     let id = ids.iter().map(|path| text(path)).find(|id| !id.is_empty());

@@ -17,7 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("http_client", &["model", "clock"]),
     ("output", &["model", "clock", "http_client"]),
-    ("config", &["model", "carbon", "job", "source"]),
+    ("config", &["model", "carbon", "job", "source", "http_client", "output"]),
     ("sampler", &["model", "clock", "kernel_file", "source", "job", "engine", "store"]),
 ];
 
@@ -34,6 +34,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "http_client.rs",
             "http_client/",
             "output/http.rs",
+            "output/otlp.rs",
+            "output/otlp/",
             "daemon.rs",
             "daemon/",
             "command/report/fleet/client.rs",
@@ -42,6 +44,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     (
         "hyper::",
         &[
+            "output/otlp/backend.rs",
+            "output/otlp/backend/",
             "http_client.rs",
             "http_client/",
             "output/http.rs",

@@ -9,6 +9,7 @@ mod faults;
 mod hosts;
 mod house;
 mod keeper;
+mod otlp;
 mod page;
 mod parsers;
 mod resume;

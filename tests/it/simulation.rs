@@ -30,8 +30,8 @@ fn sampler(world: &World, is_crowded: bool, past: Past) -> Sampler {
 }
 
 /// One machine with its exporter.
-struct Run {
-    world: World,
+pub(crate) struct Run {
+    pub(crate) world: World,
     sampler: Sampler,
     before: Option<Page>,
     /// Use of jobs that are gone, by id.
@@ -41,7 +41,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(seed: u64) -> Run {
+    pub(crate) fn new(seed: u64) -> Run {
         let layout = [Layout::V2, Layout::V1, Layout::Hybrid][usize::try_from(seed % 3).expect("small")];
         let mut world = World::new(seed, layout, seed % 2 == 1);
         for _ in 0..world.dice.roll(6) {
@@ -98,7 +98,7 @@ impl Run {
     }
 
     /// The exporter is killed after a tick and comes up again, while the machine works on.
-    fn restart(&mut self, snapshot: &Snapshot) -> Vec<u64> {
+    pub(crate) fn restart(&mut self, snapshot: &Snapshot) -> Vec<u64> {
         let checkpoint = self.sampler.checkpoint(snapshot);
         let worked = self.act();
         let past = Past { checkpoint: Some(checkpoint), ..Past::default() };
@@ -108,7 +108,7 @@ impl Run {
         worked
     }
 
-    fn tick(&mut self) -> Snapshot {
+    pub(crate) fn tick(&mut self) -> Snapshot {
         let worked = self.act();
         self.tick_after(worked)
     }

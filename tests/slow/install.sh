@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 [[ $EUID -eq 0 ]] || fail "must run as root"
 
 # Package and a program of it. Prometheus brings promtool along.
-needed=(prometheus:promtool util-linux:unshare util-linux:taskset openssl:openssl curl:curl strace:strace e2fsprogs:mkfs.ext4)
+needed=(python3-pip:pip3 prometheus:promtool util-linux:unshare util-linux:taskset openssl:openssl curl:curl strace:strace e2fsprogs:mkfs.ext4)
 
 missing=()
 for pair in "${needed[@]}"; do
@@ -49,11 +49,12 @@ for hierarchy in cpuacct unified; do
 done
 unshare -C true || fail "cannot make a control-group namespace"
 
-# A newer Prometheus beside the distribution's: unpacked, not installed, kept for the next time.
-# The tests use it if it is there.
-newer() {
-    local place=.cache/prometheus folder mirror package
-    [[ -x $place/usr/bin/prometheus ]] && return 0
+# Unpacks packages of Debian's sid into a place of their own, not installed, kept for the next time:
+# `unpacked PLACE PACKAGE…`, each of which has a program of its own name.
+unpacked() {
+    local place=$1 folder mirror package
+    shift
+    [[ -x $place/usr/bin/$1 ]] && return 0
     mirror=$(awk '/^URIs:/ { print $2; exit } /^deb / { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }' \
         /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null || true)
     [[ -n $mirror ]] || return 1
@@ -66,19 +67,35 @@ newer() {
         -o "Dir::State::lists=$folder/lists" -o "Dir::Cache=$folder/cache"
         -o Dir::Etc::preferencesparts=- -o APT::Sandbox::User=root)
     "${apt[@]}" update >/dev/null 2>&1 || return 1
-    for package in prometheus promtool; do
+    for package in "$@"; do
         (cd "$folder" && "${apt[@]}" download "$package/sid" >/dev/null 2>&1) || return 1
     done
     for package in "$folder"/*.deb; do
         dpkg-deb -x "$package" "$folder/root" || return 1
     done
-    "$folder/root/usr/bin/prometheus" --version >/dev/null 2>&1 || return 1
-    "$folder/root/usr/bin/promtool" --version >/dev/null 2>&1 || return 1
+    for package in "$@"; do
+        "$folder/root/usr/bin/$package" --version >/dev/null 2>&1 || return 1
+    done
     mkdir -p .cache
     rm -rf "$place"
     mv "$folder/root" "$place"
 }
-newer || echo "no newer Prometheus to be had: the tests use the distribution's alone"
+
+# A newer Prometheus beside the distribution's; the tests use it if it is there.
+unpacked .cache/prometheus prometheus promtool ||
+    echo "no newer Prometheus to be had: the tests use the distribution's alone"
+
+# Two backends for pushes: VictoriaMetrics, and rotel, a wheel with a program in it.
+unpacked .cache/victoria-metrics victoria-metrics ||
+    fail "no victoria-metrics to be had from sid, which the tests of OTLP push to"
+rotel() {
+    local place=.cache/rotel
+    [[ -x $place/rotel/rotel-agent ]] && return 0
+    rm -rf "$place"
+    python3 -m pip install --quiet --no-deps --only-binary :all: --target "$place" rotel==0.0.1a15 >/dev/null 2>&1 || return 1
+    chmod +x "$place/rotel/rotel-agent"
+}
+rotel || fail "no rotel to be had by pip (python3-pip), which the tests of OTLP push to over gRPC"
 
 echo "ready: $(/usr/bin/prometheus --version 2>&1 | awk 'NR == 1 { print $1, $3 }')" \
     "$(.cache/prometheus/usr/bin/prometheus --version 2>/dev/null | awk 'NR == 1 { print "and", $3 }' || true)"

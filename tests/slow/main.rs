@@ -18,6 +18,7 @@ mod kill;
 mod load;
 mod machine;
 mod meters;
+mod otlp;
 #[path = "../it/page.rs"]
 mod page;
 mod powercap;
