@@ -2,7 +2,7 @@
 //! against bare `pread`s of the same files, rendering against `memcpy` and a client library, and the
 //! whole program with its defaults, scraped as Prometheus does.
 //!
-//! `cargo bench --bench cost [-- --short] [tick|processes|process-mode|render|whole]`, as root, for it makes real
+//! `cargo bench --bench cost [-- --short] [tick|processes|process-mode|render|push|whole]`, as root, for it makes real
 //! control groups. The machine may be noisy: floor and ours take turns in many short rounds and the
 //! median of their ratios counts. Ratios are asserted, times and sizes are only printed.
 
@@ -11,6 +11,8 @@ mod exporter;
 
 use bed::{Bed, Layout, Meters};
 use exporter::Exporter;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use hyper::Method;
 use hyper::body::Body;
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue};
@@ -22,14 +24,20 @@ use jouleprint::kernel_file::Buffer;
 use jouleprint::model::snapshot::Snapshot;
 use jouleprint::output::catalogue::{Kind, Number, Sink, families};
 use jouleprint::output::http::Site;
+use jouleprint::output::otlp::baseline::Baselines;
+use jouleprint::output::otlp::message::{Content, Cursor, MAX_MESSAGE_BYTES};
+use jouleprint::output::otlp::wishes::Temporality;
 use jouleprint::output::prometheus::{Format, render};
 use jouleprint::sampler::Sampler;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+use prost::Message;
 use std::fs::File;
 use std::hint::black_box;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -67,6 +75,9 @@ fn main() -> ExitCode {
         }
         if wanted("render") {
             rendering(&mut report)?;
+        }
+        if wanted("push") {
+            pushing(&mut report)?;
         }
         if wanted("whole") {
             whole(&mut report, Duration::from_secs(if is_short { 20 } else { 60 }))?;
@@ -416,6 +427,72 @@ fn rendering(report: &mut Report) -> Result<(), String> {
                 sizes.0 as f64 / sizes.1 as f64
             ),
             None,
+        );
+    }
+    Ok(())
+}
+
+/// 4. Making a push.
+fn pushing(report: &mut Report) -> Result<(), String> {
+    const ROUNDS: usize = 150;
+    let before = Arc::new(page_of(10_000)?);
+    let snapshot = Snapshot::clone(&before);
+    let resource = vec![0; 0];
+    for (temporality, known) in [
+        (Temporality::Cumulative, Vec::new()),
+        (Temporality::Cumulative, vec![before]),
+        (Temporality::Delta, Vec::new()),
+    ] {
+        let mut baselines = Baselines::default();
+        let push = |baselines: &Baselines| {
+            let content =
+                Content { snapshot: &snapshot, known: &known, temporality, baselines, resource: &resource };
+            let mut parts = Vec::new();
+            let mut cursor = Some(Cursor::default());
+            while let Some(from) = cursor {
+                let part = content.part(from, MAX_MESSAGE_BYTES);
+                cursor = part.next;
+                parts.push(part);
+            }
+            parts
+        };
+        let first = push(&baselines);
+        let points: usize = first.iter().map(|part| part.points).sum();
+        let trees: Result<Vec<ExportMetricsServiceRequest>, _> =
+            first.iter().map(|part| ExportMetricsServiceRequest::decode(&part.bytes[..])).collect();
+        let trees = trees.map_err(|error| error.to_string())?;
+        first.iter().for_each(|part| baselines.learn(&part.pushed));
+        let (mut ours, mut floor, mut gzip) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            ours.push(timed(|| drop(black_box(push(&baselines)))));
+            floor.push(timed(|| trees.iter().for_each(|tree| drop(black_box(tree.encode_to_vec())))));
+            gzip.push(timed(|| {
+                for part in &first {
+                    let mut encoder = GzEncoder::new(Vec::new(), Compression::new(1));
+                    encoder.write_all(&part.bytes).expect("memory");
+                    drop(black_box(encoder.finish()));
+                }
+            }));
+        }
+        let ratio = median(ours.iter().zip(&floor).map(|(ours, floor)| ours / floor).collect());
+        let (ours, floor, gzip) = (median(ours), median(floor), median(gzip));
+        let what = match (temporality, known.is_empty()) {
+            (Temporality::Cumulative, true) => "first push",
+            (Temporality::Cumulative, false) => "push after another",
+            (Temporality::Delta | Temporality::LowMemory, _) => "push of differences",
+        };
+        report.ratio(
+            &format!("{what}, {points} points, against prost's encoding of the finished tree"),
+            ratio,
+            3.0,
+            milliseconds(ours),
+            &milliseconds(floor),
+        );
+        report.figure(
+            &format!("{what}: CPU without compression"),
+            milliseconds(ours),
+            &format!("gzip takes {} more", milliseconds(gzip)),
+            Some(("≤ 5 ms", ours <= 5e6)),
         );
     }
     Ok(())
