@@ -200,3 +200,35 @@ fn get(connection: &mut BufReader<TcpStream>, path: &str, headers: &str) -> Resu
     connection.read_exact(&mut body).map_err(failed)?;
     if status.split(' ').nth(1) == Some("200") { Ok(body) } else { Err(format!("GET {path}: {status}")) }
 }
+
+/// A backend that takes whatever is posted to it, for as long as this process lives.
+pub(crate) fn take_everything() -> std::io::Result<std::net::SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = BufReader::new(stream);
+            while take_one(&mut stream).is_ok() {}
+        }
+    });
+    Ok(address)
+}
+
+fn take_one(stream: &mut BufReader<TcpStream>) -> std::io::Result<()> {
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let line = line.trim().to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
+        if line.is_empty() {
+            break;
+        }
+    }
+    std::io::copy(&mut stream.by_ref().take(length), &mut std::io::sink())?;
+    stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+}

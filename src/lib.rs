@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  source/   joules, watts  ─┐
-//!  job/      cpu time by     ├─► sampler ─► engine (pure) ─► Snapshot ─► output/  scrape, page
+//!  job/      cpu time by     ├─► sampler ─► engine (pure) ─► Snapshot ─► output/  scrape, OTLP, page
 //!            cgroup          ┘     ▲  tick     meter → attribution → ledger
 //!  carbon/   g/kWh ────────────────┘
 //! ```
@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | [`model`] | the vocabulary: plain data | nothing |
 //! | [`engine`] | the core, pure and synchronous | model |
-//! | [`clock`] | the only `now()` | model |
+//! | [`clock`] | the only `now()`, and the only chance | model |
 //! | [`confine`] | giving up rights | nothing |
 //! | [`kernel_file`] | reading the kernel's text files, kept open | nothing |
 //! | [`http_client`] | asking other machines | model, clock |
@@ -19,8 +19,8 @@
 //! | [`job`] | who used the machine | model, clock, kernel_file |
 //! | [`carbon`] | grams per kWh | model, http_client |
 //! | [`store`] | the ledger on disk | model |
-//! | [`output`] | the catalogue of series, text formats, HTTP | model, clock, http_client |
-//! | [`config`] | file, environment and flags to settings | model, and what it sets up: carbon, job, source |
+//! | [`output`] | the catalogue of series, text formats, HTTP, OTLP | model, clock, http_client |
+//! | [`config`] | file, environment and flags to settings | model, and what it sets up: carbon, job, output, source; http_client |
 //! | [`sampler`] | tick → read → step → commit → publish | all of the above but output, carbon, config |
 //! | [`daemon`], [`command`] | wiring; one file a subcommand | everything |
 //!

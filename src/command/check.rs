@@ -6,6 +6,8 @@ use crate::config::{ConfigError, Settings, socket_addresses};
 use crate::daemon::StartError;
 use crate::http_client::bare;
 use crate::output::access::Access;
+use crate::output::otlp::Push;
+use crate::output::otlp::attributes::Machine;
 
 /// Prints what is in force.
 ///
@@ -53,13 +55,16 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         None => println!("runtime    none"),
     }
     match &settings.otlp {
-        Some(push) => println!(
-            "push       {}: {}, {}, every {:?}",
-            bare(&push.endpoint),
-            push.transport.as_str(),
-            push.temporality.as_str(),
-            push.interval
-        ),
+        Some(push) => {
+            Push::open(push, &Machine::default(), Vec::new()).map_err(StartError::Push)?;
+            println!(
+                "push       {}: {}, {}, every {:?}",
+                bare(&push.endpoint),
+                push.transport.as_str(),
+                push.temporality.as_str(),
+                push.interval
+            );
+        }
         None => println!("push       none"),
     }
     Ok(())

@@ -4,7 +4,7 @@ use super::simulation::page;
 use super::world::{Layout, World};
 use arc_swap::ArcSwapOption;
 use jouleprint::model::quantity::Nanos;
-use jouleprint::model::snapshot::{Snapshot, StoreState};
+use jouleprint::model::snapshot::{Pushed, Snapshot, StoreState, Totals};
 use jouleprint::model::time::Moment;
 use jouleprint::sampler::keeper::{Keeper, LONGEST_WAIT};
 use jouleprint::sampler::{Past, Sampler};
@@ -192,4 +192,54 @@ fn a_sampler_without_a_store_shows_everything_and_says_so() {
     bed.tick(&keeper);
     let snapshot = bed.latest.load_full().unwrap();
     assert_eq!(page(&snapshot).value("jouleprint_store_up", &[]), Some("0"));
+}
+
+#[test]
+fn the_store_is_closed_after_the_last_push_was_acknowledged() {
+    let mut bed = Bed::new();
+    let (store, _) = bed.open();
+    let keeper = bed.keeper(store, LONGEST_WAIT);
+    let acknowledge = keeper.acknowledgements();
+    let at = bed.tick(&keeper);
+    bed.page_of(at, true);
+    let pushed = |value| Pushed { series: 7, start: Nanos::new(1), value, until: Nanos::new(2) };
+    acknowledge(vec![pushed(1)], false);
+    let latest = Arc::clone(&bed.latest);
+    // As the pusher does: it waits for the last state, pushes it, and says what came of it.
+    let pusher = std::thread::spawn(move || {
+        let newest = loop {
+            match latest.load_full().filter(|snapshot| snapshot.at.monotonic > at.monotonic) {
+                Some(snapshot) => break snapshot,
+                None => std::thread::yield_now(),
+            }
+        };
+        acknowledge(vec![pushed(2)], true);
+        newest
+    });
+    let (folder, last) = bed.close(keeper);
+    assert_eq!(pusher.join().unwrap().at, last.at);
+    let (store, restored) = open(folder.path(), "boot", &last.at);
+    assert_eq!(&*restored.how, "continued");
+    assert_eq!(store.pushed(), [pushed(2)]);
+    let checkpoint = restored.checkpoint.unwrap();
+    let energies =
+        |totals: &Totals| -> Vec<_> { totals.domains.iter().map(|domain| domain.energy).collect() };
+    assert_eq!(
+        energies(&checkpoint.totals),
+        energies(&last.totals),
+        "committed once, whatever is committed twice"
+    );
+}
+
+#[test]
+fn a_push_that_is_never_acknowledged_does_not_keep_the_store_open() {
+    let mut bed = Bed::new();
+    let (store, _) = bed.open();
+    let keeper = bed.keeper(store, LONGEST_WAIT);
+    let _acknowledge = keeper.acknowledgements();
+    bed.tick(&keeper);
+    let began = std::time::Instant::now();
+    let (folder, last) = bed.close(keeper);
+    assert!(began.elapsed() < std::time::Duration::from_millis(1_800), "{:?}", began.elapsed());
+    assert_eq!(&*open(folder.path(), "boot", &last.at).1.how, "continued");
 }

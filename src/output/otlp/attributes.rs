@@ -37,7 +37,7 @@ pub(super) fn key_value(key: &str, value: &str) -> KeyValue {
 }
 
 /// The machine, as far as it tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Machine {
     /// What tells it from all others, the same after a restart; its name if it has nothing else.
     pub id: String,
