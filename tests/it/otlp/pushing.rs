@@ -22,12 +22,15 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
+/// All that has arrived, and whether it is the last word.
+type Acknowledged = (Vec<Pushed>, bool);
+
 /// A pusher at work.
 struct Pushing {
     run: Run,
     latest: Arc<ArcSwapOption<Snapshot>>,
     state: Arc<Mutex<PushState>>,
-    kept: Arc<Mutex<Vec<(Vec<Pushed>, bool)>>>,
+    kept: Arc<Mutex<Vec<Acknowledged>>>,
     stop: watch::Sender<Option<jouleprint::model::quantity::Nanos>>,
     task: JoinHandle<()>,
 }

@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 /// Name, labels and the bits of the value.
 pub(crate) type Series = (String, BTreeMap<String, String>, u64);
 
+/// Upper bounds and counts.
+pub(crate) type Buckets = Vec<(f64, u64)>;
+
 /// One data point with what stands around it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Point {
@@ -24,7 +27,7 @@ pub(crate) struct Point {
     pub(crate) is_histogram: bool,
     pub(crate) is_delta: bool,
     /// Bounds with counts, count and sum.
-    pub(crate) histogram: Option<(Vec<(f64, u64)>, u64, f64)>,
+    pub(crate) histogram: Option<(Buckets, u64, f64)>,
 }
 
 impl Point {
