@@ -485,7 +485,7 @@ fn pushing(report: &mut Report) -> Result<(), String> {
         report.ratio(
             &format!("{what}, {points} points, against prost's encoding of the finished tree"),
             ratio,
-            1.0,
+            1.5,
             milliseconds(ours),
             &milliseconds(floor),
         );
