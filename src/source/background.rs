@@ -252,18 +252,34 @@ pub struct Freshness {
     seen: Option<(u64, Nanos)>,
 }
 
-/// The same for so long is no measurement.
-const LONGEST_SAME: Nanos = Nanos::from_seconds(60);
+/// What a device shows beside its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pulse {
+    /// A time, or something else that always changes while somebody measures.
+    Shown,
+    /// Nothing: an idle machine in whole watts, or steps of twelve, shows the same for minutes.
+    None,
+}
+
+impl Pulse {
+    /// The same for so long is no measurement.
+    const fn longest_same(self) -> Nanos {
+        match self {
+            Pulse::Shown => Nanos::from_seconds(60),
+            Pulse::None => Nanos::from_seconds(900),
+        }
+    }
+}
 
 impl Freshness {
     /// Notes what was shown: everything in an answer that changes while somebody measures.
     ///
     /// # Errors
-    /// It has been the same for a minute.
-    pub fn check(&mut self, shown: u64, at: Nanos) -> Result<(), Fault> {
+    /// It has been the same for a minute, or for a quarter of an hour where nothing else is shown.
+    pub fn check(&mut self, shown: u64, pulse: Pulse, at: Nanos) -> Result<(), Fault> {
         match self.seen {
             Some((before, since)) if before == shown => {
-                if at.saturating_sub(since) >= LONGEST_SAME {
+                if at.saturating_sub(since) >= pulse.longest_same() {
                     Err(Fault::Stale)
                 } else {
                     Ok(())
@@ -347,7 +363,11 @@ mod tests {
             (150, 6, Ok(())),
             (151, 6, Err(Fault::Stale)),
         ] {
-            assert_eq!(freshness.check(shown, seconds(second)), expected, "at {second} s");
+            assert_eq!(freshness.check(shown, Pulse::Shown, seconds(second)), expected, "at {second} s");
+        }
+        let mut alone = Freshness::default();
+        for (second, expected) in [(0, Ok(())), (60, Ok(())), (899, Ok(())), (900, Err(Fault::Stale))] {
+            assert_eq!(alone.check(5, Pulse::None, seconds(second)), expected, "at {second} s");
         }
     }
 
