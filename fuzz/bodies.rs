@@ -18,13 +18,16 @@ use jouleprint::model::quantity::{Intensity, MicroWatts, Pue};
 use jouleprint::output::negotiate;
 use jouleprint::output::prometheus::{Format, render};
 use jouleprint::source::hardware;
+use jouleprint::source::ipmi::packet::{self, Payload};
+use jouleprint::source::ipmi::{dcmi, rakp};
 use jouleprint::source::recorded::Recording;
+use jouleprint::source::redfish::shape;
 
 /// The first byte chooses the parser, the rest is its input.
 pub(crate) fn any(bytes: &[u8]) {
     let Some((chosen, bytes)) = bytes.split_first() else { return };
     let text = String::from_utf8_lossy(bytes);
-    match chosen % 9 {
+    match chosen % 11 {
         0 => kernel_files(bytes),
         1 => processors(bytes),
         2 => {
@@ -36,7 +39,9 @@ pub(crate) fn any(bytes: &[u8]) {
         5 => paths(&text),
         6 => decimals(&text),
         7 => recording(bytes),
-        _ => store::store(bytes),
+        8 => store::store(bytes),
+        9 => ipmi(bytes),
+        _ => redfish(bytes),
     }
 }
 
@@ -95,4 +100,39 @@ fn recording(bytes: &[u8]) {
         render(&snapshot, Format::OpenMetrics, "", &mut text);
         assert!(text.ends_with(b"# EOF\n"));
     }
+}
+
+/// Any answer of a BMC, sealed or not, is a message, a reading or a session, or it is nothing.
+fn ipmi(bytes: &[u8]) {
+    if let Some(reading) = dcmi::parse_power(bytes) {
+        let _ = reading.power();
+    }
+    let _ = dcmi::parse_capabilities(bytes);
+    let _ = packet::answer(1, dcmi::GROUP_EXTENSION, dcmi::GET_POWER, bytes);
+    let (user, password, privilege) = (&b"root"[..], &b"calvin"[..], rakp::Privilege::User);
+    for suite in [rakp::Suite::Three, rakp::Suite::Seventeen] {
+        let ours = rakp::Handshake { suite, console_session: 1, random: [2; 16], user, password, privilege };
+        for payload in [bytes, packet::plain_payload(Payload::OpenResponse, bytes).unwrap_or_default()] {
+            let _ = ours.opened(1, payload);
+            if let Some(Ok(greeting)) = ours.greeted(1, 3, payload) {
+                let _ = ours.proved(1, &greeting, payload);
+            }
+        }
+    }
+}
+
+/// Any body is JSON of some shape, or not; no path in it leads to another server.
+fn redfish(bytes: &[u8]) {
+    let Some(value) = shape::parse(bytes) else { return };
+    let shown: Vec<_> = [shape::environment(&value), shape::control(&value), shape::supply(&value)]
+        .into_iter()
+        .flatten()
+        .collect();
+    if let Ok(power) = shape::power(&shown) {
+        assert!((0.0..=shape::MAX_WATTS).contains(&power.as_watts()));
+    }
+    let (paths, more) = shape::members(&value);
+    assert!(paths.len() <= shape::MAX_MEMBERS);
+    assert!(paths.iter().chain(&more).all(|path| path.starts_with("/redfish/")));
+    let _ = (shape::name(&value, "/redfish/v1/x"), shape::is_absent(&value), shape::number(&value));
 }

@@ -1,6 +1,7 @@
 //! Settings: a YAML file, then the environment, then flags, each overriding what came before. Every
 //! value is checked where it stands, so that an error can name the line.
 
+mod bmc;
 pub mod flags;
 pub mod jobs;
 mod otlp;
@@ -13,6 +14,7 @@ use crate::model::reading::IdlePolicy;
 use crate::output::otlp::wishes::Wishes;
 use crate::source::hwmon::table::Row;
 use crate::source::{self, estimate};
+use bmc::{IpmiSection, RedfishSection};
 use flags::Flags;
 use jobs::{Jobs, JobsSection};
 use serde::{Deserialize, Deserializer, de};
@@ -128,6 +130,8 @@ struct File {
     idle: IdleSection,
     jobs: JobsSection,
     hardware: HardwareSection,
+    ipmi: IpmiSection,
+    redfish: Option<RedfishSection>,
     web: WebSection,
     path: PathSection,
     store: StoreSection,
@@ -357,6 +361,8 @@ impl Settings {
                 },
                 hwmon: file.hardware.hwmon.into_iter().map(|row| row.0).collect(),
                 batteries: file.hardware.batteries,
+                ipmi: file.ipmi.0,
+                redfish: file.redfish.map(|section| section.0),
                 has_no_threads: false,
             },
             listen,

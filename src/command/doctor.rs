@@ -14,12 +14,15 @@ use crate::output::otlp;
 use crate::output::otlp::attributes::Machine;
 use crate::output::otlp::wishes::Wishes;
 use crate::sampler::{CGROUP, Sampler};
-use crate::source::{estimate, rapl};
+use crate::source::{estimate, ipmi, rapl, redfish};
 use rustix::fs::{Access, access};
 use std::path::Path;
 
 /// Between the two readings from which watts are shown.
 const LOOK: Nanos = Nanos::from_seconds(1);
+
+/// A meter that has not answered yet is waited for so many looks longer.
+const LONGER_LOOKS: u32 = 8;
 
 /// What the examination came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +42,14 @@ pub fn run(flags: &Flags) -> Result<Health, StartError> {
     let mut sampler = Sampler::new(parts(&settings)?);
     sampler.tick(clock::now());
     clock::sleep(LOOK);
-    let snapshot = sampler.tick(clock::now());
+    let mut snapshot = sampler.tick(clock::now());
+    for _ in 0..LONGER_LOOKS {
+        if !is_waited_for(&snapshot) {
+            break;
+        }
+        clock::sleep(LOOK);
+        snapshot = sampler.tick(clock::now());
+    }
     println!("jouleprint {} on {}", env!("CARGO_PKG_VERSION"), snapshot.machine.host);
     let mut ailing = false;
     println!("\nMeters");
@@ -102,6 +112,16 @@ fn arrives(wishes: &Wishes, host: &str) -> bool {
             false
         }
     }
+}
+
+/// Whether a meter has shown no power yet and may still: it has a thread of its own, and that is at work.
+fn is_waited_for(snapshot: &Snapshot) -> bool {
+    let fault =
+        |id: &str| snapshot.sources.iter().find(|state| *state.hw_id == *id).and_then(|state| state.fault);
+    let mut meters = snapshot.machine.domains.iter().zip(&snapshot.totals.domains);
+    meters.any(|(domain, totals)| {
+        totals.power.is_none() && matches!(fault(&domain.id), None | Some(Fault::Timeout))
+    })
 }
 
 /// Prints where counters are kept, and whether they can be. Nothing is made for the sake of the answer.
@@ -187,6 +207,8 @@ fn remedy(state: &SourceState, fault: Fault, snapshot: &Snapshot) -> Option<Stri
         (CGROUP, Fault::Missing) => Some("name the mount of the control groups with --path.cgroupfs".to_owned()),
         (CGROUP, Fault::PermissionDenied) => Some("the control groups must be readable by this user".to_owned()),
         (CGROUP, Fault::Limit) => Some("raise the limit of open files (ulimit -n, LimitNOFILE=)".to_owned()),
+        (ipmi::SOURCE, _) => ipmi_remedy(&state.detail, fault).map(str::to_owned),
+        (redfish::SOURCE, _) => redfish_remedy(fault).map(str::to_owned),
         (_, Fault::Io | Fault::Malformed | Fault::OutOfRange | Fault::Implausible) => {
             Some("see the kernel log (dmesg); the device or its driver is at fault".to_owned())
         }
@@ -194,9 +216,73 @@ fn remedy(state: &SourceState, fault: Fault, snapshot: &Snapshot) -> Option<Stri
     }
 }
 
+/// A finding of the machine's own BMC begins with its device; one over the network is `DCMI at …`.
+fn ipmi_remedy(detail: &str, fault: Fault) -> Option<&'static str> {
+    let is_device = detail.starts_with('/');
+    Some(match fault {
+        Fault::Missing if !is_device && detail.starts_with("no ") => {
+            "load the kernel's drivers: modprobe ipmi_devintf && modprobe ipmi_si (or ipmi_ssif)"
+        }
+        // The BMC is there and has no such command.
+        Fault::Missing if is_device => "read this BMC by Redfish (docs/bmc.md), or set `ipmi: off`",
+        Fault::Missing => "see ipmi.lan: is the password file there, and does the BMC do DCMI?",
+        Fault::PermissionDenied if is_device => {
+            "run as root, or give the program CAP_DAC_READ_SEARCH, or its group the device: \
+             chgrp jouleprint /dev/ipmi0 && chmod g+r /dev/ipmi0"
+        }
+        Fault::PermissionDenied => "see ipmi.lan: user, password_file, and perhaps `privilege: operator`",
+        Fault::Inactive => "switch on power measuring: ipmitool dcmi power activate",
+        Fault::Stale | Fault::Timeout | Fault::Io => {
+            "the BMC hangs or is busy: ipmitool mc info; ipmitool mc reset cold mends most of them"
+        }
+        Fault::Unreachable => "see ipmi.lan.address; is IPMI over LAN switched on in the BMC (UDP port 623)?",
+        Fault::Untrusted => "switch on cipher suite 17 or 3 in the BMC",
+        Fault::OutOfRange | Fault::Malformed => "its sensor fails: ipmitool dcmi power reading",
+        Fault::Limit => "the BMC has no room: end other sessions, or wait",
+        Fault::Masked | Fault::NotAdvancing | Fault::Implausible | Fault::PrivateNamespace => return None,
+    })
+}
+
+fn redfish_remedy(fault: Fault) -> Option<&'static str> {
+    Some(match fault {
+        Fault::PermissionDenied => "see redfish.user and redfish.password_file; the role ReadOnly is enough",
+        Fault::Missing => "see redfish.chassis and redfish.password_file: the log says what is there",
+        Fault::Limit => {
+            "name the node's chassis in redfish.chassis, if the log says several; else the BMC is busy"
+        }
+        Fault::Untrusted => {
+            "name the certificate's authority in redfish.ca_file, and the BMC as in its certificate"
+        }
+        Fault::Unreachable | Fault::Timeout => {
+            "see redfish.url; does the BMC answer: curl https://BMC/redfish/v1/"
+        }
+        Fault::Stale | Fault::Io | Fault::Malformed | Fault::OutOfRange => {
+            "the BMC or its sensor hangs; starting the BMC anew mends most of them"
+        }
+        Fault::Inactive | Fault::Masked | Fault::NotAdvancing | Fault::Implausible => return None,
+        Fault::PrivateNamespace => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bmc_that_is_not_read_has_a_command_that_mends_it() {
+        for (detail, fault, part) in [
+            ("no /dev/ipmi0, though the firmware tells of a BMC", Fault::Missing, "modprobe ipmi_devintf"),
+            ("/dev/ipmi0: Permission denied (os error 13)", Fault::PermissionDenied, "CAP_DAC_READ_SEARCH"),
+            ("/dev/ipmi0: the BMC refuses: completion code 0xc1", Fault::Missing, "Redfish"),
+            ("/dev/ipmi0, DCMI 1.5: measuring is switched off", Fault::Inactive, "dcmi power activate"),
+            ("DCMI at bmc17:623", Fault::PermissionDenied, "password_file"),
+            ("DCMI at bmc17:623", Fault::Unreachable, "ipmi.lan.address"),
+        ] {
+            assert!(ipmi_remedy(detail, fault).expect("a remedy").contains(part), "{detail}");
+        }
+        assert!(redfish_remedy(Fault::Untrusted).expect("a remedy").contains("ca_file"));
+        assert!(redfish_remedy(Fault::Limit).expect("a remedy").contains("redfish.chassis"));
+    }
 
     #[test]
     fn a_folder_is_there_or_can_be_made_or_the_reason_is_told() {

@@ -7,10 +7,13 @@ pub mod cut;
 pub mod estimate;
 pub mod hardware;
 pub mod hwmon;
+pub mod ipmi;
+pub mod node;
 pub mod perf;
 pub mod pm_counters;
 pub mod rapl;
 pub mod recorded;
+pub mod redfish;
 
 use crate::kernel_file::Buffer;
 use crate::model::identity::HwType;
@@ -45,6 +48,10 @@ pub struct Wishes {
     pub hwmon: Vec<hwmon::table::Row>,
     /// A laptop's batteries are a meter while it runs on them.
     pub batteries: bool,
+    /// The BMC by IPMI.
+    pub ipmi: ipmi::Wish,
+    /// The BMC by Redfish.
+    pub redfish: Option<redfish::Wish>,
     /// Nothing is read by threads of its own.
     pub has_no_threads: bool,
 }
@@ -98,6 +105,14 @@ impl Sources {
                 detail: sysfs.join("class/hwmon").display().to_string().as_str().into(),
             }),
         }
+        // Of two views of one BMC the one that was asked for.
+        let (redfish, findings) = redfish::discover(wishes.redfish.as_ref());
+        found.findings.extend(findings);
+        let period = wishes.redfish.as_ref().map_or(ipmi::PERIOD, |wish| wish.period);
+        found.take_slow(redfish, redfish::SOURCE, period, wishes);
+        let (ipmi, findings) = ipmi::discover(sysfs, &wishes.ipmi);
+        found.findings.extend(findings);
+        found.take_slow(ipmi, ipmi::SOURCE, ipmi::PERIOD, wishes);
         if wishes.batteries {
             found.take(battery::discover(sysfs));
         }
