@@ -36,7 +36,7 @@ fn shell(folder: &Path, script: &str) {
 }
 
 /// A certificate authority, a server's and a client's certificate.
-fn certificates(folder: &Path) {
+pub(crate) fn certificates(folder: &Path) {
     shell(
         folder,
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=ca

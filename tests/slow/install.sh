@@ -12,7 +12,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 [[ $EUID -eq 0 ]] || fail "must run as root"
 
 # Package and a program of it. Prometheus brings promtool along.
-needed=(python3-pip:pip3 prometheus:promtool util-linux:unshare util-linux:taskset openssl:openssl curl:curl strace:strace e2fsprogs:mkfs.ext4)
+needed=(python3-pip:pip3 prometheus:promtool util-linux:unshare util-linux:taskset openssl:openssl curl:curl strace:strace
+    e2fsprogs:mkfs.ext4 ipmitool:ipmitool python3-venv:python3)
 
 missing=()
 for pair in "${needed[@]}"; do
@@ -40,6 +41,15 @@ for pair in "${needed[@]}"; do
     command -v "${pair#*:}" >/dev/null || fail "${pair%%:*} is installed and has no ${pair#*:}"
 done
 [[ -x /usr/bin/prometheus ]] || fail "no /usr/bin/prometheus"
+
+# A BMC that speaks RMCP+: pyghmi's, in a folder of its own.
+bmc=.cache/pyghmi
+if ! "$bmc/bin/python" -c 'import pyghmi.ipmi.bmc' 2>/dev/null; then
+    echo "installing pyghmi into $bmc"
+    rm -rf "$bmc"
+    python3 -m venv "$bmc" || fail "cannot make $bmc (is python3-venv installed?)"
+    "$bmc/bin/pip" install --quiet --disable-pip-version-check 'pyghmi>=1.6,<1.7' || fail "cannot install pyghmi"
+fi
 
 cgroups=${JOULEPRINT_TEST_CGROUPFS:-/sys/fs/cgroup}
 for hierarchy in cpuacct unified; do

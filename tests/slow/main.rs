@@ -9,6 +9,7 @@
 mod access;
 mod attribution;
 mod bed;
+mod bmc;
 mod churn;
 mod crash;
 mod daemon;
