@@ -14,6 +14,8 @@ mod churn;
 mod crash;
 mod daemon;
 mod disk;
+#[cfg(feature = "rare")]
+mod guest;
 mod http;
 mod kill;
 mod load;

@@ -1,0 +1,83 @@
+//! The exporter as the first program of a real machine: Debian's kernel in QEMU, with a BMC on the bus (by the
+//! kernel's own driver and ioctls), an ACPI power meter, and energy counters in the real powercap class.
+//! Emulation in software: it needs no rights of its own, and takes a minute.
+
+use crate::page::Page;
+use crate::rig::amount;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// A boot takes 35 s; a guest that hangs is ended.
+const LONGEST_SECONDS: &str = "300";
+
+/// What the guest said, by part.
+fn boot() -> BTreeMap<String, String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let built = Command::new(here.join("tests/slow/guest/build.sh"))
+        .arg(env!("CARGO_BIN_EXE_jouleprint"))
+        .arg(folder.path())
+        .status();
+    assert!(built.expect("bash").success(), "the guest is not built");
+    let began = Instant::now();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let output = Command::new("timeout")
+        .args([LONGEST_SECONDS, "qemu-system-x86_64", "-machine", "q35,accel=tcg"])
+        .args(["-cpu", "Skylake-Server,-avx512f", "-smp", "1", "-m", "512", "-nographic", "-no-reboot"])
+        .args(["-nic", "none", "-kernel", &path("vmlinuz"), "-initrd", &path("initrd.gz")])
+        .args(["-append", "console=ttyS0 quiet panic=-1", "-acpitable"])
+        .arg(format!("file={}", path("meter.aml")))
+        .args(["-device", "ipmi-bmc-sim,id=bmc0", "-device", "isa-ipmi-kcs,bmc=bmc0,irq=5"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("QEMU runs");
+    println!("guest: {:?}", began.elapsed());
+    let console = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    let mut parts = BTreeMap::new();
+    for part in console.split("=== ").skip(1) {
+        let (name, text) = part.split_once('\n').unwrap_or((part, ""));
+        parts.insert(name.to_owned(), text.to_owned());
+    }
+    assert!(parts.contains_key("end"), "the guest did not come to its end:\n{console}");
+    parts
+}
+
+#[test]
+fn a_real_kernel_shows_its_bmc_its_power_meter_and_its_counters() {
+    let parts = boot();
+    assert!(parts["devices"].contains("/dev/ipmi0"), "{}", parts["devices"]);
+
+    // QEMU's BMC knows no DCMI, and says so through the kernel's ioctl and nothing else can.
+    let refused = "--   ipmi : not there (/dev/ipmi0: the BMC refuses: completion code 0xc1";
+    assert!(parts["doctor"].contains(refused), "{}", parts["doctor"]);
+    assert!(!parts["doctor-off"].contains("ipmi"), "{}", parts["doctor-off"]);
+    let denied = "--   ipmi : permission denied (/dev/ipmi0";
+    assert!(parts["doctor-nobody"].contains(denied), "{}", parts["doctor-nobody"]);
+    assert!(parts["doctor-nobody"].contains("chgrp jouleprint /dev/ipmi0"), "{}", parts["doctor-nobody"]);
+    // 250 W, less what the counters inside say.
+    let node = parts["doctor"].lines().find(|line| line.contains("acpi-power-meter     measured"));
+    let shown = node.and_then(|line| line.split_whitespace().nth(2)?.parse::<f64>().ok());
+    assert!(shown.is_some_and(|watts| (watts - 202.0).abs() < 2.0), "{node:?}");
+
+    let page = Page::parse_text(&parts["metrics"]).expect("a page");
+    let joules = |hw_id: &str| amount(&page, "hw_energy_joules_total", &[("hw_id", hw_id)]);
+    let watts = |hw_id: &str| amount(&page, "hw_power_watts", &[("hw_id", hw_id)]);
+    let (package, memory) = (joules("package-0"), joules("package-0-dram"));
+    // Their counters run by one clock at 40 and 8 W and are read one after the other, in emulation a few ms
+    // apart; the package's has wrapped meanwhile.
+    assert!((package / memory - 5.0).abs() < 0.02, "{package} J and {memory} J");
+    assert!(package > 500.0, "{package} J");
+    assert!((watts("package-0") - 40.0).abs() < 0.1 && (watts("package-0-dram") - 8.0).abs() < 0.1);
+    let core = amount(&page, "jouleprint_domain_energy_joules_total", &[("hw_id", "package-0-core")]);
+    assert!((core / package - 0.6).abs() < 0.005, "{core} J of {package} J");
+    // The node is the ACPI meter's, and what is left of it is the others'.
+    let host = amount(&page, "hw_host_power_watts", &[]);
+    assert!((host - 250.0).abs() < 1.0, "{host} W");
+    assert!((watts("acpi-power-meter") - 202.0).abs() < 1.0, "{} W", watts("acpi-power-meter"));
+    println!("guest: package {package:.3} J, memory {memory:.3} J, core {core:.3} J, node {host:.1} W");
+
+    assert!(parts["log"].contains("gave up all rights"), "{}", parts["log"]);
+    assert!(parts["stop"].contains("exit 0"), "{}", parts["stop"]);
+}

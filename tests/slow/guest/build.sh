@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Builds what QEMU boots: build.sh EXPORTER OUT. Installs what it needs and is not there yet (root, Debian);
+# the kernel is kept in .cache/guest for the next time. OUT gets vmlinuz, initrd.gz and meter.aml.
+set -euo pipefail
+
+fail() {
+    echo "tests/slow/guest/build.sh: $*" >&2
+    exit 1
+}
+
+[[ $# -eq 2 ]] || fail "usage: build.sh EXPORTER OUT"
+exporter=$(realpath "$1")
+out=$(realpath "$2")
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "$here/../../.."
+[[ $EUID -eq 0 ]] || fail "must run as root"
+export DEBIAN_FRONTEND=noninteractive
+
+programs=(qemu-system-x86:qemu-system-x86_64 acpica-tools:iasl kmod:depmod cpio:cpio make:make gcc:gcc)
+packages=()
+for pair in "${programs[@]}"; do
+    command -v "${pair#*:}" >/dev/null || packages+=("${pair%%:*}")
+done
+dpkg -s busybox-static >/dev/null 2>&1 || packages+=(busybox-static)
+release() { apt-cache search '^linux-image-6.1.0-[0-9]+-amd64$' | awk '{ print $1 }' | sort -V | tail -1 | sed 's/^linux-image-//'; }
+kernel=$(release)
+if [[ -z $kernel || ! -d /usr/src/linux-headers-$kernel ]]; then
+    apt-get update -qq || fail "apt-get update fails"
+    kernel=$(release)
+    [[ -n $kernel ]] || fail "no linux-image-6.1.0-*-amd64 to be had: this needs Debian 12's kernel"
+    packages+=("linux-headers-$kernel")
+fi
+if [[ ${#packages[@]} -gt 0 ]]; then
+    apt-get install -qq --yes --no-install-recommends "${packages[@]}" >/dev/null || fail "cannot install ${packages[*]}"
+fi
+
+cache=.cache/guest/$kernel
+if [[ ! -e $cache/boot/vmlinuz-$kernel ]]; then
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    chmod 755 "$folder"
+    (cd "$folder" && apt-get -qq -o APT::Sandbox::User=root download "linux-image-$kernel" >/dev/null) || fail "cannot download the kernel"
+    dpkg-deb -x "$folder"/linux-image-*.deb "$folder/root"
+    # What is booted and the few drivers of it that are loaded: 400 MB are 30 without the others.
+    mkdir -p "$cache/boot" "$cache/modules"
+    for path in drivers/char/ipmi drivers/hwmon/acpi_power_meter.ko; do
+        mkdir -p "$cache/modules/kernel/$(dirname $path)"
+        cp -r "$folder/root/lib/modules/$kernel/kernel/$path" "$cache/modules/kernel/$path"
+    done
+    cp "$folder/root/lib/modules/$kernel"/modules.{order,builtin,builtin.modinfo} "$cache/modules/"
+    cp "$folder/root/boot/vmlinuz-$kernel" "$cache/boot/"
+fi
+
+root=$out/root
+rm -rf "$root"
+mkdir -p "$root"/{bin,etc,proc,sys,dev,tmp,run} "$root/lib/modules/$kernel" "$out/module"
+cp /bin/busybox "$root/bin/"
+cp -r "$cache/modules/." "$root/lib/modules/$kernel/"
+depmod -b "$root" "$kernel"
+cp "$here/powercap.c" "$out/module/"
+echo 'obj-m := powercap.o' >"$out/module/Makefile"
+make -s -C "/usr/src/linux-headers-$kernel" M="$out/module" modules >"$out/module.log" 2>&1 ||
+    fail "the module does not build: $(cat "$out/module.log")"
+cp "$out/module/powercap.ko" "$root/"
+
+# The exporter as it is, with the libraries that it is linked with.
+strip -o "$root/jouleprint" "$exporter"
+ldd "$exporter" | awk '{ for (i = 1; i <= NF; i++) if ($i ~ /^\//) print $i }' | while read -r library; do
+    mkdir -p "$root$(dirname "$library")"
+    cp -L "$library" "$root$library"
+done
+cp "$here/init" "$root/init"
+chmod 755 "$root/init" "$root/jouleprint"
+
+(cd "$root" && find . | cpio --quiet -o -H newc | gzip -1) >"$out/initrd.gz"
+cp "$cache/boot/vmlinuz-$kernel" "$out/vmlinuz"
+iasl -p "$out/meter" "$here/meter.asl" >"$out/iasl.log" 2>&1 || fail "the ACPI table does not compile: $(cat "$out/iasl.log")"
+rm -rf "$root" "$out/module"
+echo "guest: Linux $kernel, $(du -sm "$out" | cut -f1) MB"
