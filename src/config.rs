@@ -330,7 +330,7 @@ impl Settings {
         if !TICKS.contains(&interval) {
             return Err(malformed(format!("tick: {interval}s is outside 1s to 15s")));
         }
-        let jobs = file.jobs.resolve().map_err(malformed)?;
+        let jobs = file.jobs.resolve(flags.pod_uid.clone()).map_err(malformed)?;
         let sysfs = flags.sysfs.clone().or(file.path.sysfs).unwrap_or_else(|| "/sys".into());
         let listen = if flags.listen_addresses.is_empty() {
             file.web.listen_addresses.unwrap_or_else(|| vec![format!(":{DEFAULT_PORT}")])
@@ -517,6 +517,9 @@ mod tests {
                 "jobs: {kinds: [process], rules: [{name: x, pattern: '(?P<id>a)'}]}",
                 vec!["jobs.kinds: process stands alone"],
             ),
+            ("jobs: {sidecar: yes}", vec!["line 1"]),
+            ("jobs: {pod_uid: web-0}", vec!["jobs.pod_uid: \"web-0\" is no UID", "metadata.uid"]),
+            ("jobs: {kinds: [process], sidecar: host-cgroups}", vec!["process looks at no pod"]),
             ("jobs: {processes: {top: 0}}", vec!["jobs.processes.top: 0 is outside 1 to 1000"]),
             ("jobs: {slurm: {cluster: 'a.b'}}", vec!["jobs.slurm: \"a.b\" is no name of a cluster"]),
             ("jobs: {slurm: {nodes: {n1: ''}}}", vec!["jobs.slurm: \"\" is no name of a cluster"]),

@@ -394,6 +394,8 @@ fn reload(flags: &Flags, started_with: &Settings, mailbox: &Mailbox) {
                 || settings.hardware != started_with.hardware
                 || settings.host != started_with.host
                 || settings.jobs.are_processes() != started_with.jobs.are_processes()
+                || settings.jobs.sidecar != started_with.jobs.sidecar
+                || settings.jobs.pod_uid != started_with.jobs.pod_uid
                 || settings.store != started_with.store
                 || settings.runtime != started_with.runtime
                 || settings.otlp != started_with.otlp;
@@ -401,7 +403,7 @@ fn reload(flags: &Flags, started_with: &Settings, mailbox: &Mailbox) {
             tracing::info!("configuration taken up, counters kept");
             if needs_restart {
                 tracing::warn!(
-                    "host, path, store, hardware, otlp and web settings, and `process` among jobs.kinds, take effect at the next start only"
+                    "host, path, store, hardware, otlp and web settings, and who is a job as a sidecar or by process, take effect at the next start only"
                 );
             }
         }

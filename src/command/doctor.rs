@@ -13,7 +13,7 @@ use crate::model::snapshot::{Snapshot, SourceState};
 use crate::output::otlp;
 use crate::output::otlp::attributes::Machine;
 use crate::output::otlp::wishes::Wishes;
-use crate::sampler::{CGROUP, Sampler};
+use crate::sampler::{CGROUP, PROCESS, Sampler};
 use crate::source::{estimate, ipmi, rapl, redfish};
 use rustix::fs::{Access, access};
 use std::path::Path;
@@ -68,7 +68,12 @@ pub fn run(flags: &Flags) -> Result<Health, StartError> {
     for state in &snapshot.sources {
         ailing |= report(state, &snapshot);
     }
-    println!("\nJobs\n  {} live, in {} control groups", snapshot.totals.live_jobs, snapshot.sampler.groups);
+    let looked_at = match snapshot.sampler.processes {
+        Some(processes) => format!("among {processes} processes"),
+        None => format!("in {} control groups", snapshot.sampler.groups),
+    };
+    println!("\nJobs\n  {} live, {looked_at}", snapshot.totals.live_jobs);
+    ailing |= has_hidden_processes(&snapshot);
     if !snapshot.sampler.watches_cgroups
         && snapshot.sources.iter().any(|state| &*state.source == CGROUP && state.fault.is_none())
     {
@@ -122,6 +127,30 @@ fn is_waited_for(snapshot: &Snapshot) -> bool {
     meters.any(|(domain, totals)| {
         totals.power.is_none() && matches!(fault(&domain.id), None | Some(Fault::Timeout))
     })
+}
+
+/// What a sidecar needs, in the words of a manifest: the exact way, and the one without the host's files.
+const SIDECAR: &str =
+    "mount the host's /sys/fs/cgroup, read-only, and name it: --path.cgroupfs /host/sys/fs/cgroup
+      as a sidecar, add to the pod, for its processes together:
+        shareProcessNamespace: true
+      or, exact, to the pod and to this container:
+        volumes: [{name: cgroup, hostPath: {path: /sys/fs/cgroup, type: Directory}}]
+        volumeMounts: [{name: cgroup, mountPath: /host/sys/fs/cgroup, readOnly: true}]
+        env: [{name: POD_UID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}]
+        args: [--path.cgroupfs=/host/sys/fs/cgroup]";
+
+/// Tells of processes that may not be read; what they use is the system's.
+fn has_hidden_processes(snapshot: &Snapshot) -> bool {
+    let mut sources = snapshot.sources.iter().filter(|state| &*state.source == PROCESS);
+    let is_refused =
+        |errors: &[(Fault, u64)]| errors.iter().any(|(fault, _)| *fault == Fault::PermissionDenied);
+    let is_hidden = sources.any(|state| is_refused(&state.errors));
+    if is_hidden {
+        println!("  some processes cannot be read: what they use is the system's");
+        println!("    → run as root, or mount /proc with hidepid=0 (mount -o remount,hidepid=0 /proc)");
+    }
+    is_hidden
 }
 
 /// Prints where counters are kept, and whether they can be. Nothing is made for the sake of the answer.
@@ -201,8 +230,11 @@ fn remedy(state: &SourceState, fault: Fault, snapshot: &Snapshot) -> Option<Stri
         (rapl::SOURCE, Fault::Missing) => {
             Some("load the kernel module: modprobe intel_rapl_msr (also for AMD)".to_owned())
         }
-        (CGROUP, Fault::PrivateNamespace) => Some(
-            "mount the host's /sys/fs/cgroup, read-only, and name it: --path.cgroupfs /host/sys/fs/cgroup".to_owned(),
+        (CGROUP, Fault::PrivateNamespace) => Some(SIDECAR.to_owned()),
+        (CGROUP, Fault::Missing) if state.detail.starts_with("sidecar") => Some(
+            "this pod's group is not there: give its UID (env: [{name: POD_UID, valueFrom: {fieldRef: {fieldPath: \
+             metadata.uid}}}]), or say jobs.sidecar: off to see all jobs"
+                .to_owned(),
         ),
         (CGROUP, Fault::Missing) => Some("name the mount of the control groups with --path.cgroupfs".to_owned()),
         (CGROUP, Fault::PermissionDenied) => Some("the control groups must be readable by this user".to_owned()),

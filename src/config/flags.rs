@@ -68,6 +68,9 @@ pub struct Flags {
         global = true
     )]
     pub otlp_endpoint: Option<String>,
+    /// As a sidecar: the UID of our own pod, the only job then [default: POD_UID]
+    #[arg(long = "job.pod-uid", value_name = "UID", env = "JOULEPRINT_JOB_POD_UID", global = true)]
+    pub pod_uid: Option<String>,
     /// The tick in ms, for tests that cannot wait
     #[arg(long = "test.tick", value_name = "MS", hide = true, global = true)]
     pub test_tick: Option<u64>,

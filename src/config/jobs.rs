@@ -1,7 +1,9 @@
 //! Which jobs are looked for, and by what names they go.
 
 use super::{ConfigError, read};
+use crate::job::kubernetes::is_pod_uid;
 use crate::job::rule::{Rule, RuleError};
+use crate::job::sidecar::Sidecar;
 use crate::job::slurm::{Clusters, cluster_name};
 use crate::model::identity::JobKind;
 use serde::Deserialize;
@@ -37,6 +39,10 @@ pub struct Jobs {
     pub clusters: Clusters,
     /// Processes that are jobs, where processes are.
     pub top_processes: u32,
+    /// Whether this is a sidecar, and of which kind.
+    pub sidecar: Sidecar,
+    /// The pod's UID, if it was given.
+    pub pod_uid: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -47,6 +53,8 @@ pub(super) struct JobsSection {
     max: Option<u32>,
     slurm: SlurmSection,
     processes: ProcessesSection,
+    sidecar: Sidecar,
+    pod_uid: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -71,7 +79,7 @@ struct ProcessesSection {
 
 impl JobsSection {
     /// Checks everything; the message of an error begins with the key.
-    pub(super) fn resolve(self) -> Result<Jobs, String> {
+    pub(super) fn resolve(self, flag_uid: Option<String>) -> Result<Jobs, String> {
         let rules: Vec<(String, String)> =
             self.rules.into_iter().map(|rule| (rule.name, rule.pattern)).collect();
         compile(&rules).map_err(|error| format!("jobs.rules: {error}"))?;
@@ -96,7 +104,24 @@ impl JobsSection {
         if !(1..=MOST_TOP).contains(&top_processes) {
             return Err(format!("jobs.processes.top: {top_processes} is outside 1 to {MOST_TOP}"));
         }
-        Ok(Jobs { kinds, rules, max: self.max.unwrap_or(4_096).clamp(1, 100_000), clusters, top_processes })
+        let pod_uid = flag_uid.or(self.pod_uid).filter(|uid| !uid.is_empty());
+        if let Some(uid) = pod_uid.as_deref().filter(|uid| !is_pod_uid(uid)) {
+            return Err(format!(
+                "jobs.pod_uid: {uid:?} is no UID of a pod (fieldPath: metadata.uid gives it)"
+            ));
+        }
+        if kinds.contains(&JobKind::Process) && (pod_uid.is_some() || self.sidecar == Sidecar::HostCgroups) {
+            return Err("jobs.kinds: process looks at no pod (jobs.sidecar: shared-pids does)".to_owned());
+        }
+        Ok(Jobs {
+            kinds,
+            rules,
+            max: self.max.unwrap_or(4_096).clamp(1, 100_000),
+            clusters,
+            top_processes,
+            sidecar: self.sidecar,
+            pod_uid,
+        })
     }
 }
 
@@ -113,6 +138,13 @@ impl Jobs {
     /// One of them is wrong.
     pub fn compiled_rules(&self) -> Result<Vec<Rule>, ConfigError> {
         Ok(compile(&self.rules)?)
+    }
+
+    /// The UID of the pod around us: as it was given, else by the downward API.
+    #[must_use]
+    pub fn pod_uid(&self) -> Option<String> {
+        let given = self.pod_uid.clone();
+        given.or_else(|| std::env::var("POD_UID").ok().filter(|uid| is_pod_uid(uid)))
     }
 
     /// The names of Slurm's clusters; what was not given is taken from slurm.conf, if it can be read.

@@ -35,6 +35,12 @@ fn pod_uid(path: &[&str]) -> Option<String> {
     (is_kubelets && is_uid(uid)).then(|| uid.to_owned())
 }
 
+/// Whether this can be a pod's UID.
+#[must_use]
+pub fn is_pod_uid(text: &str) -> bool {
+    is_uid(text) && !text.contains('_')
+}
+
 /// A UUID with either separator, or the 32 hex digits of a static pod's configuration.
 fn is_uid(text: &str) -> bool {
     let digits = text.bytes().filter(u8::is_ascii_hexdigit).count();

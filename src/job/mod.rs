@@ -12,6 +12,7 @@ pub mod own;
 pub mod process;
 pub mod processor;
 pub mod rule;
+pub mod sidecar;
 pub mod slurm;
 pub mod systemd;
 pub mod tree;
@@ -49,19 +50,26 @@ pub struct Resolvers {
     rules: Vec<Rule>,
     kinds: Vec<JobKind>,
     slurm: Slurm,
+    only_pod: Option<String>,
 }
 
 impl Resolvers {
     /// The user's rules first, then the built-in managers of the given kinds.
     #[must_use]
     pub fn new(rules: Vec<Rule>, kinds: Vec<JobKind>) -> Resolvers {
-        Resolvers { rules, kinds, slurm: Slurm::default() }
+        Resolvers { rules, kinds, slurm: Slurm::default(), only_pod: None }
     }
 
     /// The same, with the names of Slurm's clusters.
     #[must_use]
     pub fn with_clusters(self, clusters: Clusters) -> Resolvers {
         Resolvers { slurm: Slurm::new(clusters), ..self }
+    }
+
+    /// The same for a sidecar: the pod with this UID is a job, and nothing else is.
+    #[must_use]
+    pub fn only_pod(self, uid: String) -> Resolvers {
+        Resolvers { only_pod: Some(uid), ..self }
     }
 
     /// The group's identity, by the first manager that knows it.
@@ -94,6 +102,12 @@ impl Resolvers {
     /// named after both where its own name is not enough.
     #[must_use]
     pub fn role(&self, path: &[&str]) -> GroupRole {
+        if let Some(uid) = &self.only_pod {
+            return match kubernetes::Kubernetes.resolve(path) {
+                Verdict::Job(id) if **id.id() == **uid => GroupRole::Job(id),
+                _ => GroupRole::Passage,
+            };
+        }
         match self.verdict(path) {
             Verdict::Job(id) => GroupRole::Job(id),
             Verdict::Named(id) => GroupRole::Job(self.qualified(&id, path)),
@@ -384,6 +398,23 @@ mod tests {
                     assert_eq!(role(&path), expected, "{path}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_sidecar_knows_its_own_pod_and_no_other_job() {
+        let uid = "7b2c1a90-11aa-4f0e-9c3d-5e6f70819203";
+        let resolvers = resolvers().only_pod(uid.to_owned());
+        for (path, expected) in [
+            (format!("/kubepods/burstable/pod{uid}"), format!("pod:{uid}")),
+            (format!("/kubepods.slice/kubepods-pod{}.slice", uid.replace('-', "_")), format!("pod:{uid}")),
+            (format!("/kubepods/burstable/pod{uid}/{ID}"), "-".to_owned()),
+            (format!("/kubepods/burstable/pod{uid}/{ID}/docker/{ID}"), "-".to_owned()),
+            (format!("/kubepods/burstable/pod{}", uid.replace('7', "8")), "-".to_owned()),
+            ("/system.slice/a.service".to_owned(), "-".to_owned()),
+            ("/batch/a-17".to_owned(), "-".to_owned()),
+        ] {
+            assert_eq!(role_by(&resolvers, &path), expected, "{path}");
         }
     }
 

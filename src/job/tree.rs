@@ -231,6 +231,12 @@ impl Tree {
         self.hidden.is_empty() && self.by_path.len() < MAX_DIRECTORIES && !self.must_look
     }
 
+    /// Whether any group is a job.
+    #[must_use]
+    pub fn has_jobs(&self) -> bool {
+        self.nodes.iter().flatten().any(|node| matches!(node.role, GroupRole::Job(_)))
+    }
+
     /// How the tree fares.
     #[must_use]
     pub fn state(&self) -> Sight {
