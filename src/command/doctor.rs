@@ -148,7 +148,9 @@ fn has_hidden_processes(snapshot: &Snapshot) -> bool {
     let is_hidden = sources.any(|state| is_refused(&state.errors));
     if is_hidden {
         println!("  some processes cannot be read: what they use is the system's");
-        println!("    → run as root, or mount /proc with hidepid=0 (mount -o remount,hidepid=0 /proc)");
+        println!(
+            "    → mount /proc with hidepid=0 (mount -o remount,hidepid=0 /proc), or with gid= a group of this user"
+        );
     }
     is_hidden
 }

@@ -18,13 +18,14 @@ const SAMPLING: f64 = 0.05;
 
 /// A package draws this, idle, and this for each CPU that works.
 const IDLE_WATTS: f64 = 20.0;
-const BUSY_WATTS: f64 = 40.0;
+pub(crate) const BUSY_WATTS: f64 = 40.0;
 
 const PACKAGE: Zone = Zone::steady("intel-rapl:0", "package-0", 20_000).with_load(40_000);
 const CORE: Zone = Zone::steady("intel-rapl:0/intel-rapl:0:0", "core", 5_000).with_load(30_000);
 const DRAM: Zone = Zone::steady("intel-rapl:0/intel-rapl:0:1", "dram", 6_000);
 
-const CONFIG: &str = "tick: 1s\nzone: FR\nidle: {floor_watts: {package-0: 20, package-0-dram: 4}}\n";
+pub(crate) const CONFIG: &str =
+    "tick: 1s\nzone: FR\nidle: {floor_watts: {package-0: 20, package-0-dram: 4}}\n";
 
 /// How long the loads of most tests work.
 const TIME: Duration = Duration::from_secs(7);
@@ -36,9 +37,9 @@ struct Job {
 }
 
 /// What the page says of the processors in a stretch of time.
-struct Measured {
-    before: Page,
-    after: Page,
+pub(crate) struct Measured {
+    pub(crate) before: Page,
+    pub(crate) after: Page,
 }
 
 impl Measured {
@@ -47,11 +48,11 @@ impl Measured {
         amount(&self.after, name, &labels) - amount(&self.before, name, &labels)
     }
 
-    fn job(&self, id: &str) -> f64 {
+    pub(crate) fn job(&self, id: &str) -> f64 {
         self.joules("jouleprint_job_energy_joules_total", &[("job_id", id)])
     }
 
-    fn residual(&self, account: &str) -> f64 {
+    pub(crate) fn residual(&self, account: &str) -> f64 {
         self.joules("jouleprint_residual_energy_joules_total", &[("account", account)])
     }
 
@@ -59,7 +60,7 @@ impl Measured {
         self.joules("hw_energy_joules_total", &[]) - self.residual("idle")
     }
 
-    fn cpu_seconds(&self, id: &str) -> f64 {
+    pub(crate) fn cpu_seconds(&self, id: &str) -> f64 {
         let name = "jouleprint_job_cpu_seconds_total";
         let labels = [("job_id", id)];
         amount(&self.after, name, &labels) - amount(&self.before, name, &labels)
@@ -79,11 +80,11 @@ impl Measured {
 }
 
 /// Off by so many hundredths.
-fn error(value: f64, truth: f64) -> f64 {
+pub(crate) fn error(value: f64, truth: f64) -> f64 {
     (value - truth) / truth
 }
 
-fn percent(error: f64) -> String {
+pub(crate) fn percent(error: f64) -> String {
     format!("{:+.2}%", error * 100.0)
 }
 
@@ -138,11 +139,11 @@ fn compare(name: &str, measured: &Measured, jobs: &[Job], truths: &[f64], unseen
     );
 }
 
-fn powercap() -> Powercap {
+pub(crate) fn powercap() -> Powercap {
     Powercap::start(&[PACKAGE, CORE, DRAM])
 }
 
-fn exporter(powercap: &Powercap) -> Exporter {
+pub(crate) fn exporter(powercap: &Powercap) -> Exporter {
     Exporter::start(&Setup { sysfs: Some(powercap.sysfs()), config: CONFIG, ..Setup::default() })
 }
 

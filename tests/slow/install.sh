@@ -12,8 +12,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 [[ $EUID -eq 0 ]] || fail "must run as root"
 
 # Package and a program of it. Prometheus brings promtool along.
-needed=(python3-pip:pip3 prometheus:promtool util-linux:unshare util-linux:taskset openssl:openssl curl:curl strace:strace
-    e2fsprogs:mkfs.ext4 ipmitool:ipmitool python3-venv:python3)
+needed=(prometheus:promtool util-linux:unshare util-linux:taskset openssl:openssl curl:curl strace:strace e2fsprogs:mkfs.ext4
+    slurmctld:slurmctld slurmd:slurmd slurm-client:sbatch munge:munged runc:runc podman:podman
+    busybox-static:busybox ipmitool:ipmitool python3-venv:python3 python3-pip:pip3)
 
 missing=()
 for pair in "${needed[@]}"; do
@@ -56,6 +57,9 @@ for hierarchy in cpuacct unified; do
     [[ -w $cgroups/$hierarchy/cgroup.procs ]] ||
         fail "no $cgroups/$hierarchy that can be written: the slow tier needs cgroup v1 (cpuacct) and v2 beside" \
             "each other, and tests/run.sh could not mount them so"
+done
+for hierarchy in freezer memory; do
+    [[ -d $cgroups/$hierarchy ]] || fail "no $cgroups/$hierarchy: Slurm's own accounting on cgroup v1 needs it"
 done
 unshare -C true || fail "cannot make a control-group namespace"
 

@@ -50,14 +50,9 @@ impl Load {
         if let Some(cpu) = self.cpu {
             command.args(["taskset", "-c", &cpu.to_string()]);
         }
-        let child = command
-            .arg(env!("CARGO_BIN_EXE_jouleprint-load"))
-            .args([style, &self.percent.to_string(), &self.time.as_millis().to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a load program starts");
-        Running { child }
+        command.arg(env!("CARGO_BIN_EXE_jouleprint-load"));
+        command.args([style, &self.percent.to_string(), &self.time.as_millis().to_string()]);
+        Running::of(&mut command)
     }
 }
 
@@ -78,6 +73,17 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Starts a command that becomes the program.
+    pub(crate) fn of(command: &mut Command) -> Running {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        Running { child: child.expect("a load program starts") }
+    }
+
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for its end. Returns the CPU time of it and its children, in seconds.
     pub(crate) fn finish(mut self) -> f64 {
         use std::io::Read;

@@ -11,6 +11,7 @@ mod attribution;
 mod bed;
 mod bmc;
 mod churn;
+mod containers;
 mod crash;
 mod daemon;
 mod disk;
@@ -25,6 +26,7 @@ mod otlp;
 #[path = "../it/page.rs"]
 mod page;
 mod powercap;
+mod process;
 mod prometheus;
 #[cfg(feature = "rare")]
 mod rare;
@@ -32,5 +34,7 @@ mod reader;
 mod report;
 mod restart;
 mod rig;
+mod sidecar;
+mod slurm;
 mod soak;
 mod trouble;

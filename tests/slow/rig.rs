@@ -146,6 +146,52 @@ impl Drop for Groups {
     }
 }
 
+/// What a program may leave behind in any hierarchy under this name; removed when dropped.
+#[derive(Debug)]
+pub(crate) struct Leftovers(pub(crate) String);
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        let hierarchies = fs::read_dir(CGROUPFS.as_str()).into_iter().flatten().flatten();
+        for hierarchy in hierarchies {
+            let group = hierarchy.path().join(&self.0);
+            let began = Instant::now();
+            while group.exists() && !remove_all(&group) && began.elapsed() < PATIENCE {
+                std::thread::sleep(LOOK);
+            }
+        }
+    }
+}
+
+/// A program that is ended when dropped.
+#[derive(Debug)]
+pub(crate) struct Daemon(pub(crate) Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs a command to its end, which must be good, within the time that everything has. Returns what it said.
+pub(crate) fn run(command: &mut std::process::Command) -> String {
+    let name = format!("{command:?}");
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.unwrap_or_else(|error| panic!("{name}: {error}"));
+    let began = Instant::now();
+    while child.try_wait().expect("a child can be asked").is_none() {
+        if began.elapsed() > PATIENCE {
+            let _ = child.kill();
+        }
+        std::thread::sleep(LOOK);
+    }
+    let output = child.wait_with_output().expect("a child can be waited for");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{name}: {said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
 fn remove_all(group: &Path) -> bool {
     let children = fs::read_dir(group).into_iter().flatten().flatten();
     for child in children.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {

@@ -1,0 +1,184 @@
+//! A real Slurm on loopback: its own munged, slurmctld and slurmd, jobs at once on one node.
+
+use crate::attribution::{BUSY_WATTS, CONFIG, Measured, error, percent, powercap};
+use crate::powercap::Powercap;
+use crate::rig::{CGROUPFS, Daemon, Exporter, Leftovers, Setup, TOP, free_address, run, unique, wait_for};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+/// srun and the batch script's shell work too, and are a part of the job: so many seconds of it.
+const SCRIPT_SECONDS: f64 = 0.25;
+
+/// The daemons stand above what they leave behind: fields are dropped in their order.
+struct Slurm {
+    _daemons: Vec<Daemon>,
+    _left: Leftovers,
+    folder: TempDir,
+}
+
+impl Slurm {
+    fn start() -> Slurm {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let place = folder.path().display().to_string();
+        let node = format!("{TOP}{}", unique());
+        for name in ["state", "spool"] {
+            fs::create_dir(folder.path().join(name)).expect("made");
+        }
+        let key = folder.path().join("key");
+        fs::write(&key, unique().to_string().repeat(10)).expect("written");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("its owner's alone");
+        let [controller, daemon] = [free_address().port(), free_address().port()];
+        let conf = format!(
+            "ClusterName=probe\nSlurmctldHost=localhost(127.0.0.1)\nAuthType=auth/munge\n\
+             AuthInfo=socket={place}/munge\nSlurmUser=root\nSlurmdUser=root\nStateSaveLocation={place}/state\n\
+             SlurmdSpoolDir={place}/spool\nSlurmctldPidFile={place}/ctld.pid\nSlurmdPidFile={place}/d.pid\n\
+             SlurmctldPort={controller}\nSlurmdPort={daemon}\nProctrackType=proctrack/cgroup\n\
+             TaskPlugin=task/cgroup\nJobAcctGatherType=jobacct_gather/cgroup\nSelectType=select/cons_tres\n\
+             SelectTypeParameters=CR_CPU\nSlurmdParameters=config_overrides\nReturnToService=2\nMpiDefault=none\n\
+             SwitchType=switch/none\nAccountingStorageType=accounting_storage/none\nKillWait=1\n\
+             NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 CPUs=8 RealMemory=500 State=UNKNOWN\n\
+             PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n"
+        );
+        fs::write(folder.path().join("slurm.conf"), conf).expect("written");
+        let cgroup = format!(
+            "CgroupPlugin=cgroup/v1\nCgroupMountpoint={}\nConstrainCores=no\nConstrainRAMSpace=no\n",
+            *CGROUPFS
+        );
+        fs::write(folder.path().join("cgroup.conf"), cgroup).expect("written");
+        let left = Leftovers(format!("slurm_{node}"));
+        let start = |program: &str, arguments: &[&str]| {
+            let log = fs::File::create(folder.path().join(format!("{program}.log"))).expect("made");
+            let error = log.try_clone().expect("a second handle");
+            let mut command = command(program, folder.path());
+            command.args(arguments).stdin(Stdio::null()).stdout(log).stderr(error);
+            Daemon(command.spawn().unwrap_or_else(|error| panic!("{program}: {error}")))
+        };
+        let at = |name: &str| format!("{place}/{name}");
+        let munged = start(
+            "munged",
+            &[
+                "--foreground",
+                "--force",
+                &format!("--key-file={}", at("key")),
+                &format!("--socket={}", at("munge")),
+                &format!("--pid-file={}", at("munge.pid")),
+                &format!("--log-file={}", at("munge.log")),
+                &format!("--seed-file={}", at("munge.seed")),
+            ],
+        );
+        wait_for("munged", || folder.path().join("munge").exists().then_some(()));
+        let conf = at("slurm.conf");
+        let controller = start("slurmctld", &["-f", &conf, "-D"]);
+        let daemon = start("slurmd", &["-f", &conf, "-N", &node, "-D"]);
+        let slurm = Slurm { _daemons: vec![daemon, controller, munged], _left: left, folder };
+        wait_for("an idle node", || {
+            let state = slurm.command("sinfo").args(["-h", "-o", "%T"]).output().ok()?;
+            (state.stdout.trim_ascii() == b"idle").then_some(())
+        });
+        slurm
+    }
+
+    fn command(&self, program: &str) -> Command {
+        command(program, self.folder.path())
+    }
+
+    /// Submits a script whose last word is what a load says. Each job leaves a file by its own number.
+    fn submit(&self, arguments: &[&str], load: &str) {
+        let script = self.folder.path().join(format!("job-{}.sh", unique()));
+        let place = self.folder.path().display();
+        let program = env!("CARGO_BIN_EXE_jouleprint-load");
+        let text = format!(
+            "#!/bin/sh\nused=$({})\necho $used > {place}/used.$SLURM_JOB_ID.tmp\n\
+             mv {place}/used.$SLURM_JOB_ID.tmp {place}/used.$SLURM_JOB_ID\n",
+            load.replace("LOAD", program)
+        );
+        fs::write(&script, text).expect("written");
+        run(self.command("sbatch").args(["-o", "/dev/null", "-n1", "-c1"]).args(arguments).arg(&script));
+    }
+
+    /// The CPU seconds of the jobs that have ended, by number.
+    fn used(&self) -> Vec<(String, f64)> {
+        let entries = fs::read_dir(self.folder.path()).expect("there").flatten();
+        let numbers = entries.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let number = name.strip_prefix("used.").filter(|number| !number.contains('.'))?.to_owned();
+            let nanoseconds = fs::read_to_string(entry.path()).ok()?.trim().parse::<u64>().ok()?;
+            Some((number, nanoseconds as f64 / 1e9))
+        });
+        numbers.collect()
+    }
+}
+
+impl Drop for Slurm {
+    fn drop(&mut self) {
+        // Steps are no children of slurmd and would outlive it.
+        let _ = self.command("scancel").args(["--signal=KILL", "--user=root"]).output();
+        let _ = self.command("scancel").arg("--user=root").output();
+        let began = std::time::Instant::now();
+        while began.elapsed().as_secs() < 8 {
+            let left = self.command("squeue").arg("-h").output();
+            if left.is_ok_and(|left| left.stdout.trim_ascii().is_empty()) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        if std::thread::panicking() {
+            for name in ["munged", "slurmctld", "slurmd"] {
+                let log = fs::read_to_string(self.folder.path().join(format!("{name}.log")));
+                eprintln!("{name}:\n{}", log.unwrap_or_default());
+            }
+        }
+    }
+}
+
+fn command(program: &str, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    // Where daemons live is not in everybody's path.
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin")).env("SLURM_CONF", folder.join("slurm.conf"));
+    command.current_dir(folder);
+    command
+}
+
+#[test]
+fn jobs_of_a_real_slurm_are_charged_by_what_they_used() {
+    let slurm = Slurm::start();
+    let powercap = powercap();
+    let exporter = exporter_of(&powercap);
+    let before = exporter.next_page();
+    // Two tasks of an array and a job with a step, all at once on one node. They end in ticks of their own: v1 says
+    // nothing before a group is gone, and of two that go together nobody can tell whose the rest is.
+    slurm.submit(&["--array=1-2"], "LOAD steady 15 $((3500 + 1500 * SLURM_ARRAY_TASK_ID))");
+    slurm.submit(&[], "srun LOAD steady 45 3500");
+    let truths = wait_for("three jobs that ended", || {
+        let used = slurm.used();
+        (used.len() == 3).then_some(used)
+    });
+    let measured = Measured { before, after: exporter.next_page() };
+    let mut line = "slurm:".to_owned();
+    let mut wrong = Vec::new();
+    for (number, truth) in &truths {
+        let id = format!("probe.{number}");
+        let (cpu, joules) = (measured.cpu_seconds(&id), measured.job(&id));
+        line.push_str(&format!(" job {number} ({truth:.2} s) {:+.2} s", cpu - truth));
+        line.push_str(&format!(" energy by cpu {}", percent(error(joules, cpu * BUSY_WATTS))));
+        let is_right = cpu >= truth * 0.97 && cpu <= truth * 1.03 + SCRIPT_SECONDS;
+        if !is_right || error(joules, cpu * BUSY_WATTS).abs() > 0.05 {
+            wrong.push(id);
+        }
+    }
+    println!("{line}");
+    assert!(wrong.is_empty(), "{wrong:?}: {line}");
+    let slurms = measured.after.all("jouleprint_job_info", &[("job_kind", "slurm")]);
+    assert_eq!(slurms.len(), 3, "steps and tasks are parts: {slurms:?}");
+    assert!(measured.residual("overflow") == 0.0);
+}
+
+fn exporter_of(powercap: &Powercap) -> Exporter {
+    let config = format!("{}jobs: {{slurm: {{cluster: probe}}}}\n", CONFIG);
+    let setup = Setup { sysfs: Some(powercap.sysfs()), config: &config, ..Setup::default() };
+    Exporter::start(&setup)
+}
