@@ -30,7 +30,7 @@ pub(super) fn consumers(
     if settings.jobs.are_processes() {
         let processes = Processes::new(ground(None), Charge::Each(settings.jobs.top_processes));
         let found = finding(PROCESS, None, &procfs.to_string());
-        return Ok((Some(Consumers::Processes(processes)), found));
+        return Ok((Some(Consumers::Processes(Box::new(processes))), found));
     }
     let hierarchies = hierarchy::find(&settings.cgroupfs);
     let is_shared = match settings.jobs.sidecar {
@@ -44,7 +44,7 @@ pub(super) fn consumers(
         let detail = format!("sidecar of pod {id}, by the processes it shares: {procfs}");
         let charge = Charge::Together(JobId::new(JobKind::Pod, &id));
         let processes = Processes::new(ground(Some(std::process::id())), charge);
-        return Ok((Some(Consumers::Processes(processes)), finding(PROCESS, None, &detail)));
+        return Ok((Some(Consumers::Processes(Box::new(processes))), finding(PROCESS, None, &detail)));
     }
     let roots = match hierarchies {
         Ok(roots) => roots,
@@ -75,7 +75,7 @@ pub(super) fn consumers(
     // We run in the pod, so its group is there, or it is not this one.
     Ok(match tree {
         Some(tree) if !is_sidecar || tree.has_jobs() => {
-            (Some(Consumers::Groups(tree)), finding(CGROUP, None, &detail))
+            (Some(Consumers::Groups(Box::new(tree))), finding(CGROUP, None, &detail))
         }
         Some(_) | None => (None, finding(CGROUP, Some(Fault::Missing), &detail)),
     })

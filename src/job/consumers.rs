@@ -12,9 +12,9 @@ use std::os::fd::BorrowedFd;
 #[derive(Debug)]
 pub enum Consumers {
     /// By control group.
-    Groups(Tree),
+    Groups(Box<Tree>),
     /// By process.
-    Processes(Processes),
+    Processes(Box<Processes>),
 }
 
 /// What is seen, and what not.

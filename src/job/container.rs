@@ -39,7 +39,7 @@ fn lxc(path: &[&str]) -> Verdict {
         [.., "lxc.monitor", _] | [.., "lxc", _, "ns"] | [.., "lxc.payload", _, "ns"] => Verdict::Part,
         [.., "lxc.payload", name] => named(name),
         // libvirt's own containers and `machine.slice` are machines.
-        [.., around, "lxc", _] if around == "libvirt" => Verdict::Unknown,
+        [.., "libvirt", "lxc", _] => Verdict::Unknown,
         [.., "lxc", name] => named(name),
         [.., name] if name.starts_with("lxc.monitor.") => Verdict::Part,
         [.., name] => name.strip_prefix("lxc.payload.").map_or(Verdict::Unknown, named),

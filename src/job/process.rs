@@ -288,8 +288,8 @@ impl Processes {
         let (text, file) = match text {
             Ok(read) => read,
             Err(error) => {
-                if fault_of(&error) != Fault::Missing {
-                    *self.errors.entry(fault_of(&error)).or_default() += 1;
+                if fault(&error) != Fault::Missing {
+                    *self.errors.entry(fault(&error)).or_default() += 1;
                     self.apart.insert(pid, Apart::Unreadable);
                 }
                 return;
@@ -428,17 +428,26 @@ impl Processes {
 impl Process {
     /// Own and waited time, or `None` if the number is another process's by now.
     fn read(&self, procfs: &Path, pid: u32, buffer: &mut Buffer) -> Result<Option<(u64, u64)>, Fault> {
-        let to_fault = |error: std::io::Error| fault_of(&error);
         let opened;
         let file = match &self.file {
             Some(file) => file,
             None => {
-                opened = KernelFile::open(&stat_path(procfs, pid)).map_err(to_fault)?;
+                opened = KernelFile::open(&stat_path(procfs, pid)).map_err(|error| fault(&error))?;
                 &opened
             }
         };
-        let stat = stat::parse(file.read_start(buffer).map_err(to_fault)?).ok_or(Fault::Malformed)?;
+        let stat =
+            stat::parse(file.read_start(buffer).map_err(|error| fault(&error))?).ok_or(Fault::Malformed)?;
         Ok((stat.start == self.start).then_some((stat.own, stat.waited)))
+    }
+}
+
+/// An open file of a process that is gone gives ESRCH.
+fn fault(error: &std::io::Error) -> Fault {
+    const ESRCH: i32 = 3;
+    match error.raw_os_error() {
+        Some(ESRCH) => Fault::Missing,
+        _ => Fault::from(error),
     }
 }
 
@@ -475,12 +484,6 @@ fn innermost(groups: &str) -> &str {
     };
     let v1 = path(|controllers| controllers.split(',').any(|name| name == "cpuacct"));
     v1.filter(|path| *path != "/").or_else(|| path(str::is_empty)).or(v1).unwrap_or_default()
-}
-
-/// A file of a process that is gone says ESRCH.
-fn fault_of(error: &std::io::Error) -> Fault {
-    const ESRCH: i32 = 3;
-    if error.raw_os_error() == Some(ESRCH) { Fault::Missing } else { Fault::from(error) }
 }
 
 #[cfg(test)]

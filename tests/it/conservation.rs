@@ -4,7 +4,7 @@
 use super::world::{Dice, factor};
 use jouleprint::engine::Engine;
 use jouleprint::model::checkpoint::Checkpoint;
-use jouleprint::model::identity::{HwType, JobId, JobKind, Name, Origin};
+use jouleprint::model::identity::{HwType, JobId, JobKind, Name, Origin, Residual};
 use jouleprint::model::quantity::{Emissions, Energy, MicroWatts, Nanos};
 use jouleprint::model::reading::{
     Accounting, Attributes, Birth, Domain, Fault, GroupReading, GroupRole, GroupSlot, Groups, Hierarchy,
@@ -133,9 +133,10 @@ fn tick(dice: &mut Dice, number: u64, machine: &Machine, living: &mut Vec<GroupS
             slot,
             parent,
             hierarchy: if dice.chance(80) { Hierarchy::Primary } else { Hierarchy::Supplement },
-            role: match dice.roll(4) {
+            role: match dice.roll(5) {
                 0 => GroupRole::Passage,
                 1 => GroupRole::Slice(id),
+                2 => GroupRole::Residual([Residual::Overflow, Residual::Ended][usize::from(dice.chance(50))]),
                 _ => GroupRole::Job(id),
             },
             path: "/p".into(),

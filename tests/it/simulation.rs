@@ -45,7 +45,7 @@ impl Run {
         let layout = [Layout::V2, Layout::V1, Layout::Hybrid][usize::try_from(seed % 3).expect("small")];
         let mut world = World::new(seed, layout, seed % 2 == 1);
         for _ in 0..world.dice.roll(6) {
-            let kind = world.dice.roll(6);
+            let kind = world.dice.roll(World::KINDS);
             let path = world.make(kind);
             world.work(&path, 100, 0);
         }
@@ -67,7 +67,7 @@ impl Run {
         let world = &mut self.world;
         let mut worked = vec![0; world.cpus()];
         for _ in 0..world.dice.roll(3) {
-            let kind = world.dice.roll(6);
+            let kind = world.dice.roll(World::KINDS);
             world.make(kind);
         }
         let leaves: Vec<String> = world
@@ -76,14 +76,24 @@ impl Run {
             .filter(|group| group.id.is_some() || group.path.starts_with("/nobody/"))
             .map(|group| group.path.clone())
             .collect();
+        // Beyond the bound on groups what an inner job uses is the outer one's, which then has more than the truth.
+        if !self.is_crowded && world.dice.chance(10) {
+            let jobs: Vec<&String> = leaves.iter().filter(|path| !path.starts_with("/nobody/")).collect();
+            if let Some(outer) = jobs.get(usize::try_from(world.dice.roll(20)).expect("small")) {
+                world.nest(outer);
+            }
+        }
         for path in &leaves {
+            let worked_before = world.groups[path].own;
             if world.dice.chance(60) {
                 let (jiffies, cpu) = (world.dice.roll(30), world.dice.roll(8));
                 let cpu = usize::try_from(cpu).expect("small") % world.cpus();
                 world.work(path, jiffies, cpu);
                 worked[cpu] += jiffies;
             }
-            if world.dice.chance(8) {
+            // The last work of an inner job, unread, is the outer one's.
+            let has_rest = path.contains("/x/docker/") && world.groups[path].own > worked_before;
+            if world.dice.chance(8) && world.is_leaf(path) && !has_rest {
                 let group = &world.groups[path];
                 if let Some(id) = &group.id {
                     self.truth_of_dead.insert(id.clone(), group.own - group.before);

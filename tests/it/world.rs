@@ -212,7 +212,7 @@ impl World {
         let source = SimSource { domains: domains.collect(), outbox: Arc::clone(&self.outbox) };
         let roots = hierarchy::find(&self.root().join("cgroup")).expect("the tree is there");
         let rule = Rule::new("batch", "^/batch/(?P<id>[^/]+)$").expect("a valid rule");
-        let kinds = vec![JobKind::Pod, JobKind::Container, JobKind::Unit];
+        let kinds = [JobKind::Pod, JobKind::Slurm, JobKind::Machine, JobKind::Container, JobKind::Unit];
         let surroundings = Surroundings {
             procfs: self.root().join("proc"),
             topology: topology.clone(),
@@ -229,11 +229,11 @@ impl World {
             sources: Sources::of(vec![Box::new(source)], Vec::new()),
             processors: Processors::open(&self.root().join("proc"), topology)
                 .expect("the stat file is there"),
-            consumers: Some(Consumers::Groups(Tree::open(
+            consumers: Some(Consumers::Groups(Box::new(Tree::open(
                 roots,
-                Resolvers::new(vec![rule], kinds),
+                Resolvers::new(vec![rule], kinds.to_vec()),
                 surroundings,
-            ))),
+            )))),
             findings: vec![finding("cpu"), finding("cgroup")],
             own: OwnProcess::open(),
             host: "sim".into(),
@@ -251,6 +251,24 @@ impl World {
         })
     }
 
+    /// Looks that [`World::make`] knows; the last one is nobody's.
+    pub(crate) const KINDS: u64 = 10;
+
+    /// Makes a container inside a job, which has it to itself.
+    pub(crate) fn nest(&mut self, outer: &str) {
+        self.named += 1;
+        let id = format!("{:064x}", self.named);
+        let group = &self.groups[outer];
+        let (has_v1, has_v2) = (group.has_v1, group.has_v2);
+        self.add(&format!("{outer}/x/docker/{id}"), Some(id), has_v1, has_v2);
+    }
+
+    /// Whether there is no group inside.
+    pub(crate) fn is_leaf(&self, path: &str) -> bool {
+        let inside = format!("{path}/");
+        !self.groups.keys().any(|other| other.starts_with(&inside))
+    }
+
     /// Makes a group with a name of its own; `kind` picks what it looks like.
     pub(crate) fn make(&mut self, kind: u64) -> String {
         self.named += 1;
@@ -258,7 +276,7 @@ impl World {
         let uid = format!("{number:08x}-0000-4000-8000-000000000000");
         let container = format!("{number:064x}");
         let scored = uid.replace('-', "_");
-        let (path, id) = match kind % 6 {
+        let (path, id) = match kind % World::KINDS {
             0 => (
                 format!("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{scored}.slice"),
                 Some(uid),
@@ -267,10 +285,18 @@ impl World {
             2 => (format!("/system.slice/unit-{number}.service"), Some(format!("unit-{number}.service"))),
             3 => (format!("/docker/{container}"), Some(container)),
             4 => (format!("/batch/{number}"), Some(format!("batch/{number}"))),
+            5 => (format!("/slurm_n1/uid_{}/job_{number}", number % 3), Some(number.to_string())),
+            6 => (format!("/slurmstepd.scope/job_{number}"), Some(number.to_string())),
+            7 => (
+                format!("/machine.slice/machine-qemu\\x2d{number}\\x2dvm{number}.scope"),
+                Some(format!("vm{number}")),
+            ),
+            8 => (format!("/lxc.payload.ct{number}"), Some(format!("ct{number}"))),
             _ => (format!("/nobody/group-{number}"), None),
         };
         // On a hybrid host systemd keeps units in v2 alone; runtimes make theirs in both.
-        let has_v1 = self.layout != Layout::V2 && !(self.layout == Layout::Hybrid && kind % 6 == 2);
+        let has_v1 =
+            self.layout != Layout::V2 && !(self.layout == Layout::Hybrid && kind % World::KINDS == 2);
         self.add(&path, id, has_v1, self.layout != Layout::V1);
         path
     }

@@ -14,12 +14,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # Package and a program of it. Prometheus brings promtool along.
 needed=(prometheus:promtool util-linux:unshare util-linux:taskset openssl:openssl curl:curl strace:strace e2fsprogs:mkfs.ext4
     slurmctld:slurmctld slurmd:slurmd slurm-client:sbatch munge:munged runc:runc podman:podman
-    busybox-static:busybox ipmitool:ipmitool python3-venv:python3 python3-pip:pip3)
+    busybox-static:busybox ipmitool:ipmitool python3-pip:pip3)
 
 missing=()
 for pair in "${needed[@]}"; do
     command -v "${pair#*:}" >/dev/null || missing+=("${pair%%:*}")
 done
+
+# Debian cuts Python's environments out of Python.
+python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 
 if [[ ${#missing[@]} -gt 0 ]]; then
     command -v apt-get >/dev/null || fail "missing ${missing[*]}, and there is no apt-get to install it with"
@@ -59,7 +62,8 @@ for hierarchy in cpuacct unified; do
             "each other, and tests/run.sh could not mount them so"
 done
 for hierarchy in freezer memory; do
-    [[ -d $cgroups/$hierarchy ]] || fail "no $cgroups/$hierarchy: Slurm's own accounting on cgroup v1 needs it"
+    [[ -e /sys/fs/cgroup/cgroup.controllers || -d $cgroups/$hierarchy ]] ||
+        fail "no $cgroups/$hierarchy: Slurm's own accounting on cgroup v1 needs it"
 done
 unshare -C true || fail "cannot make a control-group namespace"
 

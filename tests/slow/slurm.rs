@@ -43,12 +43,21 @@ impl Slurm {
              PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n"
         );
         fs::write(folder.path().join("slurm.conf"), conf).expect("written");
-        let cgroup = format!(
-            "CgroupPlugin=cgroup/v1\nCgroupMountpoint={}\nConstrainCores=no\nConstrainRAMSpace=no\n",
-            *CGROUPFS
-        );
+        // Where the machine has v2 alone, its jobs are there; the other version is what Slurm has here.
+        let is_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+        let cgroup = if is_v2 {
+            "CgroupPlugin=cgroup/v2\nIgnoreSystemd=yes\nConstrainCores=no\nConstrainRAMSpace=no\n".to_owned()
+        } else {
+            let mount = CGROUPFS.as_str();
+            format!(
+                "CgroupPlugin=cgroup/v1\nCgroupMountpoint={mount}\nConstrainCores=no\nConstrainRAMSpace=no\n"
+            )
+        };
         fs::write(folder.path().join("cgroup.conf"), cgroup).expect("written");
-        let left = Leftovers(format!("slurm_{node}"));
+        let left = Leftovers(match is_v2 {
+            true => format!("system.slice/{node}_slurmstepd.scope"),
+            false => format!("slurm_{node}"),
+        });
         let start = |program: &str, arguments: &[&str]| {
             let log = fs::File::create(folder.path().join(format!("{program}.log"))).expect("made");
             let error = log.try_clone().expect("a second handle");

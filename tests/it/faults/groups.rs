@@ -186,7 +186,7 @@ fn groups_beyond_the_bound_are_charged_to_overflow_and_looked_at_when_there_is_r
     };
     let roots = hierarchy::find(&ground.path("cgroup")).expect("there");
     let tree = Tree::open(roots, Resolvers::new(Vec::new(), vec![JobKind::Unit]), surroundings);
-    parts.consumers = Some(Consumers::Groups(tree));
+    parts.consumers = Some(Consumers::Groups(Box::new(tree)));
     let mut run = Run::of(ground, parts);
     run.shows(&[
         "jouleprint_cgroups: 3",
