@@ -199,9 +199,9 @@ impl Found {
                 head.state = None;
             }
         }
-        // A witness that cannot be written does no harm yet: whoever publishes is told again.
         if self.checkpoint.is_some() {
-            // Should this start fail before its first commit, the next one may continue all the same.
+            // Should this start fail before its first commit, the next one may continue all the same. A
+            // witness that cannot be written does no harm yet: whoever publishes is told again.
             let _ = witness.set(self.head.generation);
         }
         // A power cut may take back what is only in the log; that the store is in use it must not.
@@ -215,7 +215,6 @@ impl Found {
         self.dictionary.settle();
         self.image = image;
         self.head = head;
-        let _ = witness.set(self.head.generation);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! What a report reads: everything of the past, from a live store, a stopped one, or a copy. Nothing is
 //! written, and nothing is used that does not match its digest.
 
-use super::cell::Dictionary;
+use super::cell::{Amounts, Dictionary};
 use super::digest::Seal;
 use super::head::{Head, State};
 use super::hours;
@@ -127,8 +127,23 @@ impl Content {
             table(&view, Record::SELECT, head.seals.record, "job records", Record::read, damaged)?;
         content.bygone =
             table(&view, Bygone::SELECT, head.seals.bygone, "older job records", Bygone::read, damaged)?;
+        content.leave_out_unknown_cells();
         content.read_live(&view, head.seals.live);
         Ok(content)
+    }
+
+    /// Amounts of a cell that nobody knows are nobody's.
+    fn leave_out_unknown_cells(&mut self) {
+        let (dictionary, damaged) = (&self.dictionary, &mut self.damaged);
+        let mut is_known = |amounts: &Amounts, what: &str| {
+            let unknown = amounts.iter().find(|(cell, _, _)| dictionary.cell(*cell).is_none());
+            damaged
+                .extend(unknown.map(|(cell, _, _)| format!("{what} is left out: there is no cell {cell}")));
+            unknown.is_none()
+        };
+        self.sums.retain(|row| is_known(&row.amounts, "a sum"));
+        self.records.retain(|record| is_known(&record.amounts, "a job record"));
+        self.bygone.retain(|bygone| is_known(&bygone.amounts, "a day of job records"));
     }
 
     fn read_live(&mut self, sql: &Connection, seal: Seal) {
@@ -185,10 +200,7 @@ impl Content {
             };
             let (start, until) = place(span);
             for (cell, energy, emissions) in row.amounts.iter() {
-                let Some((zone, column)) = self.dictionary.cell(cell) else {
-                    self.damaged.push(format!("a sum of {} is left out: no cell {cell}", name(&row.group)));
-                    continue;
-                };
+                let Some((zone, column)) = self.dictionary.cell(cell) else { continue };
                 let sum = sums.entry((start, until, &span.host, zone, &row.group, column)).or_default();
                 sum.0 = sum.0.saturating_add(energy);
                 sum.1 += emissions;
@@ -245,10 +257,7 @@ impl Content {
         for (mut job, amounts) in bygone.chain(records) {
             let mut energies: BTreeMap<&Column, Energy> = BTreeMap::new();
             for (cell, energy, emissions) in amounts.iter() {
-                let Some((zone, column)) = self.dictionary.cell(cell) else {
-                    self.damaged.push(format!("an amount of a job is left out: no cell {cell}"));
-                    continue;
-                };
+                let Some((zone, column)) = self.dictionary.cell(cell) else { continue };
                 if energy != Energy::ZERO {
                     let sum = energies.entry(column).or_default();
                     *sum = sum.saturating_add(energy);
@@ -320,4 +329,32 @@ fn table<T>(
         ));
     }
     Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_amount_of_an_unknown_cell_is_left_out_and_told() {
+        let mut amounts = Amounts::default();
+        amounts.add(7, Energy::from_micro(1), Emissions::ZERO).expect("fits");
+        let group = Group { kind: "user".into(), name: "alice".into() };
+        let mut content = Content {
+            spans: vec![Span {
+                id: 1,
+                level: Level::Hour,
+                host: "node-1".into(),
+                start: 5,
+                until: 6,
+                factors: String::new(),
+            }],
+            sums: vec![SumRow { span: 1, group, amounts }],
+            ..Content::default()
+        };
+        content.leave_out_unknown_cells();
+        let history = content.history();
+        assert_eq!(history.sums, Vec::new());
+        assert_eq!(history.damaged, ["a sum is left out: there is no cell 7"]);
+    }
 }

@@ -66,6 +66,18 @@ fn files_that_are_no_store_are_set_aside_and_kept() {
 }
 
 #[test]
+fn a_file_that_its_header_declares_unwritable_is_set_aside() {
+    for (at, value) in [(18, 3), (19, 3), (18, 1), (19, 1), (19, 0)] {
+        let (disk, sim) = filled(1, true);
+        let mut content = fs::read(disk.path().join(FILE)).expect("there");
+        content[at] = value;
+        fs::write(disk.path().join(FILE), content).expect("writable");
+        let (_, restored) = disk.open(&identity(), &sim.state.at);
+        assert!(restored.how.contains("its header is damaged"), "{at}: {}", restored.how);
+    }
+}
+
+#[test]
 fn an_empty_file_is_a_first_start_and_names_set_aside_do_not_collide() {
     let disk = Disk::new();
     fs::write(disk.path().join(FILE), "").expect("writable");
@@ -191,12 +203,81 @@ fn a_file_that_breaks_under_our_hands_is_set_aside_and_the_counting_goes_on() {
     drop(sql);
     sim.tick(5);
     let committed = store.commit(&sim.state).expect("into another file");
-    assert!(committed.set_aside.is_some_and(|name| name.starts_with("jouleprint.db.corrupt-")));
-    assert!(disk.has_set_aside());
+    let name = committed.set_aside.expect("the damage was met");
+    assert!(name.starts_with("jouleprint.db.corrupt-"), "{name}");
+    assert!(disk.path().join(format!("{name}-wal")).exists(), "the log belongs to it");
     sim.tick(5);
     publish(&mut store, &mut sim);
     drop(store);
-    assert_eq!(disk.read().damaged, Vec::<String>::new());
+    let history = disk.read();
+    assert_eq!(history.damaged, Vec::<String>::new());
+    assert_eq!(charged_of(&history), sim.charged, "the hour is not over");
+    assert_eq!(jobs_of(&history), sim.recorded);
     let (_, restored) = disk.open(&identity(), &sim.state.at);
     assert_same(&image_of(&restored.checkpoint.expect("continued")), &image_of(&sim.state));
+}
+
+/// Changes a stopped store behind its back.
+fn tampered(sql: &str) -> (Disk, Sim) {
+    let (disk, sim) = filled(13, true);
+    let file = rusqlite::Connection::open(disk.path().join(FILE)).expect("a database");
+    file.execute_batch(sql).expect(sql);
+    drop(file);
+    (disk, sim)
+}
+
+#[test]
+fn a_live_state_that_was_changed_is_not_continued() {
+    for sql in [
+        "UPDATE head SET body = replace(body, '\"present\"', '\"present\" ')",
+        "DELETE FROM head",
+        "DELETE FROM live WHERE id = 6",
+        "DELETE FROM domain",
+        "DELETE FROM processor",
+        "UPDATE live SET body = zeroblob(length(body)) WHERE id = 0",
+        "UPDATE meter SET id = id + 1 WHERE id = (SELECT max(id) FROM meter)",
+        "INSERT INTO position(id, body) VALUES (99, zeroblob(16))",
+        "UPDATE cell SET zone = 'elsewhere' WHERE id = 1",
+        "DELETE FROM cell WHERE id = (SELECT max(id) FROM cell)",
+        "DROP TABLE floor",
+        "ALTER TABLE live RENAME COLUMN body TO text",
+    ] {
+        let (disk, sim) = tampered(sql);
+        let (_, restored) = disk.open(&identity(), &sim.state.at);
+        assert!(restored.checkpoint.is_none(), "{sql}");
+        assert!(restored.how.contains("set aside"), "{sql}: {}", restored.how);
+    }
+}
+
+#[test]
+fn a_past_that_was_changed_is_told() {
+    for sql in [
+        "DELETE FROM head",
+        "DELETE FROM cell WHERE id = (SELECT max(id) FROM cell)",
+        "DELETE FROM sum WHERE span = (SELECT max(span) FROM sum)",
+        "UPDATE sum SET name = name || 'x' WHERE span = (SELECT max(span) FROM sum)",
+        "DELETE FROM span WHERE id = (SELECT max(span) FROM sum)",
+        "UPDATE span SET start = start - 1 WHERE id = (SELECT max(span) FROM sum)",
+        "DELETE FROM record WHERE number = (SELECT min(number) FROM record)",
+        "UPDATE record SET last_seen = last_seen + 1",
+        "UPDATE record SET user = coalesce(user, 0) + 1",
+        "INSERT INTO bygone VALUES ('node-1', 1, 1, 0, 0, 0, x'', 0)",
+        "DELETE FROM live WHERE id = 6",
+    ] {
+        let (disk, _) = tampered(sql);
+        match read(disk.path()) {
+            Ok(history) => assert!(!history.damaged.is_empty(), "{sql}"),
+            Err(error) => assert!(error.to_string().contains("cannot be used"), "{sql}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn a_damaged_floor_is_left_out_and_the_rest_continues() {
+    let (disk, sim) = tampered("UPDATE floor SET body = '[[1,1]]' WHERE key = (SELECT min(key) FROM floor)");
+    let (_, restored) = disk.open(&identity(), &sim.state.at);
+    let checkpoint = restored.checkpoint.expect("continued");
+    assert!(checkpoint.domains[0].floor.is_empty());
+    let others = sim.state.domains.iter().skip(1).filter(|position| !position.floor.is_empty());
+    assert_eq!(restored.floors.len(), others.count());
 }

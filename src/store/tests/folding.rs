@@ -154,7 +154,7 @@ proptest! {
 /// A store with bounds of its own.
 fn bounded(disk: &Disk, bounds: Bounds) -> (Store, Restored) {
     let holder = Holder { pid: 1, boot: "".into(), host: "".into() };
-    let lock = Lock::take(disk.path(), &holder).expect("free");
+    let lock = take_free(disk.path(), &holder);
     Store::open_bounded(lock, Some(disk.run.path()), &identity(), &moment(START), bounds).expect("a store")
 }
 
@@ -181,6 +181,8 @@ fn job_records_are_bounded_and_their_sums_are_not() {
     let folded: Vec<_> = history.jobs.iter().filter(|job| job.id.is_none()).collect();
     assert!(folded.len() > 10, "one a day");
     assert!(folded.iter().all(|job| job.last_seen.get() - job.first_seen.get() < 40 * 24 * NANOS_PER_HOUR));
+    let first_seen = history.jobs.iter().map(|job| job.first_seen).min();
+    assert_eq!(first_seen, Some(Nanos::from_seconds(START + HOUR / 4)), "of the first job of all");
     let jobs: u64 = history.jobs.iter().map(|job| job.count).sum();
     let slots = history.jobs.len() as u64;
     assert!(jobs > 2 * slots, "{jobs} jobs in {slots} records");
@@ -312,4 +314,61 @@ fn a_commit_that_fails_is_made_up_for() {
     let after = disk.read();
     assert!(before.until < after.until);
     assert_exact(&after, &sim.charged);
+}
+
+#[test]
+fn a_late_hour_finds_its_place_when_its_day_has_gone() {
+    let disk = Disk::new();
+    let mut sim = Sim::new(45, &["alice"]);
+    let (mut store, _) = disk.open(&identity(), &sim.state.at);
+    let use_hour = |sim: &mut Sim, store: &mut Store, hour: u64| {
+        sim.state.at.wall = Nanos::from_seconds(START + hour * HOUR);
+        sim.tick(5);
+        sim.charge();
+        publish(store, sim);
+        // It is over, and a commit has had the last of it.
+        sim.state.at.wall += Nanos::from_seconds(HOUR);
+        for _ in 0..2 {
+            sim.tick(5);
+            publish(store, sim);
+        }
+    };
+    use_hour(&mut sim, &mut store, 3);
+    settle(&mut store, &moment(START + 500 * 24 * HOUR));
+    use_hour(&mut sim, &mut store, 20);
+    for days in [0, 5, 500] {
+        settle(&mut store, &moment(START + days * 24 * HOUR));
+        assert_exact(&disk.read(), &sim.charged);
+    }
+}
+
+#[test]
+fn an_hour_keeps_the_factors_it_was_charged_with() {
+    let disk = Disk::new();
+    let mut sim = Sim::new(46, &["alice"]);
+    let factors = |store: &Store, level: i64| -> Vec<String> {
+        let sql = store.place.sql().expect("open");
+        let mut select = sql.prepare("SELECT factors FROM span WHERE level = ?1").expect("a table");
+        let rows = select.query_map([level], |row| row.get(0)).expect("readable");
+        rows.map(|row| row.expect("a text")).collect()
+    };
+    // Two processes in the same hour.
+    let (mut store, _) = disk.open(&identity(), &sim.state.at);
+    sim.tick(5);
+    publish(&mut store, &mut sim);
+    drop(store);
+    let (mut store, restored) = disk.open(&identity(), &sim.state.at);
+    sim.resume(restored);
+    sim.tick(5);
+    publish(&mut store, &mut sim);
+    sim.tick(HOUR);
+    publish(&mut store, &mut sim);
+    settle(&mut store, &sim.state.at);
+    let of_hours = factors(&store, 1);
+    assert_eq!(of_hours.len(), 1);
+    assert!(of_hours[0].contains("473010") && of_hours[0].contains("2024"), "{of_hours:?}");
+    sim.tick(100 * HOUR);
+    publish(&mut store, &mut sim);
+    settle(&mut store, &sim.state.at);
+    assert!(factors(&store, 2).iter().all(String::is_empty), "a day has many");
 }

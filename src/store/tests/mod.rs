@@ -6,6 +6,7 @@ mod reading;
 mod restoring;
 mod rounds;
 
+use super::lock::tests::take_free;
 use super::lock::{Holder, Lock};
 use super::{Identity, OpenError, Restored, Store, read};
 use crate::model::checkpoint::{
@@ -453,7 +454,7 @@ impl Disk {
 
     fn try_open(&self, identity: &Identity, at: &Moment) -> Result<(Store, Restored), OpenError> {
         let holder = Holder { pid: 1, boot: identity.boot.clone(), host: identity.host.clone() };
-        let lock = Lock::take(self.store.path(), &holder).expect("nobody else has it");
+        let lock = take_free(self.store.path(), &holder);
         Store::open(lock, Some(self.run.path()), identity, at)
     }
 
@@ -493,4 +494,7 @@ fn publish(store: &mut Store, sim: &mut Sim) {
     let over = sim.state.slots.len().saturating_sub(2);
     sim.state.slots.drain(..over);
     store.witness().set(committed.generation).expect("writable");
+    // Hours that are over stay until a commit has had them.
+    let hour = sim.slot_hour;
+    sim.state.slots.retain(|slot| Some(slot.hour) == hour);
 }

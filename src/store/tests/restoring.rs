@@ -132,6 +132,10 @@ fn stripped(state: &Checkpoint) -> Checkpoint {
 fn a_boot_that_continued_is_continued_in_its_turn() {
     let mut disk = Disk::new();
     let mut sim = ran(&disk, true);
+    let last_seen = |history: &History| -> Vec<Nanos> {
+        history.jobs.iter().filter(|job| !job.is_live).map(|job| job.last_seen).collect()
+    };
+    let before = last_seen(&disk.read());
     let identity = Identity { boot: "boot-2".into(), ..identity() };
     let at = booted(&sim.state.at, 60);
     disk.reboot();
@@ -145,14 +149,32 @@ fn a_boot_that_continued_is_continued_in_its_turn() {
     let ends: Vec<Nanos> = sim.state.totals.jobs.iter().filter_map(|job| job.ended).collect();
     assert!(!ends.is_empty(), "a job that ended before the boot is a part of this test");
     let (mut store, restored) = disk.open(&identity, &at);
-    let last_seen = |history: &History| -> Vec<Nanos> {
-        history.jobs.iter().filter(|job| !job.is_live).map(|job| job.last_seen).collect()
-    };
-    let before = last_seen(&disk.read());
     sim.resume(restored);
     sim.state.at = at;
     publish(&mut store, &mut sim);
     assert_eq!(last_seen(&disk.read()), before, "ends keep their place in wall time");
+}
+
+#[test]
+fn a_clean_stop_counts_for_one_start() {
+    for is_rebooted in [false, true] {
+        let mut disk = Disk::new();
+        let sim = ran(&disk, true);
+        let mut identity = identity();
+        let mut at = sim.state.at;
+        if is_rebooted {
+            identity.boot = "boot-2".into();
+            at = booted(&sim.state.at, 60);
+            disk.reboot();
+        }
+        let (store, restored) = disk.open(&identity, &at);
+        assert!(restored.checkpoint.is_some());
+        drop(store);
+        disk.reboot();
+        identity.boot = "boot-3".into();
+        let (_, restored) = disk.open(&identity, &booted(&sim.state.at, 120));
+        assert_eq!(&*restored.how, "another boot without a clean stop: counters start at 0");
+    }
 }
 
 #[test]

@@ -140,3 +140,61 @@ fn reading_while_committing_sees_whole_commits() {
         }
     });
 }
+
+/// The other process of the test below: ticks and publishes until it is killed.
+fn publish_until_killed(path: &Path, run: &Path) {
+    let mut sim = Sim::new(60, &NAMES);
+    let holder = Holder { pid: std::process::id(), boot: "boot-1".into(), host: "node-1".into() };
+    let lock = Lock::take(path, &holder).expect("free");
+    let (mut store, _) = Store::open(lock, Some(run), &identity(), &sim.state.at).expect("a store");
+    for tick in 1.. {
+        sim.tick(5);
+        publish(&mut store, &mut sim);
+        store.maintain(&sim.state.at).expect("a step");
+        println!("shown {tick}");
+    }
+}
+
+#[test]
+fn a_killed_process_is_continued_from_no_less_than_it_has_shown() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    const NAME: &str = "store::tests::rounds::a_killed_process_is_continued_from_no_less_than_it_has_shown";
+    // To the test program they are names of tests that are not there.
+    const FOLDERS: &str = "folders=";
+    let folders = std::env::args().find_map(|argument| Some(argument.strip_prefix(FOLDERS)?.to_owned()));
+    if let Some((store, run)) = folders.as_deref().and_then(|folders| folders.split_once(':')) {
+        return publish_until_killed(Path::new(store), Path::new(run));
+    }
+    for kill_after in [1, 7, 40, 65, 130] {
+        let disk = Disk::new();
+        let folders = format!("{FOLDERS}{}:{}", disk.path().display(), disk.run.path().display());
+        let mut child = Command::new(std::env::current_exe().expect("a test program"))
+            .args(["--exact", "--nocapture", NAME, &folders])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it can be started");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut next = || -> Option<usize> {
+            let line = lines.by_ref().map_while(Result::ok).find(|line| line.contains("shown "))?;
+            line.rsplit(' ').next()?.parse().ok()
+        };
+        let mut shown = 0;
+        while shown < kill_after {
+            shown = next().expect("it goes on until it is killed");
+        }
+        child.kill().expect("ours");
+        child.wait().expect("ours");
+        while let Some(later) = next() {
+            shown = later;
+        }
+        let mut sim = Sim::new(60, &NAMES);
+        let (_, restored) = disk.open(&identity(), &sim.state.at);
+        let found = image_of(&restored.checkpoint.expect("continued"));
+        (0..shown).for_each(|_| sim.tick(5));
+        // The last commit may be one that was never shown.
+        let is_shown = found == image_of(&sim.state);
+        sim.tick(5);
+        assert!(is_shown || found == image_of(&sim.state), "after {shown} ticks");
+    }
+}
