@@ -118,10 +118,14 @@ impl Failure {
             Failure::ReadOnly => return Trouble::ReadOnly,
             Failure::Sql(error) => error,
         };
-        // A file that ends in the middle of a page is cut short, whatever the disk is like.
-        let is_cut = error.sqlite_extended_error_code() == Some(ffi::SQLITE_IOERR_SHORT_READ);
+        match error.sqlite_extended_error_code() {
+            // A file that ends in the middle of a page is cut short, whatever the disk is like.
+            Some(ffi::SQLITE_IOERR_SHORT_READ) => return Trouble::Corrupt,
+            // The index of the log finds no room to grow.
+            Some(ffi::SQLITE_IOERR_SHMSIZE) => return Trouble::DiskFull,
+            Some(_) | None => {}
+        }
         match error.sqlite_error_code() {
-            Some(ErrorCode::SystemIoFailure) if is_cut => Trouble::Corrupt,
             Some(ErrorCode::DiskFull) => Trouble::DiskFull,
             Some(ErrorCode::ReadOnly) => Trouble::ReadOnly,
             Some(ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
@@ -176,7 +180,7 @@ mod tests {
             (sql(ffi::SQLITE_IOERR_WRITE), "io"),
             (sql(ffi::SQLITE_IOERR_FSYNC), "io"),
             (sql(ffi::SQLITE_IOERR_SHORT_READ), "corrupt"),
-            (sql(ffi::SQLITE_IOERR_SHMSIZE), "io"),
+            (sql(ffi::SQLITE_IOERR_SHMSIZE), "disk_full"),
             (sql(ffi::SQLITE_CANTOPEN), "io"),
             (sql(ffi::SQLITE_READONLY), "read_only"),
             (sql(ffi::SQLITE_READONLY_DBMOVED), "read_only"),
