@@ -2,11 +2,12 @@
 //! the store, so that neither a failed push nor a restart loses or repeats anything.
 
 use crate::model::snapshot::Pushed;
-use std::collections::{HashMap, HashSet};
+use rustc_hash::FxHashMap;
+use std::collections::HashSet;
 
 /// What has arrived, by series.
 #[derive(Debug, Default)]
-pub struct Baselines(HashMap<u128, Pushed>);
+pub struct Baselines(FxHashMap<u128, Pushed>);
 
 impl Baselines {
     /// As the store has it.

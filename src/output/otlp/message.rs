@@ -15,6 +15,8 @@ use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, DataPointFlags, HistogramDataPoint};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use rustc_hash::FxHasher;
+use std::hash::Hasher;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -165,6 +167,8 @@ enum Pass {
     Present,
     /// Counting what was there.
     Look,
+    /// Learning what is there, series by series.
+    Learn,
     /// Writing that it is there no more.
     Ended,
 }
@@ -185,7 +189,9 @@ struct Writer<'a> {
     stopped: Option<usize>,
     points: Vec<u8>,
     keys: Vec<u128>,
-    old: (usize, u128),
+    // How many series there are and were, and the sums of their fingerprints.
+    now: (usize, u64),
+    old: (usize, u64),
     // Used again for each point.
     attributes: Vec<u8>,
     key: Vec<u8>,
@@ -207,6 +213,7 @@ impl<'a> Writer<'a> {
             stopped: None,
             points: Vec::new(),
             keys: Vec::new(),
+            now: (0, 0),
             old: (0, 0),
             attributes: Vec::new(),
             key: Vec::new(),
@@ -219,7 +226,7 @@ impl<'a> Writer<'a> {
         self.names = family.labels.iter().map(|label| attribute_name(label).to_owned()).collect();
         (self.skip, self.seen, self.stopped) = (skip, 0, None);
         self.points.clear();
-        self.keys.clear();
+        self.now = (0, 0);
         self.pass(Pass::Present, family, self.content.snapshot);
         if !self.content.known.is_empty() && self.stopped.is_none() {
             self.write_ended(family);
@@ -238,15 +245,18 @@ impl<'a> Writer<'a> {
 
     /// Tells of series that the backend knows and that are gone.
     fn write_ended(&mut self, family: &Family) {
+        self.keys.clear();
         for known in self.content.known {
-            // Hardly ever has a series ended; the sum over all digests tells without looking for each.
+            // Hardly ever has a series ended; the sum of all fingerprints tells without looking for each.
             self.old = (0, 0);
             self.pass(Pass::Look, family, known);
-            let now = self.keys.iter().fold(0_u128, |sum, key| sum.wrapping_add(*key));
-            if self.old == (self.keys.len(), now) {
+            if self.old == self.now {
                 continue;
             }
-            self.keys.sort_unstable();
+            if self.keys.is_empty() {
+                self.pass(Pass::Learn, family, self.content.snapshot);
+                self.keys.sort_unstable();
+            }
             self.pass(Pass::Ended, family, known);
         }
     }
@@ -278,20 +288,27 @@ impl<'a> Writer<'a> {
 
     /// What is to be done with a sample: nothing, or writing it, and whether as gone.
     fn judge(&mut self, labels: &[&str], has_history: bool) -> Option<(u128, bool)> {
-        let is_hashed = has_history || !self.content.known.is_empty() || self.pass != Pass::Present;
-        let key = if is_hashed { self.digest(labels) } else { 0 };
         match self.pass {
             Pass::Present => {
                 if !self.content.known.is_empty() {
-                    self.keys.push(key);
+                    self.now = counted(self.now, labels);
                 }
-                self.is_due().then_some((key, false))
+                if !self.is_due() {
+                    return None;
+                }
+                Some((if has_history { self.digest(labels) } else { 0 }, false))
             }
             Pass::Look => {
-                self.old = (self.old.0 + 1, self.old.1.wrapping_add(key));
+                self.old = counted(self.old, labels);
+                None
+            }
+            Pass::Learn => {
+                let key = self.digest(labels);
+                self.keys.push(key);
                 None
             }
             Pass::Ended => {
+                let key = self.digest(labels);
                 let is_gone = self.keys.binary_search(&key).is_err();
                 (is_gone && self.is_due()).then_some((key, true))
             }
@@ -402,6 +419,16 @@ impl Sink for Writer<'_> {
         point.encode(&mut self.points).expect("a Vec takes everything");
         self.written += 1;
     }
+}
+
+/// Counts one series more. The order of series does not matter to the sum.
+fn counted((count, sum): (usize, u64), labels: &[&str]) -> (usize, u64) {
+    let mut hasher = FxHasher::default();
+    for label in labels {
+        hasher.write(label.as_bytes());
+        hasher.write_u8(0xff);
+    }
+    (count + 1, sum.wrapping_add(hasher.finish()))
 }
 
 const fn flags(is_gone: bool) -> u32 {
