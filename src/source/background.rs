@@ -14,6 +14,9 @@ use std::time::Duration;
 /// A thread that has to end tidily, to close a session, has this long.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// The first reading has this long before the first tick goes on without it.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
+
 /// Reads that failed or are missing are forgiven for so many periods, and this long.
 const HELD_PERIODS: u64 = 3;
 const HELD_AT_LEAST: Nanos = Nanos::from_seconds(5);
@@ -51,6 +54,7 @@ pub struct Background {
 struct Desk {
     state: Mutex<State>,
     stop: Condvar,
+    news: Condvar,
 }
 
 #[derive(Default)]
@@ -68,7 +72,7 @@ impl Background {
         let domains = source.domains().to_vec();
         let scopes = (0..domains.len()).map(|index| source.scope(index)).collect();
         let cells = vec![Cell::default(); domains.len()];
-        let desk = Desk { state: Mutex::new(State { cells, ..State::default() }), stop: Condvar::new() };
+        let desk = Desk { state: Mutex::new(State { cells, ..State::default() }), ..Desk::default() };
         Background {
             name,
             period,
@@ -80,6 +84,7 @@ impl Background {
         }
     }
 
+    /// Starts the thread, and gives its first reading a moment: most sensors answer at once.
     fn start(&mut self) {
         let Some(mut source) = self.source.take() else { return };
         let (desk, period) = (Arc::clone(&self.desk), self.period);
@@ -91,7 +96,11 @@ impl Background {
             desk.stop.notify_all();
         });
         match started {
-            Ok(_) => self.is_started = true,
+            Ok(_) => {
+                self.is_started = true;
+                let is_unread = |state: &mut State| state.cells.iter().any(|cell| cell.tried.is_none());
+                let _ = self.desk.news.wait_timeout_while(self.desk.lock(), FIRST_LOOK, is_unread);
+            }
             Err(error) => {
                 tracing::error!(source = self.name, "no thread for it: {error}");
                 self.desk.lock().cells.iter_mut().for_each(|cell| cell.fault = Some(Fault::Limit));
@@ -163,6 +172,7 @@ impl Desk {
             for (cell, outcome) in state.cells.iter_mut().zip(outcomes) {
                 cell.note(at, outcome);
             }
+            self.news.notify_all();
             let left = (began + period).saturating_sub(ended).get();
             let wait = Duration::from_nanos(left.max(period.get() / 10));
             let waited = self.stop.wait_timeout_while(state, wait, |state| !state.is_told);
