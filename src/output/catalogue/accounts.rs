@@ -1,10 +1,10 @@
 //! The accounts: energy and emissions of the host, its meters and its jobs.
 
 use super::{Family, Kind, Number, Sink, counted, host};
-use crate::model::identity::{Origin, Residual};
+use crate::model::identity::{HwType, Origin, Residual};
 use crate::model::quantity::{Emissions, Energy, MicroWatts};
 use crate::model::reading::{Domain, Place};
-use crate::model::snapshot::{DomainTotals, Snapshot, Table};
+use crate::model::snapshot::{Column, DomainTotals, Snapshot, Table};
 use std::collections::BTreeMap;
 
 /// In the order of the page.
@@ -118,12 +118,16 @@ pub(super) const FAMILIES: &[Family] = &[
         otel: ("jouleprint.job.energy", "J"),
         collect: |snapshot, sink| {
             let columns = &snapshot.totals.columns;
+            let shared = shared(snapshot);
             for (job, energies) in
                 snapshot.totals.jobs.iter().zip(rows(&snapshot.totals.job_table, columns.len()))
             {
                 let id = &job.job.id;
                 sink.since(job.job.started.wall);
-                for (column, energy) in columns.iter().zip(energies) {
+                for ((column, energy), is_shared) in columns.iter().zip(energies).zip(&shared) {
+                    if !is_shared && *energy == Energy::ZERO {
+                        continue;
+                    }
                     let labels = [
                         host(snapshot),
                         id.kind().as_str(),
@@ -212,11 +216,15 @@ pub(super) const FAMILIES: &[Family] = &[
         collect: |snapshot, sink| {
             let totals = &snapshot.totals;
             let (columns, zones) = (totals.columns.len(), totals.zones.len());
+            let shared = shared(snapshot);
             for (job, cells) in totals.jobs.iter().zip(emission_rows(&totals.job_table, columns * zones)) {
                 let id = &job.job.id;
                 sink.since(job.job.started.wall);
                 for (zone, cells) in totals.zones.iter().zip(cells.chunks(columns.max(1))) {
-                    for (column, grams) in totals.columns.iter().zip(cells) {
+                    for ((column, grams), is_shared) in totals.columns.iter().zip(cells).zip(&shared) {
+                        if !is_shared && *grams == Emissions::ZERO {
+                            continue;
+                        }
                         let labels = [
                             host(snapshot),
                             id.kind().as_str(),
@@ -334,6 +342,19 @@ pub(super) const FAMILIES: &[Family] = &[
         },
     },
 ];
+
+/// Which columns jobs share: not those that hold nothing but what a root draws beyond its parts, or
+/// accelerators that nobody holds. A job has no series there until it has a share.
+fn shared(snapshot: &Snapshot) -> Vec<bool> {
+    let is_shared = |column: &Column| {
+        counted(snapshot).any(|(domain, _)| {
+            domain.place == Place::Counted
+                && domain.hw_type != HwType::Gpu
+                && (domain.hw_type, domain.origin) == (column.hw_type, column.origin)
+        })
+    };
+    snapshot.totals.columns.iter().map(is_shared).collect()
+}
 
 /// A root counts with what it shows, which is what it and its parts have drawn less what they are ahead.
 fn by_origin(snapshot: &Snapshot) -> BTreeMap<Origin, Energy> {
