@@ -3,10 +3,10 @@
 use super::floor::IdleFloor;
 use super::ledger::{Account, Ledger, Share};
 use super::usage::Observer;
-use super::{DomainState, Engine};
+use super::{DomainState, Engine, is_root};
 use crate::model::checkpoint::{Buckets, Checkpoint, Claim, ClaimAccount, DomainPosition, UsagePosition};
 use crate::model::identity::Name;
-use crate::model::reading::{Accounting, Domain, Machine, Measurement, Place};
+use crate::model::reading::{Accounting, Domain, Machine, Measurement};
 use crate::model::snapshot::{DomainTotals, Totals};
 use crate::model::time::Moment;
 use std::collections::HashMap;
@@ -52,12 +52,14 @@ impl Engine {
             }
             let was_read = place < checkpoint.present;
             let position = checkpoint.domains.get(place).filter(|_| {
-                index < present && was_read && is_same_meter(domain, &checkpoint.machine.domains[place])
+                let past = &checkpoint.machine.domains[place];
+                // Of a root the host has been credited with what a leaf would be charged with.
+                let is_same_place = is_root(past) == is_root(domain);
+                index < present && was_read && is_same_place && is_same_meter(domain, past)
             });
             if let Some(root) = &mut state.totals.root {
                 root.power = None;
-                let is_root = matches!(domain.place, Place::Around(_));
-                let position = position.filter(|_| is_root).map(|position| position.root);
+                let position = position.filter(|_| is_root(domain)).map(|position| position.root);
                 state.root.resume(position.unwrap_or_default(), root);
             }
             if let Some(position) = position {

@@ -74,7 +74,10 @@ impl Root {
                 energy
             }
             Shown::Nothing => {
+                // Neither what it owed nor what it would have paid with will ever be known.
                 self.credit(totals);
+                totals.ahead = Energy::ZERO;
+                self.position.behind = None;
                 self.position.advanced = Energy::ZERO;
                 self.position.doubted = Energy::ZERO;
                 self.position.read = Some(now);
@@ -89,6 +92,7 @@ impl Root {
             Shown::Silent => {
                 let silent = position.read.map(|read| now.saturating_sub(read));
                 if silent.is_none_or(|silent| silent > LONGEST_SILENCE) {
+                    position.behind = None;
                     self.credit(totals);
                 }
                 return Rest::default();
@@ -216,6 +220,19 @@ mod tests {
             }
         }
         assert_eq!(disbelieved, [(122, joules(122 * 60)), (243, joules(121 * 60))]);
+    }
+
+    #[test]
+    fn a_gap_makes_no_debt_older_and_none_outlives_it() {
+        let mut root = Root::default();
+        let mut totals = RootTotals::default();
+        root.step(Nanos::ZERO, Energy::ZERO, Shown::Nothing, &mut totals);
+        root.step(Nanos::new(5 * SECOND), joules(150), shows(80), &mut totals);
+        assert_eq!(totals.ahead, joules(70));
+        root.step(Nanos::new(660 * SECOND), Energy::ZERO, Shown::Nothing, &mut totals);
+        assert_eq!(totals.ahead, Energy::ZERO);
+        let rest = root.step(Nanos::new(665 * SECOND), joules(100), shows(80), &mut totals);
+        assert_eq!((rest, totals.ahead), (Rest::default(), joules(20)), "it is behind since now");
     }
 
     #[test]

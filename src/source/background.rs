@@ -7,7 +7,7 @@ use super::cut::Scope;
 use crate::clock;
 use crate::kernel_file::Buffer;
 use crate::model::quantity::{Energy, MicroWatts, Nanos};
-use crate::model::reading::{Domain, Fault, Load, Value};
+use crate::model::reading::{Domain, Fault, Load, Measurement, Value};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ impl Background {
     pub fn new(name: &'static str, period: Nanos, source: Box<dyn SlowSource>) -> Background {
         let domains = source.domains().to_vec();
         let scopes = (0..domains.len()).map(|index| source.scope(index)).collect();
-        let cells = vec![Cell::default(); domains.len()];
+        let cells = domains.iter().map(|domain| Cell::new(domain.measurement)).collect();
         let desk = Desk { state: Mutex::new(State { cells, ..State::default() }), ..Desk::default() };
         Background {
             name,
@@ -213,9 +213,20 @@ struct Cell {
     integral: u128,
     covered: u64,
     fault: Option<Fault>,
+    // A mean of many readings would hide one that cannot be.
+    ceiling: Option<MicroWatts>,
+    has_refused: bool,
 }
 
 impl Cell {
+    fn new(measurement: Measurement) -> Cell {
+        let ceiling = match measurement {
+            Measurement::MeanPower { ceiling } => Some(ceiling),
+            Measurement::Counter { .. } => None,
+        };
+        Cell { ceiling, ..Cell::default() }
+    }
+
     /// A power between two readings is taken to be their mean, if both are of one stretch.
     fn note(&mut self, at: Nanos, outcome: Result<Value, Fault>) {
         self.tried = Some(at);
@@ -223,6 +234,11 @@ impl Cell {
             Ok(value) => value,
             Err(fault) => return self.fault = Some(fault),
         };
+        if let (Value::MeanPower(power), Some(ceiling)) = (value, self.ceiling)
+            && power > ceiling
+        {
+            return self.has_refused = true;
+        }
         if let (Value::MeanPower(now), Some((since, Value::MeanPower(before))), None) =
             (value, self.last, self.fault)
         {
@@ -236,6 +252,10 @@ impl Cell {
 
     /// The mean since the last collection, or the last value while it holds.
     fn collect(&mut self, now: Nanos, hold: Nanos) -> Result<Value, Fault> {
+        if std::mem::take(&mut self.has_refused) {
+            // Told once; what was read beside it comes with the next collection.
+            return Err(Fault::Implausible);
+        }
         let (integral, covered) = (std::mem::take(&mut self.integral), std::mem::take(&mut self.covered));
         // The thread is still at its first reading, or hangs in a later one.
         if self.tried.is_none_or(|tried| now.saturating_sub(tried) > hold) {
@@ -316,7 +336,7 @@ pub const fn joules(count: u64) -> Option<Energy> {
 mod tests {
     use super::*;
     use crate::model::identity::{HwType, Origin};
-    use crate::model::reading::{Measurement, Place};
+    use crate::model::reading::Place;
     use std::sync::mpsc::{Receiver, channel};
 
     fn seconds(count: u64) -> Nanos {
@@ -342,6 +362,18 @@ mod tests {
         assert_eq!(cell.collect(seconds(12), hold), Err(Fault::Timeout), "the thread hangs");
         cell.note(seconds(20), Ok(watts(100)));
         assert_eq!(cell.collect(seconds(20), hold), Ok(watts(150)), "it was only slow");
+    }
+
+    #[test]
+    fn one_reading_that_cannot_be_is_told_and_is_in_no_mean() {
+        let hold = seconds(8);
+        let mut cell = Cell::new(Measurement::MeanPower { ceiling: MicroWatts::from_watts(1_000) });
+        for (second, power) in [(1, 500), (2, 500), (3, 65_000), (4, 500), (5, 500)] {
+            cell.note(seconds(second), Ok(watts(power)));
+        }
+        assert_eq!(cell.collect(seconds(5), hold), Err(Fault::Implausible));
+        cell.note(seconds(6), Ok(watts(900)));
+        assert_eq!(cell.collect(seconds(6), hold), Ok(watts(540)), "4 s of 500 W and 1 s of 700 W");
     }
 
     #[test]

@@ -1,16 +1,19 @@
 //! A laptop's batteries: while it runs on them, what they give is what the whole machine draws.
 //! Kernel: Documentation/ABI/testing/sysfs-class-power.
 
-use super::PowerSource;
+use super::background::SlowSource;
 use super::cut::Scope;
-use crate::kernel_file::{Buffer, read_number, read_text};
+use crate::kernel_file::{read_number, read_text};
 use crate::model::identity::{HwType, Origin};
-use crate::model::quantity::MicroWatts;
-use crate::model::reading::{Domain, Fault, Finding, Load, Measurement, Place, Value};
+use crate::model::quantity::{MicroWatts, Nanos};
+use crate::model::reading::{Domain, Fault, Finding, Measurement, Place, Value};
 use std::path::{Path, PathBuf};
 
 /// The source's name on the page.
 pub const SOURCE: &str = "battery";
+
+/// The embedded controller that answers takes its time, and more would not change what it says.
+pub const PERIOD: Nanos = Nanos::from_seconds(2);
 
 /// No laptop draws more.
 const CEILING: MicroWatts = MicroWatts::from_watts(500);
@@ -22,17 +25,17 @@ pub struct Battery {
     batteries: Vec<PathBuf>,
 }
 
-impl PowerSource for Battery {
+impl SlowSource for Battery {
     fn domains(&self) -> &[Domain] {
         std::slice::from_ref(&self.domain)
     }
 
     fn scope(&self, _: usize) -> Scope {
-        Scope::Node
+        Scope::NodeAtTimes
     }
 
-    fn read(&mut self, _: Load, _: &mut Buffer, values: &mut Vec<Result<Value, Fault>>) {
-        values.push(power(&self.batteries).map(Value::MeanPower));
+    fn read(&mut self, _: Nanos) -> Vec<Result<Value, Fault>> {
+        vec![power(&self.batteries).map(Value::MeanPower)]
     }
 }
 
@@ -136,11 +139,7 @@ mod tests {
         let (battery, findings) = discover(folder.path());
         let mut battery = battery.expect("two batteries");
         assert_eq!(findings[0].fault, Some(Fault::Inactive));
-        let mut read = || {
-            let mut values = Vec::new();
-            battery.read(Load::default(), &mut Buffer::default(), &mut values);
-            values[0]
-        };
+        let mut read = || battery.read(Nanos::ZERO)[0];
         write("BAT0/status", "Discharging\n");
         assert_eq!(read(), Ok(Value::MeanPower(MicroWatts::new(9_000_000))));
         std::fs::remove_file(folder.path().join("class/power_supply/BAT0/power_now")).expect("removed");

@@ -12,6 +12,8 @@ pub enum Scope {
     Own,
     /// The whole machine.
     Node,
+    /// The whole machine, at times: a root around what else is measured, and nothing to rely on alone.
+    NodeAtTimes,
     /// One socket's module: processor, its rails, perhaps a GPU.
     Module,
     /// Processors or memory that another source may measure as well: used only where no better one does.
@@ -29,7 +31,7 @@ pub fn choose(domains: &mut [(Domain, Scope)]) {
                 let is_better = match scope {
                     Scope::Own => true,
                     Scope::Spare => place < index && other.source != spare.source,
-                    Scope::Node | Scope::Module => false,
+                    Scope::Node | Scope::NodeAtTimes | Scope::Module => false,
                 };
                 is_better && is_counted(other) && other.hw_type == spare.hw_type
             });
@@ -43,7 +45,10 @@ pub fn choose(domains: &mut [(Domain, Scope)]) {
         .collect();
     let mut node: Option<Name> = None;
     for (domain, scope) in domains.iter_mut() {
-        if *scope == Scope::Node {
+        let is_alone = leaves.is_empty();
+        if *scope == Scope::NodeAtTimes && (is_alone || node.is_some()) {
+            domain.place = Place::Beside;
+        } else if matches!(scope, Scope::Node | Scope::NodeAtTimes) {
             domain.place = match node {
                 Some(_) => Place::Beside,
                 None => around(leaves.iter().map(|(id, _)| id)),
@@ -111,6 +116,7 @@ mod tests {
             "node" => Scope::Node,
             "module" => Scope::Module,
             "spare" => Scope::Spare,
+            "times" => Scope::NodeAtTimes,
             other => panic!("{other}"),
         };
         let domain = Domain {
@@ -162,6 +168,8 @@ mod tests {
                 "pm node other node, pm c cpu spare, pm m memory spare",
                 "node around c+m, c counted, m counted",
             ),
+            ("rapl p0 cpu own 0, battery b other times", "p0 counted, b around p0"),
+            ("battery b other times", "b beside"),
             ("hwmon s cpu spare, pm c cpu spare", "s counted, c beside"),
             ("hwmon s cpu spare, hwmon t cpu spare", "s counted, t counted"),
         ] {

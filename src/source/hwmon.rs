@@ -5,7 +5,7 @@
 
 pub mod table;
 
-use super::background::SlowSource;
+use super::background::{Freshness, Pulse, SlowSource, within};
 use super::cut::Scope;
 use crate::kernel_file::{Buffer, KernelFile, parse_number, read_text};
 use crate::model::identity::Origin;
@@ -18,8 +18,8 @@ use table::{Covers, Known, Several, Table};
 /// The source's name on the page.
 pub const SOURCE: &str = "hwmon";
 
-/// Nobody waits longer for all sensors to be read once.
-pub const PATIENCE: Nanos = Nanos::from_seconds(5);
+/// Nobody waits longer for a sensor to be read the first time.
+const PATIENCE: Nanos = Nanos::from_seconds(2);
 
 /// A sensor that gives power is read this often.
 pub const PERIOD: Nanos = Nanos::from_seconds(1);
@@ -37,6 +37,8 @@ pub struct Hwmon {
     domains: Vec<Domain>,
     scopes: Vec<Scope>,
     sensors: Vec<Vec<Sensor>>,
+    // An ACPI meter may be a BMC behind another door, and stand still as it does.
+    freshness: Vec<Freshness>,
     buffer: Buffer,
 }
 
@@ -65,9 +67,16 @@ impl SlowSource for Hwmon {
         self.scopes[index].clone()
     }
 
-    fn read(&mut self, _: Nanos) -> Vec<Result<Value, Fault>> {
+    fn read(&mut self, at: Nanos) -> Vec<Result<Value, Fault>> {
         let buffer = &mut self.buffer;
-        self.sensors.iter_mut().map(|sensors| sum(sensors, buffer)).collect()
+        let read = |(sensors, freshness): (&mut Vec<Sensor>, &mut Freshness)| {
+            let value = sum(sensors, buffer)?;
+            if let Value::MeanPower(power) = value {
+                freshness.check(power.get(), Pulse::None, at)?;
+            }
+            Ok(value)
+        };
+        self.sensors.iter_mut().zip(&mut self.freshness).map(read).collect()
     }
 }
 
@@ -162,17 +171,24 @@ pub fn discover(sysfs: &Path, table: &Table) -> (Vec<Hwmon>, Vec<Finding>) {
     }
     let mut chips: BTreeMap<&str, (usize, Hwmon)> = BTreeMap::new();
     let mut findings = Vec::new();
-    let found_ids: BTreeSet<String> = groups.keys().cloned().collect();
-    let has = |leaf: &str| found_ids.contains(leaf);
+    let mut usable = Vec::new();
     for (id, (known, members)) in groups {
-        let Some(first) = members.first() else { continue };
+        let Some(first) = members.first().copied() else { continue };
         let mut sensors: Vec<Sensor> =
             members.iter().map(|member| Sensor::open(member.kind, member.paths.clone())).collect();
-        let outcome = sum(&mut sensors, &mut Buffer::default());
+        let read = move || (sum(&mut sensors, &mut Buffer::default()), sensors);
+        let (outcome, sensors) = match within(PATIENCE, read) {
+            Ok((outcome, sensors)) => (outcome, sensors),
+            Err(fault) => (Err(fault), Vec::new()),
+        };
         findings.push(finding(&id, outcome.err(), &first.paths[0]));
-        if outcome.is_err() {
-            continue;
+        if outcome.is_ok() {
+            usable.push((id, known, first, sensors));
         }
+    }
+    let ids: BTreeSet<String> = usable.iter().map(|(id, ..)| id.clone()).collect();
+    let has = |leaf: &str| ids.contains(leaf);
+    for (id, known, first, sensors) in usable {
         let (scope, place) = match &known.covers {
             Covers::Node => (Scope::Node, Place::Counted),
             Covers::Module => (Scope::Module, Place::Counted),
@@ -201,6 +217,7 @@ pub fn discover(sysfs: &Path, table: &Table) -> (Vec<Hwmon>, Vec<Finding>) {
         });
         hwmon.scopes.push(scope);
         hwmon.sensors.push(sensors);
+        hwmon.freshness.push(Freshness::default());
     }
     let mut chips: Vec<(usize, Hwmon)> = chips.into_values().collect();
     chips.sort_by_key(|(rank, _)| *rank);

@@ -90,31 +90,15 @@ impl Sources {
             found.take(perf::discover(sysfs, &socket_of_package));
         }
         found.take(pm_counters::discover(sysfs));
-        let (class, table) = (sysfs.to_owned(), hwmon::table::Table::new(&wishes.hwmon));
-        match background::within(hwmon::PATIENCE, move || hwmon::discover(&class, &table)) {
-            Ok((chips, findings)) => {
-                found.findings.extend(findings);
-                for chip in chips {
-                    found.take_slow(Some(chip), hwmon::SOURCE, hwmon::PERIOD, wishes);
-                }
-            }
-            Err(fault) => found.findings.push(Finding {
-                source: hwmon::SOURCE.into(),
-                hw_id: "".into(),
-                fault: Some(fault),
-                detail: sysfs.join("class/hwmon").display().to_string().as_str().into(),
-            }),
+        let (chips, findings) = hwmon::discover(sysfs, &hwmon::table::Table::new(&wishes.hwmon));
+        found.findings.extend(findings);
+        for chip in chips {
+            found.take_slow(Some(chip), hwmon::SOURCE, hwmon::PERIOD, wishes);
         }
-        // Of two views of one BMC the one that was asked for.
-        let (redfish, findings) = redfish::discover(wishes.redfish.as_ref());
-        found.findings.extend(findings);
-        let period = wishes.redfish.as_ref().map_or(ipmi::PERIOD, |wish| wish.period);
-        found.take_slow(redfish, redfish::SOURCE, period, wishes);
-        let (ipmi, findings) = ipmi::discover(sysfs, &wishes.ipmi);
-        found.findings.extend(findings);
-        found.take_slow(ipmi, ipmi::SOURCE, ipmi::PERIOD, wishes);
         if wishes.batteries {
-            found.take(battery::discover(sysfs));
+            let (batteries, findings) = battery::discover(sysfs);
+            found.findings.extend(findings);
+            found.take_slow(batteries, battery::SOURCE, battery::PERIOD, wishes);
         }
         let mut domains = found.domains();
         cut::choose(&mut domains);

@@ -24,9 +24,32 @@ const LONGEST_STAND: Nanos = Nanos::from_seconds(3);
 pub struct PmCounters {
     domains: Vec<Domain>,
     scopes: Vec<Scope>,
-    counters: Vec<KernelFile>,
-    freshness: Option<KernelFile>,
+    counters: Vec<Counter>,
+    freshness: Option<Counter>,
     seen: Option<(u64, Nanos)>,
+}
+
+/// A file that is opened again after an error: the driver may have been reloaded.
+#[derive(Debug)]
+struct Counter {
+    path: PathBuf,
+    file: Option<KernelFile>,
+}
+
+impl Counter {
+    const fn new(path: PathBuf) -> Counter {
+        Counter { path, file: None }
+    }
+
+    fn read<'a>(&mut self, buffer: &'a mut Buffer) -> Result<&'a [u8], Fault> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => KernelFile::open(&self.path).map_err(|error| Fault::from(&error))?,
+        };
+        let text = file.read_start(buffer).map_err(|error| Fault::from(&error))?;
+        self.file = Some(file);
+        Ok(text)
+    }
 }
 
 impl PowerSource for PmCounters {
@@ -40,7 +63,7 @@ impl PowerSource for PmCounters {
 
     fn read(&mut self, load: Load, buffer: &mut Buffer, values: &mut Vec<Result<Value, Fault>>) {
         let is_fresh = self.check(load.at, buffer);
-        for counter in &self.counters {
+        for counter in &mut self.counters {
             values.push(is_fresh.and_then(|()| read(counter, buffer)));
         }
     }
@@ -48,9 +71,8 @@ impl PowerSource for PmCounters {
 
 impl PmCounters {
     fn check(&mut self, at: Nanos, buffer: &mut Buffer) -> Result<(), Fault> {
-        let Some(file) = &self.freshness else { return Ok(()) };
-        let text = file.read_start(buffer).map_err(|error| Fault::from(&error))?;
-        let round = first_number(text).ok_or(Fault::Malformed)?;
+        let Some(file) = &mut self.freshness else { return Ok(()) };
+        let round = first_number(file.read(buffer)?).ok_or(Fault::Malformed)?;
         match self.seen {
             Some((before, since)) if before == round => {
                 if at.saturating_sub(since) >= LONGEST_STAND {
@@ -68,8 +90,8 @@ impl PmCounters {
 }
 
 /// `123 J 1700000000000000 us`.
-fn read(file: &KernelFile, buffer: &mut Buffer) -> Result<Value, Fault> {
-    let text = file.read_start(buffer).map_err(|error| Fault::from(&error))?;
+fn read(file: &mut Counter, buffer: &mut Buffer) -> Result<Value, Fault> {
+    let text = file.read(buffer)?;
     let mut words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let count = words.next().and_then(parse_number).ok_or(Fault::Malformed)?;
     match words.next() {
@@ -100,17 +122,16 @@ pub fn discover(sysfs: &Path) -> (Option<PmCounters>, Vec<Finding>) {
         domains: Vec::new(),
         scopes: Vec::new(),
         counters: Vec::new(),
-        freshness: KernelFile::open(&folder.join("freshness")).ok(),
+        freshness: Some(Counter::new(folder.join("freshness"))).filter(|file| file.path.exists()),
         seen: None,
     };
     let mut findings = Vec::new();
     let mut buffer = Buffer::default();
     for (file, id, hw_type, scope, ceiling) in fixed.into_iter().chain(accelerators) {
         let path: PathBuf = folder.join(file);
-        let opened = KernelFile::open(&path).map_err(|error| Fault::from(&error));
-        let counter = opened.and_then(|file| read(&file, &mut buffer).map(|value| (file, value)));
-        let (file, value) = match counter {
-            Ok(counter) => counter,
+        let mut counter = Counter::new(path.clone());
+        let value = match read(&mut counter, &mut buffer) {
+            Ok(value) => value,
             // Not every node has them all.
             Err(Fault::Missing) => continue,
             Err(fault) => {
@@ -136,7 +157,7 @@ pub fn discover(sysfs: &Path) -> (Option<PmCounters>, Vec<Finding>) {
             uncertainty_ppm: 0,
         });
         found.scopes.push(scope);
-        found.counters.push(file);
+        found.counters.push(counter);
     }
     let is_none = found.domains.is_empty();
     ((!is_none).then_some(found), findings)

@@ -11,7 +11,8 @@ use std::collections::HashMap;
 /// What an earlier process knew of the groups.
 #[derive(Debug)]
 pub(super) struct Earlier {
-    groups: HashMap<(Hierarchy, Name), GroupPosition>,
+    // By inode too: in process mode many stand in one group.
+    groups: HashMap<(Hierarchy, Name, u64), GroupPosition>,
     // A group that it did not know did not exist.
     knew_all: bool,
 }
@@ -20,7 +21,7 @@ impl Observer {
     /// Goes on from where an earlier process stopped at this monotonic time. `knew_all`: a group that is not in `position` did
     /// not exist then.
     pub(in crate::engine) fn resume(position: &UsagePosition, at: Nanos, knew_all: bool) -> Observer {
-        let key = |group: &GroupPosition| (group.hierarchy, group.path.clone());
+        let key = |group: &GroupPosition| (group.hierarchy, group.path.clone(), group.inode);
         let groups = position.groups.iter().map(|group| (key(group), group.clone())).collect();
         Observer {
             deficit: position.deficit,
@@ -57,9 +58,8 @@ impl Observer {
     /// Gives a group back what an earlier process had read of it. Returns whether it was born since.
     pub(super) fn recall(&mut self, group: &mut Group) -> bool {
         let Some(earlier) = &mut self.earlier else { return false };
-        let key = (group.hierarchy, group.path.clone());
-        if earlier.groups.get(&key).is_some_and(|known| known.inode == group.inode) {
-            let known = earlier.groups.remove(&key).expect("it was just found");
+        let key = (group.hierarchy, group.path.clone(), group.inode);
+        if let Some(known) = earlier.groups.remove(&key) {
             group.last = Some(known.usage);
             group.last_sockets = known.per_socket;
             group.carry = known.carry;
@@ -86,7 +86,7 @@ impl Observer {
                 Some(((group.hierarchy, group.path.clone()), *slot))
             })
             .collect();
-        for (hierarchy, path) in earlier.groups.into_keys() {
+        for (hierarchy, path, _) in earlier.groups.into_keys() {
             let mut around = &*path;
             while let Some((outer, _)) = around.rsplit_once('/') {
                 around = outer;

@@ -1,6 +1,7 @@
 //! The accounts: energy and emissions of the host, its meters and its jobs.
 
-use super::{Family, Kind, Number, Sink, counted, host};
+use super::condition::summed;
+use super::{Family, Kind, Metered, Number, Sink, counted, host};
 use crate::model::identity::{HwType, Origin, Residual};
 use crate::model::quantity::{Emissions, Energy, MicroWatts};
 use crate::model::reading::{Domain, Place};
@@ -82,14 +83,19 @@ pub(super) const FAMILIES: &[Family] = &[
         labels: &["host", "hw_id", "parent"],
         otel: ("jouleprint.domain.energy", "J"),
         collect: |snapshot, sink| {
-            for (domain, totals) in snapshot.machine.domains.iter().zip(&snapshot.totals.domains) {
+            // A meter that stood beside at an earlier start and is a root now has two domains and one series.
+            let all = snapshot.machine.domains.iter().zip(&snapshot.totals.domains);
+            let shown = all.filter_map(|(domain, totals)| {
                 let (parent, energy) = match (&domain.place, totals.root) {
                     (Place::Inside(parent), _) => (&**parent, totals.energy),
                     (Place::Beside, _) => ("", totals.energy),
                     (Place::Counted | Place::Around(_), Some(root)) => ("", root.energy),
-                    (Place::Counted | Place::Around(_), None) => continue,
+                    (Place::Counted | Place::Around(_), None) => return None,
                 };
-                sink.sample(&[host(snapshot), &domain.id, parent], Number::Micro(energy.as_micro()));
+                Some(([host(snapshot), &*domain.id, parent], energy.as_micro()))
+            });
+            for (labels, energy) in summed(shown) {
+                sink.sample(&labels, Number::Micro(energy));
             }
         },
     },
@@ -368,10 +374,15 @@ fn by_origin(snapshot: &Snapshot) -> BTreeMap<Origin, Energy> {
     sums.into_iter().map(|(origin, sums)| (origin, shown(sums))).collect()
 }
 
+/// The leaves that are read; the others are of earlier starts. Only of these a floor is known.
+fn read(snapshot: &Snapshot) -> impl Iterator<Item = Metered<'_>> {
+    counted(snapshot).filter(|(_, totals)| totals.floor.is_some())
+}
+
 /// A host power is there only if every meter of that origin could be read, or one that stands around it.
 fn host_power(snapshot: &Snapshot, sink: &mut dyn Sink) {
     for origin in Origin::ALL {
-        let mut of_origin = counted(snapshot).filter(|(domain, _)| domain.origin == origin).peekable();
+        let mut of_origin = read(snapshot).filter(|(domain, _)| domain.origin == origin).peekable();
         if of_origin.peek().is_none() {
             continue;
         }
@@ -391,7 +402,7 @@ fn own_power(snapshot: &Snapshot, domain: &Domain, totals: &DomainTotals) -> Opt
     if let Place::Around(_) = domain.place {
         return Some(power(totals).map_or(0, MicroWatts::get));
     }
-    let is_covered = counted(snapshot).any(|(root, totals)| match &root.place {
+    let is_covered = read(snapshot).any(|(root, totals)| match &root.place {
         Place::Around(parts) => parts.contains(&domain.id) && power(totals).is_some(),
         Place::Counted | Place::Inside(_) | Place::Beside => false,
     });

@@ -238,7 +238,7 @@ fn per_meter(
 
 /// One sample for each set of labels, in the order they come: a meter that was counted at an earlier start
 /// and stands beside the counted ones now, or the other way round, has two domains.
-fn summed<'a, const N: usize>(
+pub(super) fn summed<'a, const N: usize>(
     samples: impl Iterator<Item = ([&'a str; N], u64)>,
 ) -> Vec<([&'a str; N], u64)> {
     let mut sums: Vec<([&'a str; N], u64)> = Vec::new();

@@ -88,8 +88,14 @@ impl Session {
     pub async fn get(&mut self, path: &str) -> Result<Value, Trouble> {
         let mut answer = self.ask(path).await?;
         // The session has ended, or the BMC has started anew.
-        if answer.status == StatusCode::UNAUTHORIZED && self.token.take().is_some() {
+        if answer.status == StatusCode::UNAUTHORIZED && self.token.is_some() {
+            // If it lives after all, it must not be left lying there: a BMC has room for a few.
+            self.close().await;
             answer = self.ask(path).await?;
+        }
+        if answer.status == StatusCode::UNAUTHORIZED {
+            // A BMC that has no sessions while it starts may have them later.
+            self.auth = self.service.auth;
         }
         check(&answer, path)?;
         shape::parse(&answer.body).ok_or_else(|| Trouble::Malformed(path.to_owned()))
