@@ -27,6 +27,10 @@ use tower_service::Service;
 /// Connections that are kept to one server; more are opened and closed again.
 const KEPT_CONNECTIONS: usize = 2;
 
+/// While a request is under way over HTTP/2, the other end is asked so often whether it lives.
+const PING_EVERY: Duration = Duration::from_secs(5);
+const PING_ANSWER: Duration = Duration::from_secs(5);
+
 /// A connection that was not used for this long is closed: most servers do so after a minute.
 const KEPT_FOR: Duration = Duration::from_secs(50);
 
@@ -190,6 +194,9 @@ impl Client {
             .pool_idle_timeout(KEPT_FOR)
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
+            // One whose other end vanished without a word is given up before TCP does, a quarter of an hour later.
+            .http2_keep_alive_interval(PING_EVERY)
+            .http2_keep_alive_timeout(PING_ANSWER)
             .build(Timely { inner, limit: bounds.connect });
         Ok(Client { pool, protocol, bounds })
     }

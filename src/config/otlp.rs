@@ -160,10 +160,14 @@ pub(super) fn wishes(
     let push_timeout = duration(given("OTEL_METRIC_EXPORT_TIMEOUT"), None, 30_000)?;
     let bounded = |time: Duration| if time.is_zero() { LONGEST } else { time.min(LONGEST) };
 
-    let mut headers = section.headers;
-    let mut header_files = section.header_files;
+    // Names are the same in capitals.
+    let mut headers: BTreeMap<String, String> =
+        section.headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+    let mut header_files: BTreeMap<String, PathBuf> =
+        section.header_files.into_iter().map(|(name, file)| (name.to_ascii_lowercase(), file)).collect();
     if let Some(given) = setting("HEADERS", None, None) {
         for (name, value) in pairs(&given)? {
+            let name = name.to_ascii_lowercase();
             header_files.remove(&name);
             headers.insert(name, value);
         }
@@ -289,7 +293,9 @@ fn check_header(name: &str, value: &str) -> Result<(), ConfigError> {
         return Ok(());
     }
     let message = if is_name { "a value that no header can carry" } else { "a name that no header has" };
-    Err(ConfigError::Otlp { name: format!("otlp header {name:?}"), message: message.to_owned() })
+    // What is no name may be half a secret: `authorization: Basic ...=` cut at its padding.
+    let name = if is_name { format!("otlp header {name:?}") } else { "an otlp header".to_owned() };
+    Err(ConfigError::Otlp { name, message: format!("{message} (write name=value)") })
 }
 
 /// What the environment says about this process, the name on top.

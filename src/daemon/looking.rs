@@ -87,7 +87,11 @@ pub(super) fn recognition(settings: &Settings, started_with: &Settings) -> Resul
         (true, true) => Recognition::Processes(settings.jobs.top_processes),
         (false, false) => {
             let roots = hierarchy::find(&started_with.cgroupfs).unwrap_or_default();
-            let resolvers = resolvers(settings, pod(started_with, &roots))?;
+            let pod = pod(started_with, &roots);
+            if pod.is_none() && started_with.jobs.sidecar == Sidecar::HostCgroups {
+                return Ok(Recognition::Unchanged);
+            }
+            let resolvers = resolvers(settings, pod)?;
             Recognition::Groups(resolvers, settings.idle == IdlePolicy::Reserved)
         }
         (true, false) | (false, true) => Recognition::Unchanged,

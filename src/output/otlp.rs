@@ -152,7 +152,8 @@ impl Push {
         let doubled = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(longest);
         // Half of it is chance, so that a fleet does not come back as one.
         let own = doubled / 2 + self.jitter.within(doubled / 2);
-        asked.map_or(own, |asked| asked + self.jitter.within(asked / 10))
+        // One that asks for no pause at all gets ours.
+        asked.map_or(own, |asked| own.max(asked + self.jitter.within(asked / 10)))
     }
 
     /// The last state, once it is there; whoever waits for this has bounded it.
@@ -211,7 +212,7 @@ impl Push {
             series.extend(part.pushed.iter().map(|pushed| pushed.series));
             self.baselines.learn(&part.pushed);
             if reply.outcome == PushOutcome::Partial {
-                let rejected = all.reply.rejected + reply.rejected;
+                let rejected = all.reply.rejected.saturating_add(reply.rejected.min(part.points as u64));
                 all.reply = Reply { rejected, ..reply };
             }
             cursor = part.next;
@@ -235,7 +236,7 @@ impl Push {
         let mut state = self.state.lock().expect("nothing panics with it");
         *state.pushes.entry(reply.outcome).or_default() += 1;
         state.last = Some(reply.outcome);
-        state.rejected += reply.rejected;
+        state.rejected = state.rejected.saturating_add(reply.rejected);
         state.duration += took;
         if reply.outcome.is_final() {
             state.last_success = Some(snapshot.at.wall);

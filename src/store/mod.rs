@@ -133,7 +133,10 @@ impl Store {
     #[must_use]
     pub fn pushed(&self) -> Vec<Pushed> {
         let kept = self.place.sql().and_then(pushed::read);
-        kept.unwrap_or_default()
+        kept.unwrap_or_else(|error| {
+            tracing::error!("what pushes had arrived cannot be read, differences begin anew: {error:?}");
+            Vec::new()
+        })
     }
 
     /// Keeps what pushes of differences were acknowledged: all of it each time.

@@ -8,7 +8,7 @@ use crate::machine::Dice;
 use crate::page::{Page, check_rising_over_a_restart};
 use crate::reader::{info, start};
 use crate::restart::just_booted;
-use crate::rig::{Exporter, Setup, now_milliseconds};
+use crate::rig::{Exporter, Setup, now_milliseconds, wait_for};
 use jouleprint::model::quantity::Energy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStringExt;
@@ -185,9 +185,23 @@ fn record(bed: &Bed) -> (Vec<Call>, Vec<Shown>) {
             std::thread::sleep(Duration::from_millis(20));
         }
         exporter.stop();
-        calls.extend(parse(&std::fs::read_to_string(&trace).expect("a trace")));
+        calls.extend(parse(&whole(&trace)));
     }
     (calls, shown)
+}
+
+/// What the tracer has written. It stands beside the exporter, and on a busy machine ends some time after it.
+fn whole(trace: &Path) -> String {
+    let mut before = String::new();
+    wait_for("a trace that is whole", || {
+        let now = std::fs::read_to_string(trace).unwrap_or_default();
+        let is_whole = !now.is_empty() && now == before && now.ends_with('\n');
+        before.clone_from(&now);
+        if !is_whole {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        is_whole.then_some(now)
+    })
 }
 
 /// Both ways of dividing the host's energy give the same; how much that is, in µJ.

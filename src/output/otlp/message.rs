@@ -352,6 +352,16 @@ impl<'a> Writer<'a> {
         self.content.snapshot.at.wall.max(start)
     }
 
+    /// Whether the clock was set back to before this series was last acknowledged. A point of that time would
+    /// be taken for an old one: what was added waits until the clock has caught up.
+    fn waits(&mut self, series: u128) -> bool {
+        let at = self.content.snapshot.at.wall;
+        let before = self.content.baselines.get(series);
+        let before = before.filter(|before| before.start == self.since && at <= before.until);
+        self.pushed.extend(before);
+        before.is_some()
+    }
+
     /// What was added to a series since it was last acknowledged, and since when; notes what will be.
     fn difference(&mut self, series: u128, value: u64) -> (u64, Nanos) {
         let start = self.since;
@@ -376,6 +386,9 @@ impl Sink for Writer<'_> {
         let is_counter = self.family.is_some_and(|family| family.kind == Kind::Counter);
         let is_delta = is_counter && self.content.temporality == Temporality::Delta;
         let Some((key, is_gone)) = self.judge(labels, is_delta) else { return };
+        if is_delta && !is_gone && self.waits(key) {
+            return;
+        }
         let (value, start) = match (is_gone, is_counter, is_delta) {
             (true, ..) => (None, if is_counter { self.since } else { Nanos::ZERO }),
             (false, _, true) => {
@@ -392,6 +405,13 @@ impl Sink for Writer<'_> {
     fn histogram(&mut self, labels: &[&str], bounds: &[u64], counts: &[u64], sum_nanoseconds: u64) {
         let is_delta = self.content.temporality != Temporality::Cumulative;
         let Some((key, is_gone)) = self.judge(labels, is_delta) else { return };
+        if is_delta && !is_gone && self.waits(key.wrapping_add(1)) {
+            // All its numbers were acknowledged together.
+            for index in 2..=counts.len() as u128 + 1 {
+                self.waits(key.wrapping_add(index));
+            }
+            return;
+        }
         let pairs = self.names.iter().zip(labels).filter(|(_, label)| !label.is_empty());
         let mut point = HistogramDataPoint {
             attributes: pairs.map(|(name, label)| key_value(name, label)).collect(),
