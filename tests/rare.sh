@@ -2,8 +2,9 @@
 # What takes too long for every day: as root, on Debian, after tests/slow/install.sh. Prints dated figures.
 #
 #   tests/rare.sh         300 kills, 3,000 power losses, a store that is not let go of for a minute, waits
-#                         for the disk counted over ten real minutes, 30 days of churn, and a boot of Debian's
-#                         kernel in QEMU with a BMC, an ACPI power meter and energy counters
+#                         for the disk counted over ten real minutes, 30 days of churn, pushes into an OpenTelemetry
+#                         Collector built from Debian's sources, and a boot of Debian's kernel in QEMU with a
+#                         BMC, an ACPI power meter and energy counters
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -23,4 +24,6 @@ STATES=${STATES:-3000} slow crash::after_a_power_loss_at_any_moment_nothing_show
 slow rare::a_store_that_is_not_let_go_of_is_not_waited_for_longer_than_a_minute
 slow rare::ten_minutes_of_the_real_program_wait_for_the_disk_ten_times_at_most
 DAYS=${DAYS:-30} slow soak::ten_jobs_a_second_for_a_day_grow_nothing
+tests/slow/collector.sh
+slow otlp::a_collector_has_by_grpc_what_a_scrape_shows_and_passes_it_on
 slow guest::a_real_kernel_shows_its_bmc_its_power_meter_and_its_counters

@@ -279,3 +279,33 @@ fn rotel_has_by_grpc_what_a_scrape_shows_and_passes_it_on() {
     assert!(series > 80, "{series}");
     assert_eq!(pushes(&exporter, "refused"), 0);
 }
+
+/// Needs what `collector.sh` builds.
+#[cfg(feature = "rare")]
+#[test]
+fn a_collector_has_by_grpc_what_a_scrape_shows_and_passes_it_on() {
+    let data = tempfile::tempdir().expect("a folder");
+    let victoria = Victoria::start(data.path(), free_address());
+    let (grpc, http) = (free_address(), free_address());
+    let config = data.path().join("collector.yaml");
+    let text = format!(
+        "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '{grpc}'}}, http: {{endpoint: '{http}'}}}}}}}}\n\
+         exporters: {{otlp_http: {{endpoint: 'http://{}/opentelemetry', compression: none, tls: {{insecure: true}}}}}}\n\
+         service: {{telemetry: {{metrics: {{level: none}}}}, \
+         pipelines: {{metrics: {{receivers: [otlp], exporters: [otlp_http]}}}}}}\n",
+        victoria.address
+    );
+    std::fs::write(&config, text).expect("written");
+    let arguments = ["--config".to_owned(), format!("file:{}", config.display())];
+    let _collector = Program::start(&cached("collector/otelcolmini"), &arguments);
+    wait_for("a Collector that listens", || std::net::TcpStream::connect(grpc).ok());
+    let bed = Bed::new(14, 3);
+    let exporter = start(&bed, &format!("http://{grpc}"), ", protocol: grpc");
+    bed.machine.run(None);
+    let series = check_same(&exporter, &victoria);
+    assert!(series > 80, "{series}");
+    assert_eq!(pushes(&exporter, "refused"), 0);
+    exporter.stop();
+    let exporter = start(&bed, &format!("http://{http}"), "");
+    assert!(check_same(&exporter, &victoria) > 80);
+}
