@@ -95,6 +95,14 @@ impl Sources {
         for chip in chips {
             found.take_slow(Some(chip), hwmon::SOURCE, hwmon::PERIOD, wishes);
         }
+        // Of two views of one BMC the one that was asked for.
+        let (redfish, findings) = redfish::discover(wishes.redfish.as_ref());
+        found.findings.extend(findings);
+        let period = wishes.redfish.as_ref().map_or(ipmi::PERIOD, |wish| wish.period);
+        found.take_slow(redfish, redfish::SOURCE, period, wishes);
+        let (ipmi, findings) = ipmi::discover(sysfs, &wishes.ipmi);
+        found.findings.extend(findings);
+        found.take_slow(ipmi, ipmi::SOURCE, ipmi::PERIOD, wishes);
         if wishes.batteries {
             let (batteries, findings) = battery::discover(sysfs);
             found.findings.extend(findings);
