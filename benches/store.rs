@@ -254,6 +254,8 @@ fn state(jobs: usize) -> Checkpoint {
         }),
         cpu: CpuTime::ZERO,
         ended: None,
+        description: Arc::default(),
+        power: MicroWatts::ZERO,
     });
     let rows = (0..1 + jobs / 5).map(|group| SlotRow {
         group: Group { kind: "user".into(), name: format!("user-{group}").into() },

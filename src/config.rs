@@ -397,6 +397,12 @@ impl Settings {
     pub fn retention(&self) -> Nanos {
         Nanos::new((self.scrape_interval_hint.get() * 3).max(Nanos::from_seconds(300).get()))
     }
+
+    /// How long a new group is shown at 0: a scrape that missed the first page has the next.
+    #[must_use]
+    pub fn group_hold(&self) -> Nanos {
+        Nanos::new(self.scrape_interval_hint.get() * 2) + self.interval
+    }
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

@@ -214,6 +214,8 @@ fn accounting(settings: &Settings) -> Accounting {
         retention: settings.retention(),
         max_jobs: settings.jobs.max,
         floors: settings.floors.iter().map(|(id, power)| (id.as_str().into(), *power)).collect(),
+        group_kinds: Vec::new(),
+        group_hold: settings.group_hold(),
     }
 }
 

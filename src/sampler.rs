@@ -264,6 +264,7 @@ impl Sampler {
             busy: self.processors.busy().to_vec(),
             cpus,
             groups,
+            namings: Vec::new(),
             factor: Factor::clone(&self.factor),
         })
     }

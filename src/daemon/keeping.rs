@@ -189,7 +189,14 @@ mod tests {
 
     fn accounting() -> Accounting {
         let idle = IdlePolicy::Separate;
-        Accounting { idle, retention: Nanos::ZERO, max_jobs: 1, floors: Vec::new() }
+        Accounting {
+            idle,
+            retention: Nanos::ZERO,
+            max_jobs: 1,
+            floors: Vec::new(),
+            group_kinds: Vec::new(),
+            group_hold: Nanos::ZERO,
+        }
     }
 
     fn nowhere() -> (Name, bool) {

@@ -5,8 +5,11 @@ mod position;
 
 use super::history::History;
 use super::split::split;
+use crate::model::description::{Description, Naming};
 use crate::model::identity::{JobId, Name, Residual};
-use crate::model::quantity::{CpuTime, Emissions, EmissionsRemainder, Energy, Nanos, emissions_of};
+use crate::model::quantity::{
+    CpuTime, Emissions, EmissionsRemainder, Energy, MicroWatts, Nanos, emissions_of,
+};
 use crate::model::reading::{Factor, Hierarchy};
 use crate::model::snapshot::{Column, JobIdentity, JobTotals, Table, Totals};
 use crate::model::time::Moment;
@@ -69,6 +72,8 @@ pub struct Ledger {
     columns: Arc<[Column]>,
     zones: Vec<Name>,
     remainders: Vec<EmissionsRemainder>,
+    // When each column was last charged, in monotonic time: powers are of that tick.
+    charged: Vec<Nanos>,
     host: Row,
     residual: [Row; Residual::ALL.len()],
     retired: Row,
@@ -86,12 +91,15 @@ pub struct Ledger {
 #[derive(Debug, Clone, Default)]
 struct Row {
     energy: Vec<Energy>,
+    // By column, over the last tick in which it was charged.
+    power: Vec<MicroWatts>,
     emissions: Vec<Emissions>,
 }
 
 #[derive(Debug)]
 struct JobRow {
     identity: Arc<JobIdentity>,
+    description: Arc<Description>,
     key: u64,
     row: Row,
     cpu: CpuTime,
@@ -105,7 +113,7 @@ impl Ledger {
     /// An empty ledger with these columns.
     #[must_use]
     pub fn new(columns: Arc<[Column]>, max_jobs: u32, retention: Nanos) -> Ledger {
-        let row = Row { energy: vec![Energy::ZERO; columns.len()], emissions: Vec::new() };
+        let row = Row::new(columns.len(), 0);
         Ledger {
             now: Moment::default(),
             durable: Nanos::new(u64::MAX),
@@ -114,6 +122,7 @@ impl Ledger {
             history: History::new(columns.len()),
             zones: Vec::new(),
             remainders: vec![EmissionsRemainder::default(); columns.len()],
+            charged: vec![Nanos::ZERO; columns.len()],
             host: row.clone(),
             residual: std::array::from_fn(|_| row.clone()),
             retired: row,
@@ -243,6 +252,9 @@ impl Ledger {
         let zone = self.zone(&factor.zone);
         let cell = zone * self.columns.len() + column;
         let now = self.now.monotonic;
+        if std::mem::replace(&mut self.charged[column], now) != now {
+            self.rest_column(column);
+        }
         let emitted = emissions_of(energy, factor.intensity, factor.pue, &mut self.remainders[column]);
         let weights = parts.iter().map(|part| (part.1.as_micro(), part.2));
         let grams = split(emitted.as_nano(), weights).expect("the parts of some energy are not all 0");
@@ -263,9 +275,16 @@ impl Ledger {
             };
             row.energy[column] += energy;
             row.emissions[cell] += grams;
+            row.draw(column, energy, elapsed);
         }
         self.host.energy[column] += energy;
         self.host.emissions[cell] += emitted;
+    }
+
+    /// Notes what has become known of a job that has a row.
+    pub fn describe(&mut self, naming: &Naming) {
+        let Some(&row) = self.rows_of.get(&naming.id) else { return };
+        self.job_mut(row).description = Arc::clone(&naming.description);
     }
 
     /// Takes jobs off the page whose time is over and whose last state is on disk.
@@ -316,8 +335,15 @@ impl Ledger {
         totals.retired_table = table([&self.retired]);
         let jobs = || self.jobs.iter().flatten();
         totals.jobs = jobs()
-            .map(|job| JobTotals { job: Arc::clone(&job.identity), cpu: job.cpu, ended: job.ended })
+            .map(|job| JobTotals {
+                job: Arc::clone(&job.identity),
+                cpu: job.cpu,
+                ended: job.ended,
+                description: Arc::clone(&job.description),
+                power: job.row.power(),
+            })
             .collect();
+        totals.residual_power = self.residual.iter().map(Row::power).collect();
         totals.job_table = table(jobs().map(|job| &job.row));
         totals.live_jobs =
             u32::try_from(jobs().filter(|job| job.ended.is_none()).count()).unwrap_or(u32::MAX);
@@ -342,11 +368,9 @@ impl Ledger {
                 started: self.now,
                 cgroup: Arc::clone(newcomer.cgroup),
             }),
+            description: Arc::default(),
             key: newcomer.id.fingerprint(),
-            row: Row {
-                energy: vec![Energy::ZERO; self.columns.len()],
-                emissions: vec![Emissions::ZERO; self.columns.len() * self.zones.len()],
-            },
+            row: Row::new(self.columns.len(), self.zones.len()),
             cpu: CpuTime::ZERO,
             groups: [0, 0],
             ended: Some(self.now.monotonic),
@@ -392,12 +416,39 @@ impl Ledger {
         self.zones.len() - 1
     }
 
+    /// Nobody has drawn anything from this column yet in this tick.
+    fn rest_column(&mut self, column: usize) {
+        let jobs = self.jobs.iter_mut().flatten().map(|job| &mut job.row);
+        for row in jobs.chain(&mut self.residual) {
+            row.power[column] = MicroWatts::ZERO;
+        }
+    }
+
     fn job(&self, row: u32) -> &JobRow {
         self.jobs[row as usize].as_ref().expect(ROW_IN_USE)
     }
 
     fn job_mut(&mut self, row: u32) -> &mut JobRow {
         self.jobs[row as usize].as_mut().expect(ROW_IN_USE)
+    }
+}
+
+impl Row {
+    fn new(columns: usize, zones: usize) -> Row {
+        Row {
+            energy: vec![Energy::ZERO; columns],
+            power: vec![MicroWatts::ZERO; columns],
+            emissions: vec![Emissions::ZERO; columns * zones],
+        }
+    }
+
+    fn draw(&mut self, column: usize, energy: Energy, elapsed: Nanos) {
+        let power = energy.mean_power(elapsed).unwrap_or_default();
+        self.power[column] = MicroWatts::new(self.power[column].get().saturating_add(power.get()));
+    }
+
+    fn power(&self) -> MicroWatts {
+        MicroWatts::new(self.power.iter().fold(0, |sum, power| sum.saturating_add(power.get())))
     }
 }
 

@@ -120,6 +120,7 @@ impl Engine {
         self.ledger.begin(&tick.at);
         self.ledger.enter_zone(&tick.factor.zone);
         let usage = self.observer.step(tick, &mut self.ledger);
+        tick.namings.iter().for_each(|naming| self.ledger.describe(naming));
         self.deficit = usage.deficit;
         // Jobs may have left the page to make room; what waits for energy must not name them.
         self.release_rows();

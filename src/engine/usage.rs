@@ -525,6 +525,7 @@ mod tests {
             busy: vec![Nanos::from_seconds(busy_seconds)],
             cpus: 1,
             groups,
+            namings: Vec::new(),
             factor: Factor { zone, intensity, pue, basis, accounting, quality, source, year },
         }
     }

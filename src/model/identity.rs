@@ -27,11 +27,13 @@ pub enum JobKind {
     Machine,
     /// A single process, by name, number and start.
     Process,
+    /// A command that `jouleprint run` measures, by the time of its start and a number.
+    Run,
 }
 
 impl JobKind {
     /// Every kind. The order is that of the tie-breaks: new ones come last.
-    pub const ALL: [JobKind; 7] = [
+    pub const ALL: [JobKind; 8] = [
         JobKind::Pod,
         JobKind::Container,
         JobKind::Unit,
@@ -39,6 +41,7 @@ impl JobKind {
         JobKind::Slurm,
         JobKind::Machine,
         JobKind::Process,
+        JobKind::Run,
     ];
 
     /// The kind with this `job_kind` label.
@@ -58,6 +61,7 @@ impl JobKind {
             JobKind::Slurm => "slurm",
             JobKind::Machine => "machine",
             JobKind::Process => "process",
+            JobKind::Run => "run",
         }
     }
 }

@@ -2,6 +2,7 @@
 //! Plain data: no I/O, no clock, and nothing here imports from the rest of the crate.
 
 pub mod checkpoint;
+pub mod description;
 pub mod history;
 pub mod identity;
 pub mod quantity;

@@ -1,6 +1,7 @@
 //! What the edges hand to the engine: the machine as it was found once, and one [`Tick`] of readings
 //! after another. A recording is a [`Header`] and its ticks; the same ticks give the same page.
 
+use super::description::Naming;
 use super::identity::{HwType, JobId, Name, Origin, Residual};
 use super::quantity::{CpuTime, Energy, Intensity, MicroWatts, Nanos, Pue};
 use super::time::Moment;
@@ -381,6 +382,9 @@ pub struct Tick {
     pub cpus: u32,
     /// The control groups.
     pub groups: Groups,
+    /// What has become known of jobs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namings: Vec<Naming>,
     /// The grams.
     pub factor: Factor,
 }
@@ -397,6 +401,12 @@ pub struct Accounting {
     /// Floors set by the user, by `hw_id`.
     #[serde(default)]
     pub floors: Vec<(Name, MicroWatts)>,
+    /// By what jobs are grouped: the groups of each kind divide the whole host.
+    #[serde(default)]
+    pub group_kinds: Vec<Name>,
+    /// How long a new group is shown at 0, so that a scrape has seen it before it rises.
+    #[serde(default)]
+    pub group_hold: Nanos,
 }
 
 /// Who pays for the floor.

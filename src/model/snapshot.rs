@@ -1,5 +1,6 @@
 //! What readers see: the whole state after one tick, immutable and shared. Every output is made from it.
 
+use super::description::Description;
 use super::identity::{HwType, JobId, Name, Origin};
 use super::quantity::{CpuTime, Emissions, Energy, MicroWatts, Nanos};
 use super::reading::{Factor, Fault, FloorMethod, Machine};
@@ -80,6 +81,8 @@ pub struct Totals {
     pub job_table: Table,
     /// The residual accounts, in the order of [`super::identity::Residual::ALL`].
     pub residual_table: Table,
+    /// What each residual account drew over the last tick, in the same order.
+    pub residual_power: Vec<MicroWatts>,
     /// Totals of jobs no longer on the page.
     pub retired_table: Table,
     /// Jobs that live now.
@@ -152,6 +155,10 @@ pub struct JobTotals {
     pub cpu: CpuTime,
     /// The monotonic time of its end, if it has ended.
     pub ended: Option<Nanos>,
+    /// What is known of it beside its id.
+    pub description: Arc<Description>,
+    /// What it drew over the last tick.
+    pub power: MicroWatts,
 }
 
 /// What is said about a job beside its counters.

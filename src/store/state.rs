@@ -5,8 +5,9 @@ use super::head::{FIRST_NUMBER, State};
 use super::image::{Image, Table, numbers, put};
 use super::trouble::{Failure, signed, unsigned};
 use crate::model::checkpoint::{Checkpoint, DomainPosition, GroupPosition, UsagePosition};
+use crate::model::description::Description;
 use crate::model::identity::{JobId, Name, Residual};
-use crate::model::quantity::{CpuTime, Emissions, Energy, Nanos};
+use crate::model::quantity::{CpuTime, Emissions, Energy, MicroWatts, Nanos};
 use crate::model::reading::{Domain, Hierarchy, Machine};
 use crate::model::snapshot::{self, DomainTotals, JobIdentity, JobTotals, Totals};
 use crate::model::time::Moment;
@@ -31,6 +32,7 @@ pub(super) struct Known {
 #[derive(Debug, Clone)]
 struct KnownJob {
     identity: Arc<JobIdentity>,
+    description: Arc<Description>,
     ended: Option<End>,
 }
 
@@ -56,6 +58,8 @@ pub(super) struct JobRow {
     pub(super) user: Option<u32>,
     pub(super) started: Moment,
     pub(super) cgroup: Name,
+    #[serde(default)]
+    pub(super) description: Arc<Description>,
     pub(super) ended: Option<End>,
 }
 
@@ -135,8 +139,10 @@ impl Known {
                 End { monotonic: ended, wall: at.wall.saturating_sub(at.monotonic.saturating_sub(ended)) }
             }
         });
-        let is_known =
-            known.is_some_and(|known| known.ended == end && Arc::ptr_eq(&known.identity, &job.job));
+        let is_known = known.is_some_and(|known| {
+            let is_same = Arc::ptr_eq(&known.identity, &job.job);
+            known.ended == end && is_same && Arc::ptr_eq(&known.description, &job.description)
+        });
         if is_known && image.push_from(last, Table::Job, id) {
             return Ok(());
         }
@@ -145,10 +151,12 @@ impl Known {
             user: job.job.user,
             started: job.job.started,
             cgroup: Arc::clone(&job.job.cgroup),
+            description: Arc::clone(&job.description),
             ended: end,
         };
         image.push(Table::Job, id, |bytes| serde_json::to_writer(bytes, &row))?;
-        news.jobs.push((id, KnownJob { identity: Arc::clone(&job.job), ended: end }));
+        let (identity, description) = (Arc::clone(&job.job), Arc::clone(&job.description));
+        news.jobs.push((id, KnownJob { identity, description, ended: end }));
         Ok(())
     }
 
@@ -279,9 +287,17 @@ pub(super) fn restore(
         let row: JobRow = serde_json::from_slice(body)?;
         let account = account(image, state, id)?;
         let ended = row.ended;
+        let description = Arc::clone(&row.description);
         let job = Arc::new(row.identity(unsigned(id)?));
-        known.jobs.insert(id, KnownJob { identity: Arc::clone(&job), ended });
-        totals.jobs.push(JobTotals { job, cpu: account.cpu, ended: ended.map(|end| end.monotonic) });
+        let identity = Arc::clone(&job);
+        known.jobs.insert(id, KnownJob { identity, description: Arc::clone(&description), ended });
+        totals.jobs.push(JobTotals {
+            job,
+            cpu: account.cpu,
+            ended: ended.map(|end| end.monotonic),
+            description,
+            power: MicroWatts::ZERO,
+        });
         append(&mut totals.job_table, account);
     }
     let (machine, domains) = restore_domains(image, state, &mut totals)?;

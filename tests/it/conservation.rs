@@ -194,6 +194,7 @@ fn tick(dice: &mut Dice, number: u64, machine: &Machine, living: &mut Vec<GroupS
         busy,
         cpus: u32::try_from(dice.roll(16)).unwrap(),
         groups: Groups { crowded, births, deaths, attributes, readings },
+        namings: Vec::new(),
         factor: factor(["DE", "FR", "PL"][usize::try_from(dice.roll(3)).unwrap()], "344.14"),
     }
 }
@@ -276,6 +277,8 @@ proptest! {
             retention: Nanos::from_seconds(1 + dice.roll(20)),
             max_jobs: u32::try_from(1 + dice.roll(8)).unwrap(),
             floors: vec![("domain-1".into(), MicroWatts::from_watts(dice.roll(80)))],
+            group_kinds: Vec::new(),
+            group_hold: Nanos::ZERO,
         };
         let mut machine = machine;
         let mut engine = Engine::new(Arc::clone(&machine), accounting.clone());

@@ -49,6 +49,8 @@ fn accounting() -> Accounting {
         retention: Nanos::from_seconds(RETENTION),
         max_jobs: 100,
         floors: Vec::new(),
+        group_kinds: Vec::new(),
+        group_hold: Nanos::ZERO,
     }
 }
 
@@ -88,6 +90,7 @@ fn tick(seconds: u64, busy_seconds: u64, meters: &[Value], groups: Groups) -> Ti
         busy: vec![Nanos::from_seconds(busy_seconds)],
         cpus: 4,
         groups,
+        namings: Vec::new(),
         factor: factor("DE", "344.14"),
     }
 }

@@ -244,6 +244,8 @@ impl World {
                 retention: Nanos::from_seconds(retention),
                 max_jobs,
                 floors: Vec::new(),
+                group_kinds: Vec::new(),
+                group_hold: Nanos::ZERO,
             },
             factor: factor("DE", "344.14"),
             interval: Nanos::from_seconds(5),

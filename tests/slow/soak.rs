@@ -86,6 +86,7 @@ fn tick(number: u64) -> Tick {
         busy: vec![Nanos::from_seconds(number * 60)],
         cpus: 64,
         groups: Groups { births: births.collect(), deaths, readings, ..Groups::default() },
+        namings: Vec::new(),
         factor: factor(),
     }
 }
@@ -131,6 +132,8 @@ fn inside() {
         retention: Nanos::from_seconds(300),
         max_jobs: 4_096,
         floors: Vec::new(),
+        group_kinds: Vec::new(),
+        group_hold: Nanos::ZERO,
     };
     let mut engine = Engine::new(Arc::new(machine()), accounting);
     let mut committed = Nanos::ZERO;

@@ -51,6 +51,7 @@ impl Anonymous {
     /// Takes the names out of a tick.
     pub fn tick(&mut self, tick: &mut Tick) {
         tick.at = self.moment(tick.at);
+        tick.namings.clear();
         for birth in &mut tick.groups.births {
             birth.path = format!("/group-{}", birth.slot.0).as_str().into();
             birth.inode = 0;
@@ -112,6 +113,7 @@ mod tests {
             busy: Vec::new(),
             cpus: 1,
             groups: Groups { births, ..Groups::default() },
+            namings: Vec::new(),
             factor: factor.expect("the world"),
         };
         let mut anonymous = Anonymous::new(at(495));

@@ -2,7 +2,7 @@
 
 use super::{JobRow, Ledger, Row};
 use crate::model::checkpoint::{Checkpoint, Slot};
-use crate::model::quantity::{Emissions, EmissionsRemainder, Energy, Nanos};
+use crate::model::quantity::{EmissionsRemainder, Nanos};
 use crate::model::snapshot::{Column, Table, Totals};
 use std::sync::Arc;
 
@@ -34,6 +34,7 @@ impl Ledger {
             self.rows_of.insert(job.job.id.clone(), number);
             self.jobs.push(Some(JobRow {
                 identity: Arc::clone(&job.job),
+                description: Arc::clone(&job.description),
                 key: job.job.id.fingerprint(),
                 row: row(&totals.job_table, index),
                 cpu: job.cpu,
@@ -75,10 +76,7 @@ impl Ledger {
 /// Row `index` of `table`, with its columns where they stand now.
 fn moved(table: &Table, index: usize, totals: &Totals, places: &[usize], width: usize) -> Row {
     let columns = places.len();
-    let mut row = Row {
-        energy: vec![Energy::ZERO; width],
-        emissions: vec![Emissions::ZERO; width * totals.zones.len()],
-    };
+    let mut row = Row::new(width, totals.zones.len());
     let energies = table.energy.iter().skip(index * columns).take(columns);
     for (energy, place) in energies.zip(places) {
         row.energy[*place] = *energy;

@@ -2,6 +2,7 @@
 
 use super::condition::summed;
 use super::{Family, Kind, Metered, Number, Sink, counted, host};
+use crate::model::description::Attribute;
 use crate::model::identity::{HwType, Origin, Residual};
 use crate::model::quantity::{Emissions, Energy, MicroWatts};
 use crate::model::reading::{Domain, Place};
@@ -314,13 +315,14 @@ pub(super) const FAMILIES: &[Family] = &[
         name: "jouleprint_job",
         kind: Kind::Info,
         unit: "",
-        help: "A job and the control group in which it was first met",
-        labels: &["host", "job_kind", "job_id", "process_linux_cgroup"],
+        help: "A job, the control group in which it was first met, and what has become known of it since",
+        labels: JOB_LABELS,
         otel: ("jouleprint.job.info", ""),
         collect: |snapshot, sink| {
             for job in &snapshot.totals.jobs {
                 let id = &job.job.id;
-                let labels = [host(snapshot), id.kind().as_str(), id.id(), &job.job.cgroup];
+                let mut labels = vec![host(snapshot), id.kind().as_str(), id.id(), &job.job.cgroup];
+                labels.extend(Attribute::ALL.map(|attribute| job.description.get(attribute)));
                 sink.sample(&labels, Number::Whole(1));
             }
         },
@@ -347,6 +349,33 @@ pub(super) const FAMILIES: &[Family] = &[
             sink.sample(&[host(snapshot)], Number::Whole(snapshot.totals.overflowed_jobs));
         },
     },
+];
+
+/// Of a job's info: who it is, then [`Attribute::ALL`] with `_` for `.`.
+const JOB_LABELS: &[&str] = &[
+    "host",
+    "job_kind",
+    "job_id",
+    "process_linux_cgroup",
+    "k8s_namespace_name",
+    "k8s_pod_name",
+    "k8s_workload_kind",
+    "k8s_workload_name",
+    "container_name",
+    "container_image_name",
+    "slurm_job_name",
+    "slurm_account",
+    "slurm_partition",
+    "slurm_cluster_name",
+    "slurm_array_job_id",
+    "slurm_array_task_id",
+    "systemd_unit",
+    "systemd_slice",
+    "user_name",
+    "user_id",
+    "process_executable_name",
+    "project",
+    "experiment",
 ];
 
 /// Which columns jobs share: not those that hold nothing but what a root draws beyond its parts, or
@@ -419,4 +448,15 @@ fn emission_rows(table: &Table, cells: usize) -> impl Iterator<Item = &[Emission
 
 fn zone_rows(table: &Table, columns: usize) -> impl Iterator<Item = &[Emissions]> {
     table.emissions.chunks(columns.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_labels_of_a_job_are_its_attributes() {
+        let names: Vec<String> = Attribute::ALL.map(|attribute| attribute.as_str().replace('.', "_")).into();
+        assert_eq!(&JOB_LABELS[4..], names);
+    }
 }

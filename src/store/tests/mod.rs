@@ -231,7 +231,13 @@ impl Sim {
         };
         self.state.usage.groups.push(group);
         let totals = self.totals();
-        totals.jobs.push(JobTotals { job: Arc::new(job), cpu: CpuTime::ZERO, ended: None });
+        totals.jobs.push(JobTotals {
+            job: Arc::new(job),
+            cpu: CpuTime::ZERO,
+            ended: None,
+            description: Arc::default(),
+            power: MicroWatts::ZERO,
+        });
         let (columns, zones) = (totals.columns.len(), totals.zones.len());
         let rows = totals.jobs.len();
         totals.job_table.energy.resize(rows * columns, Energy::ZERO);
