@@ -125,7 +125,12 @@ impl Writer<'_> {
         text.extend_from_slice(suffix.as_bytes());
         debug_assert_eq!(labels.len(), self.family.labels.len(), "{}", self.family.name);
         let mut open = b'{';
+        // To a reader an empty label is none; of what may be known of a job, most is not.
+        let shows_all = self.family.kind != Kind::Info;
         for (name, value) in self.family.labels.iter().zip(labels) {
+            if !shows_all && value.is_empty() {
+                continue;
+            }
             text.push(open);
             text.extend_from_slice(name.as_bytes());
             text.extend_from_slice(b"=\"");

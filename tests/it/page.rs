@@ -100,10 +100,10 @@ impl Page {
         Ok(page)
     }
 
-    /// All samples with this name and at least these labels.
+    /// All samples with this name and at least these labels; an empty label is none.
     pub(crate) fn all(&self, name: &str, labels: &[(&str, &str)]) -> Vec<&Sample> {
         let has = |sample: &Sample, key: &str, value: &str| {
-            sample.labels.get(key).is_some_and(|found| found == value)
+            sample.labels.get(key).map_or("", String::as_str) == value
         };
         let is_it = |sample: &&Sample| {
             sample.name == name && labels.iter().all(|(key, value)| has(sample, key, value))

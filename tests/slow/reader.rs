@@ -193,7 +193,8 @@ pub(crate) fn start(page: &Page) -> u128 {
 /// What the page says of its store: how it was taken up, and what is wrong.
 pub(crate) fn info(page: &Page) -> (String, String) {
     let stores = page.all("jouleprint_store_info", &[]);
-    let label = |name: &str| stores.first().map(|sample| sample.labels[name].clone()).unwrap_or_default();
+    let label =
+        |name: &str| stores.first().and_then(|sample| sample.labels.get(name).cloned()).unwrap_or_default();
     (label("restored"), label("reason"))
 }
 

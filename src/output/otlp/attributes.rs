@@ -2,6 +2,7 @@
 //! has its dots again, and comes out of the translation to Prometheus as the label that it was.
 
 use super::wishes::Wishes;
+use crate::model::description::Attribute;
 use crate::output::catalogue::ARCHITECTURE;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -17,17 +18,21 @@ const NAMES: &[(&str, &str)] = &[
     ("os_version", "os.version"),
     ("process_linux_cgroup", "process.linux.cgroup"),
     ("container_id", "container.id"),
-    ("container_name", "container.name"),
     ("k8s_container_name", "k8s.container.name"),
-    ("k8s_namespace_name", "k8s.namespace.name"),
     ("k8s_node_name", "k8s.node.name"),
-    ("k8s_pod_name", "k8s.pod.name"),
     ("k8s_pod_uid", "k8s.pod.uid"),
 ];
 
 /// The attribute for a label.
 pub(super) fn attribute_name(label: &'static str) -> &'static str {
-    NAMES.iter().find(|(known, _)| *known == label).map_or(label, |(_, name)| name)
+    let of_job = || Attribute::ALL.into_iter().map(Attribute::as_str).find(|name| is_translated(name, label));
+    let known = NAMES.iter().find(|(known, _)| *known == label).map(|(_, name)| *name);
+    known.or_else(of_job).unwrap_or(label)
+}
+
+fn is_translated(name: &str, label: &str) -> bool {
+    name.len() == label.len()
+        && name.bytes().zip(label.bytes()).all(|(name, label)| name == label || (name, label) == (b'.', b'_'))
 }
 
 /// One attribute.
