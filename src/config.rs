@@ -72,6 +72,8 @@ pub struct Settings {
     pub store: Option<PathBuf>,
     /// The folder for what must not outlive the boot.
     pub runtime: Option<PathBuf>,
+    /// The socket for the jobs of this host; `None` if none is wanted or there is no place for it.
+    pub job_socket: Option<PathBuf>,
     /// The push over OTLP, if there is one.
     pub otlp: Option<Wishes>,
 }
@@ -175,6 +177,7 @@ struct PathSection {
     procfs: Option<PathBuf>,
     sysfs: Option<PathBuf>,
     cgroupfs: Option<PathBuf>,
+    job_socket: Option<PathBuf>,
     runtime: Option<PathBuf>,
 }
 
@@ -345,6 +348,7 @@ impl Settings {
                 message: format!("{telemetry_path:?} must begin with / and be more than that"),
             });
         }
+        let runtime = flags.runtime.clone().or(file.path.runtime).or_else(place::runtime);
         Ok(Settings {
             host: flags.host_name.clone().or(file.host.name).filter(|name| !name.is_empty()),
             carbon,
@@ -377,7 +381,11 @@ impl Settings {
                 .unwrap_or_else(|| sysfs.join("fs/cgroup")),
             store: place::store(flags.store.clone().or(file.store.path)),
             otlp: otlp::wishes(file.otlp, &otlp::of_the_process, flags.otlp_endpoint.as_deref())?,
-            runtime: flags.runtime.clone().or(file.path.runtime).or_else(place::runtime),
+            job_socket: place::job_socket(
+                flags.job_socket.clone().or(file.path.job_socket),
+                runtime.as_deref(),
+            ),
+            runtime,
             sysfs,
         })
     }

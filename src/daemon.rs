@@ -6,6 +6,7 @@
 
 mod keeping;
 mod looking;
+mod socket;
 
 use crate::carbon::{self, Choice};
 use crate::clock;
@@ -28,8 +29,10 @@ use crate::source::hardware::Hardware;
 use crate::store::OpenError;
 use crate::store::lock::LockError;
 use keeping::Keeping;
+use socket::Desk;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -129,6 +132,11 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     if let Some(push) = &push {
         sampler.show_push(push.state());
     }
+    let mailbox = Arc::new(Mailbox::default());
+    let desk = socket::open(&settings, &mailbox.latest)?;
+    if let Some((desk, _)) = &desk {
+        sampler.wake_by(Arc::clone(&desk.wake));
+    }
     announce(&settings, &listeners);
     let confinement = confine(&keeping.folders(&settings));
     tracing::info!(
@@ -139,7 +147,6 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
 
     let (stop_sampler, stop) =
         stop_pipe().map_err(|error| StartError::System { what: "making a pipe", error })?;
-    let mailbox = Arc::new(Mailbox::default());
     let latest = Arc::clone(&mailbox.latest);
     let keeper = match keeping {
         Keeping::Store(store, state) => Keeper::start(latest, *store, state, LONGEST_WAIT)
@@ -155,7 +162,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     });
     let thread = thread.map_err(|error| StartError::System { what: "starting the sampler", error })?;
 
-    let outlets = Outlets { access, listeners, push };
+    let outlets = Outlets { access, listeners, desk, push };
     let serving = serve_until_told(flags, &settings, signals, outlets, &mailbox, stop);
     let served = runtime.block_on(serving);
     // The sampler ends its wait at once; a driver or a disk that hangs is left behind.
@@ -300,6 +307,7 @@ fn open_push(settings: &Settings, keeping: &Keeping) -> Result<Option<Push>, Sta
 struct Outlets {
     access: Arc<Access>,
     listeners: Vec<TcpListener>,
+    desk: Option<(Arc<Desk>, UnixListener)>,
     push: Option<Push>,
 }
 
@@ -322,6 +330,12 @@ async fn serve_until_told(
         let listener = tokio::net::TcpListener::from_std(listener).map_err(system("preparing a listener"))?;
         servers.spawn(serve(Arc::clone(&site), Arc::clone(&outlets.access), listener, stopped.clone()));
     }
+    let desk = outlets.desk.as_ref().map(|(desk, _)| Arc::clone(desk));
+    if let Some((desk, listener)) = outlets.desk {
+        let listener =
+            tokio::net::UnixListener::from_std(listener).map_err(system("preparing a listener"))?;
+        servers.spawn(socket::serve(desk, listener, stopped.clone()));
+    }
     let (stop_push, stopped) = tokio::sync::watch::channel(None);
     let latest = Arc::clone(&mailbox.latest);
     let pushing = outlets.push.map(|push| tokio::spawn(push.run(latest, stopped)));
@@ -330,7 +344,7 @@ async fn serve_until_told(
         tokio::select! {
             () = told(terminate) => break,
             () = told(interrupt) => break,
-            () = told(hangup) => reload(flags, settings, mailbox),
+            () = told(hangup) => reload(flags, settings, mailbox, desk.as_deref()),
         }
     }
     let told = clock::monotonic();
@@ -382,7 +396,7 @@ async fn told(signal: &mut Signal) {
 }
 
 /// Takes up the file anew, or keeps what is in force and says why.
-fn reload(flags: &Flags, started_with: &Settings, mailbox: &Mailbox) {
+fn reload(flags: &Flags, started_with: &Settings, mailbox: &Mailbox, desk: Option<&Desk>) {
     let loaded = Settings::load(flags).and_then(|settings| Ok((update(&settings, started_with)?, settings)));
     match loaded {
         Ok((update, settings)) => {
@@ -400,12 +414,16 @@ fn reload(flags: &Flags, started_with: &Settings, mailbox: &Mailbox) {
                 || settings.jobs.pod_uid != started_with.jobs.pod_uid
                 || settings.store != started_with.store
                 || settings.runtime != started_with.runtime
+                || settings.job_socket != started_with.job_socket
                 || settings.otlp != started_with.otlp;
             mailbox.update(update);
+            if let Some((desk, callers)) = desk.zip(looking::callers(&settings).ok()) {
+                desk.callers.store(Arc::new(callers));
+            }
             tracing::info!("configuration taken up, counters kept");
             if needs_restart {
                 tracing::warn!(
-                    "host, path, store, hardware, otlp and web settings, and who is a job as a sidecar or by process, take effect at the next start only"
+                    "host, path, store, socket, hardware, otlp and web settings, and who is a job as a sidecar or by process, take effect at the next start only"
                 );
             }
         }

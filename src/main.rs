@@ -9,7 +9,7 @@ use jouleprint::command::report::Outcome;
 use jouleprint::command::report::arguments::{JobsArguments, ReportArguments};
 use jouleprint::command::{check, doctor, jobs, metrics, record, replay, report};
 use jouleprint::config::flags::Flags;
-use jouleprint::config::{ConfigError, Settings};
+use jouleprint::config::{ConfigError, Settings, place};
 use jouleprint::daemon::{self, StartError};
 use jouleprint::output::prometheus::Format;
 use std::path::PathBuf;
@@ -56,7 +56,10 @@ enum Command {
     /// Energy that was measured and energy that was estimated are columns of their own. Days are UTC days.
     /// Exit code 1: a part of the store is damaged, and missing here.
     Report(Box<ReportArguments>),
-    /// List the jobs that were seen, with what they used
+    /// Show what the jobs draw now, by power, or list those that were seen, with what they used
+    ///
+    /// Without an option the exporter of this host is asked, if one is running; otherwise, and with any option
+    /// about records, they are read from the store.
     Jobs(Box<JobsArguments>),
 }
 
@@ -69,7 +72,7 @@ enum FormatName {
 fn main() -> ExitCode {
     let matches = Arguments::command().get_matches();
     let mut arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    forget_own_zone(&mut arguments, &matches);
+    forget_environment(&mut arguments, &matches);
     let arguments = match with_own_store(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -111,22 +114,31 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
         }
         Some(Command::Record(recording)) => record::run(&arguments.flags, recording)?,
         Some(Command::Report(arguments)) => return Ok(ExitCode::from(code(report::run(arguments)?))),
-        Some(Command::Jobs(arguments)) => return Ok(ExitCode::from(code(jobs::run(arguments)?))),
+        Some(Command::Jobs(jobs)) => {
+            let sockets = place::job_sockets(arguments.flags.job_socket.clone());
+            return Ok(ExitCode::from(code(jobs::run(jobs, sockets)?)));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// To a report --zone is a filter; what the environment says of this machine's own zone is none.
-fn forget_own_zone(arguments: &mut Arguments, matches: &ArgMatches) {
-    let is_typed =
-        |(_, matches): (&str, &ArgMatches)| matches.value_source("zone") == Some(ValueSource::CommandLine);
-    if matches.subcommand().is_some_and(is_typed) {
-        return;
+/// To a report --zone is a filter, and --store a question; what the environment says of this machine's own is
+/// neither.
+fn forget_environment(arguments: &mut Arguments, matches: &ArgMatches) {
+    let is_typed = |name: &str| {
+        let is_typed =
+            |(_, matches): (&str, &ArgMatches)| matches.value_source(name) == Some(ValueSource::CommandLine);
+        matches.subcommand().is_some_and(is_typed)
+    };
+    if !is_typed("zone") {
+        match &mut arguments.command {
+            Some(Command::Report(report)) => report.selection.zone = None,
+            Some(Command::Jobs(jobs)) => jobs.selection.zone = None,
+            _ => {}
+        }
     }
-    match &mut arguments.command {
-        Some(Command::Report(report)) => report.selection.zone = None,
-        Some(Command::Jobs(jobs)) => jobs.selection.zone = None,
-        _ => {}
+    if let Some(Command::Jobs(jobs)) = &mut arguments.command {
+        jobs.is_of_now = jobs.ask_for_now(is_typed("store"));
     }
 }
 

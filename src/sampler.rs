@@ -3,6 +3,7 @@
 //! reader or for the disk, and no reader waits for it.
 
 pub mod keeper;
+pub mod wake;
 
 use crate::clock;
 use crate::engine::Engine;
@@ -22,10 +23,14 @@ use keeper::Keeper;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
+use wake::Wake;
 
 /// After births and deaths were attended to, the next ones wait this long, so that a storm of them
 /// costs one look each 20 ms.
 const STORM_PAUSE: Nanos = Nanos::new(20_000_000);
+
+/// A tick that was asked for comes so long after the one before it at the earliest: it covers something.
+const SOONEST: Nanos = Nanos::new(50_000_000);
 
 /// So many ticks in a row without /proc/stat do not take place: a minute by default.
 const MAX_BLIND_TICKS: u32 = 12;
@@ -101,6 +106,7 @@ pub struct Sampler {
     blind_ticks: u32,
     buffer: Buffer,
     push: Option<Arc<Mutex<PushState>>>,
+    wake: Option<Arc<Wake>>,
 }
 
 /// New settings for a running sampler.
@@ -196,7 +202,13 @@ impl Sampler {
             blind_ticks: 0,
             buffer: Buffer::default(),
             push: None,
+            wake: None,
         }
+    }
+
+    /// Ticks from now on whenever it is asked to, too.
+    pub fn wake_by(&mut self, wake: Arc<Wake>) {
+        self.wake = Some(wake);
     }
 
     /// Shows from now on how pushes fare.
@@ -337,7 +349,10 @@ impl Sampler {
             if let Some(update) = mailbox.take_update() {
                 self.reconfigure(update);
             }
-            due = self.next(due);
+            // One that was asked for comes between two that are due, and moves neither.
+            if clock::monotonic() >= due {
+                due = self.next(due);
+            }
             if self.wait(due, stop) {
                 let snapshot = self.tick(clock::now());
                 let checkpoint = self.checkpoint(&snapshot);
@@ -375,6 +390,8 @@ impl Sampler {
     /// Waits until `due`, attending to births and deaths. Returns whether it is time to stop.
     fn wait(&mut self, due: Nanos, stop: &OwnedFd) -> bool {
         let mut quiet_until = Nanos::ZERO;
+        let soonest = clock::monotonic() + SOONEST;
+        let mut due = due;
         loop {
             let now = clock::monotonic();
             if now >= due {
@@ -382,10 +399,12 @@ impl Sampler {
             }
             let is_quiet = now < quiet_until;
             let until = if is_quiet { quiet_until.min(due) } else { due };
+            let births = self.consumers.as_ref().and_then(Consumers::fd).filter(|_| !is_quiet);
+            let wake = self.wake.as_ref().map(|wake| wake.fd());
             let mut fds = vec![PollFd::new(stop, PollFlags::IN)];
-            if let Some(births) = self.consumers.as_ref().and_then(Consumers::fd).filter(|_| !is_quiet) {
-                fds.push(PollFd::from_borrowed_fd(births, PollFlags::IN));
-            }
+            fds.extend(
+                [births, wake].into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)),
+            );
             let left = until.saturating_sub(now).get();
             let timeout = Timespec {
                 tv_sec: i64::try_from(left / 1_000_000_000).unwrap_or(i64::MAX),
@@ -393,10 +412,16 @@ impl Sampler {
             };
             // EINTR: look at the clock again.
             let _ = poll(&mut fds, Some(&timeout));
-            if !fds[0].revents().is_empty() {
+            let mut events = fds.iter().map(|fd| !fd.revents().is_empty());
+            if events.next() == Some(true) {
                 return true;
             }
-            let has_births = fds.get(1).is_some_and(|births| !births.revents().is_empty());
+            let has_births = births.is_some() && events.next() == Some(true);
+            let is_asked = wake.is_some() && events.next() == Some(true);
+            if is_asked && let Some(wake) = &self.wake {
+                wake.clear();
+                due = due.min(soonest);
+            }
             if has_births && let Some(consumers) = &mut self.consumers {
                 consumers.attend(&mut self.buffer);
                 quiet_until = clock::monotonic() + STORM_PAUSE;

@@ -1,4 +1,7 @@
-//! `jouleprint jobs`: one line for each job that was seen, the newest first.
+//! `jouleprint jobs`: what each job draws now, if an exporter is there to ask; else, or if records are asked
+//! for, one line for each job that was seen, the newest first.
+
+pub mod live;
 
 use super::report::arguments::JobsArguments;
 use super::report::order::{Sort, arrange};
@@ -8,6 +11,8 @@ use super::report::{Outcome, ReportError, Session, Source};
 use crate::clock;
 use crate::command::report::period::last_days;
 use crate::model::quantity::Nanos;
+use live::Asked;
+use std::path::PathBuf;
 
 /// Lines that fit a screen or two.
 const MAX_LINES: usize = 50;
@@ -16,7 +21,13 @@ const MAX_LINES: usize = 50;
 ///
 /// # Errors
 /// The question has no answer, or what it is asked of does not give one.
-pub fn run(arguments: &JobsArguments) -> Result<Outcome, ReportError> {
+pub fn run(arguments: &JobsArguments, sockets: Vec<PathBuf>) -> Result<Outcome, ReportError> {
+    if arguments.is_of_now {
+        let asked = Asked { sockets, limit: arguments.limit, watch: arguments.watch };
+        if let Some(()) = live::run(&asked)? {
+            return Ok(Outcome::Whole);
+        }
+    }
     let selection = &arguments.selection;
     let now = clock::now().wall;
     let life = match (arguments.live, arguments.ended) {

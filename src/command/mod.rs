@@ -3,6 +3,7 @@
 pub mod check;
 pub mod doctor;
 pub mod jobs;
+pub mod local;
 pub mod metrics;
 pub mod record;
 pub mod replay;

@@ -15,6 +15,7 @@ pub mod table;
 pub mod tally;
 
 use crate::clock;
+use crate::command::local::AskError;
 use crate::model::history::Span;
 use crate::model::quantity::Nanos;
 use crate::store;
@@ -61,6 +62,9 @@ pub enum ReportError {
     /// The exporter of this machine keeps nothing.
     #[error("this exporter keeps no store (name one with --store, or a server with --prometheus)")]
     Nowhere,
+    /// The exporter of this host answers, but not as it should.
+    #[error(transparent)]
+    Exporter(#[from] AskError),
     /// The server does not answer.
     #[error(transparent)]
     Fleet(#[from] FleetError),
@@ -330,7 +334,8 @@ fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
     if text.is_empty() { "none".to_owned() } else { text.join(", ") }
 }
 
-fn terminal_width() -> Option<usize> {
+/// How wide the terminal is; `None` where there is none.
+pub(super) fn terminal_width() -> Option<usize> {
     let stdout = io::stdout();
     if !stdout.is_terminal() {
         return None;
@@ -345,7 +350,7 @@ fn complain(line: &str) {
 }
 
 /// Writes to standard output. A reader that has seen enough and left is no error.
-fn say(text: &str) -> io::Result<()> {
+pub(super) fn say(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -71,6 +71,10 @@ pub struct Flags {
     /// As a sidecar: the UID of our own pod, the only job then [default: POD_UID]
     #[arg(long = "job.pod-uid", value_name = "UID", env = "JOULEPRINT_JOB_POD_UID", global = true)]
     pub pod_uid: Option<String>,
+    /// Unix socket on which jobs of this host ask and speak, `none` for none [default: job.sock below
+    /// --path.runtime]
+    #[arg(long = "job.socket", value_name = "PATH", env = "JOULEPRINT_JOB_SOCKET", global = true)]
+    pub job_socket: Option<PathBuf>,
     /// The tick in ms, for tests that cannot wait
     #[arg(long = "test.tick", value_name = "MS", hide = true, global = true)]
     pub test_tick: Option<u64>,

@@ -32,6 +32,31 @@ pub fn runtime() -> Option<PathBuf> {
     })
 }
 
+/// The socket for the jobs of this host: as `wanted`, else beside the rest in `runtime`.
+#[must_use]
+pub fn job_socket(wanted: Option<PathBuf>, runtime: Option<&Path>) -> Option<PathBuf> {
+    match wanted.filter(|path| !path.as_os_str().is_empty()) {
+        Some(path) if path == Path::new(NONE) => None,
+        Some(path) => Some(path),
+        None => Some(runtime?.join("job.sock")),
+    }
+}
+
+/// Where the exporter of this host may be asked: as `wanted`, else root's, else the user's own.
+#[must_use]
+pub fn job_sockets(wanted: Option<PathBuf>) -> Vec<PathBuf> {
+    let wanted = wanted.filter(|path| !path.as_os_str().is_empty());
+    match wanted {
+        Some(path) if path == Path::new(NONE) => Vec::new(),
+        Some(path) => vec![path],
+        None => {
+            let own = absolute("XDG_RUNTIME_DIR").map(|folder| folder.join("jouleprint"));
+            let folders = [Some(PathBuf::from("/run/jouleprint")), own].into_iter().flatten();
+            folders.map(|folder| folder.join("job.sock")).collect()
+        }
+    }
+}
+
 /// systemd gives several folders with colons between them; the first is ours.
 fn from_systemd(variable: &str) -> Option<PathBuf> {
     let text = std::env::var(variable).ok()?;

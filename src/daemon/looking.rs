@@ -7,6 +7,7 @@ use crate::job::consumers::{Consumers, Recognition};
 use crate::job::hierarchy::Root;
 use crate::job::process::{Charge, Ground, Processes};
 use crate::job::processor::Topology;
+use crate::job::register::Callers;
 use crate::job::sidecar::{Sidecar, own_pod, shares_pids};
 use crate::job::tree::{Surroundings, Tree};
 use crate::job::{Resolvers, hierarchy};
@@ -107,6 +108,16 @@ fn pod(settings: &Settings, roots: &[Root]) -> Option<String> {
         Sidecar::HostCgroups => settings.jobs.pod_uid().or_else(by_place),
         Sidecar::SharedPids | Sidecar::Off => None,
     }
+}
+
+/// Who is speaking on the socket, by the rules by which jobs are looked for. Nobody can be told where
+/// processes are looked at instead of groups.
+pub(super) fn callers(settings: &Settings) -> Result<Callers, ConfigError> {
+    let are_groups = !settings.jobs.are_processes();
+    let roots = if are_groups { hierarchy::find(&settings.cgroupfs) } else { Ok(Vec::new()) };
+    let roots = roots.unwrap_or_default();
+    let resolvers = resolvers(settings, pod(settings, &roots))?;
+    Ok(Callers::new(&settings.procfs, roots, resolvers))
 }
 
 fn resolvers(settings: &Settings, pod: Option<String>) -> Result<Resolvers, ConfigError> {

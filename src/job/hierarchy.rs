@@ -12,6 +12,22 @@ pub enum Version {
     V2,
 }
 
+impl Version {
+    /// Where a process stands in a hierarchy of this version, by its /proc/PID/cgroup.
+    #[must_use]
+    pub fn path_in(self, groups: &str) -> Option<&str> {
+        groups.lines().find_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            let is_it = match self {
+                Version::V1 => controllers.split(',').any(|name| name == "cpuacct"),
+                Version::V2 => controllers.is_empty(),
+            };
+            (is_it && path.starts_with('/')).then_some(path)
+        })
+    }
+}
+
 /// A hierarchy in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {

@@ -11,6 +11,7 @@ pub mod machine;
 pub mod own;
 pub mod process;
 pub mod processor;
+pub mod register;
 pub mod rule;
 pub mod sidecar;
 pub mod slurm;
@@ -114,6 +115,16 @@ impl Resolvers {
             Verdict::Slice(id) => GroupRole::Slice(self.qualified(&id, path)),
             Verdict::Part | Verdict::Unknown => GroupRole::Passage,
         }
+    }
+
+    /// The job whose processes stand in the group at `path`: the innermost of those around it.
+    #[must_use]
+    pub fn innermost(&self, path: &str) -> Option<JobId> {
+        let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+        (1..=names.len()).rev().find_map(|length| match self.role(&names[..length]) {
+            GroupRole::Job(id) | GroupRole::Slice(id) => Some(id),
+            GroupRole::Passage | GroupRole::Residual(_) => None,
+        })
     }
 
     fn qualified(&self, id: &JobId, path: &[&str]) -> JobId {

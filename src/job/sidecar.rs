@@ -5,7 +5,6 @@ use super::Resolvers;
 use super::hierarchy::{Root, Version};
 use crate::kernel_file::read_text;
 use crate::model::identity::JobKind;
-use crate::model::reading::GroupRole;
 use serde::Deserialize;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -42,7 +41,7 @@ pub fn shares_pids(procfs: &Path) -> bool {
 #[must_use]
 pub fn own_pod(root: &Root, own_mount: &Path, own_cgroup: &Path) -> Option<String> {
     let groups = read_text(own_cgroup).ok()?;
-    let path = own_path(&groups, root.version)?;
+    let path = root.version.path_in(&groups)?;
     let is_whole = path != "/" && !path.starts_with("/..") && root.path.join(&path[1..]).is_dir();
     let path = if is_whole {
         path.to_owned()
@@ -54,23 +53,7 @@ pub fn own_pod(root: &Root, own_mount: &Path, own_cgroup: &Path) -> Option<Strin
         path_of_inode(&root.path, std::fs::metadata(below).ok()?.ino())?
     };
     let pods = Resolvers::new(Vec::new(), vec![JobKind::Pod]);
-    let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
-    (1..=names.len()).rev().find_map(|length| match pods.role(&names[..length]) {
-        GroupRole::Job(id) => Some(id.id().to_string()),
-        GroupRole::Slice(_) | GroupRole::Passage | GroupRole::Residual(_) => None,
-    })
-}
-
-fn own_path(groups: &str, version: Version) -> Option<&str> {
-    groups.lines().find_map(|line| {
-        let (_, rest) = line.split_once(':')?;
-        let (controllers, path) = rest.split_once(':')?;
-        let is_it = match version {
-            Version::V1 => controllers.split(',').any(|name| name == "cpuacct"),
-            Version::V2 => controllers.is_empty(),
-        };
-        (is_it && path.starts_with('/')).then_some(path)
-    })
+    pods.innermost(&path).map(|id| id.id().to_string())
 }
 
 fn path_of_inode(root: &Path, inode: u64) -> Option<String> {

@@ -2,6 +2,7 @@
 //! reader; everybody after gets the same bytes.
 
 use super::access::{Access, Rules};
+use super::api;
 use super::catalogue::HTTP_REQUESTS;
 use super::negotiate;
 use super::page;
@@ -181,6 +182,8 @@ impl Site {
                 "/" => self.landing(),
                 "/-/healthy" => plain(StatusCode::OK, "healthy\n"),
                 "/-/ready" => self.ready(clock::monotonic()),
+                "/api/v1/jobs" => self.api(api::jobs),
+                "/api/v1/host" => self.api(api::host),
                 _ => plain(StatusCode::NOT_FOUND, "not found\n"),
             }
         };
@@ -220,6 +223,20 @@ impl Site {
         if is_gzip {
             head.insert(CONTENT_ENCODING, "gzip".parse().expect("a header value"));
         }
+        response
+    }
+
+    /// What programs read of the newest snapshot.
+    fn api(&self, write: fn(&Snapshot) -> Vec<u8>) -> Response<Answer> {
+        let Some(snapshot) = self.latest.load_full() else {
+            return plain(StatusCode::SERVICE_UNAVAILABLE, "the first reading is under way\n");
+        };
+        let Some(open) = OpenRequest::new(&self.open_requests, self.max_requests) else {
+            let text = "too many requests at a time (--web.max-requests)\n";
+            return plain(StatusCode::SERVICE_UNAVAILABLE, text);
+        };
+        let mut response = Response::new(Answer { rest: Bytes::from(write(&snapshot)), open: Some(open) });
+        response.headers_mut().insert(CONTENT_TYPE, "application/json".parse().expect("a header value"));
         response
     }
 

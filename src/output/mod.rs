@@ -2,6 +2,7 @@
 //! landing page, and the push over OTLP. Everything is made from a snapshot; nothing here reads hardware or waits for the sampler.
 
 pub mod access;
+pub mod api;
 pub mod catalogue;
 pub mod http;
 pub mod negotiate;

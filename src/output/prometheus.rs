@@ -174,7 +174,8 @@ fn escape(value: &str, text: &mut Vec<u8>) {
     text.extend_from_slice(rest);
 }
 
-fn number(value: Number, text: &mut Vec<u8>) {
+/// The digits of a number.
+pub(super) fn number(value: Number, text: &mut Vec<u8>) {
     if value.is_negative() {
         text.push(b'-');
     }

@@ -39,6 +39,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "daemon.rs",
             "daemon/",
             "command/report/fleet/client.rs",
+            "command/local.rs",
             // The BMC's own thread has a runtime of its own.
             "source/redfish.rs",
             "source/redfish/",
@@ -55,6 +56,9 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "output/access.rs",
             "command/report/fleet/client.rs",
             "command/report/fleet/answer.rs",
+            "command/local.rs",
+            "command/jobs/live.rs",
+            "daemon/socket.rs",
             "source/redfish/",
         ],
     ),

@@ -26,13 +26,19 @@ pub struct ReportArguments {
 /// Of `jouleprint jobs`.
 #[derive(Debug, Args)]
 pub struct JobsArguments {
-    /// Live and ended jobs (the default)
+    /// Again at every tick, until Ctrl-C; only of what the jobs draw now
+    #[arg(long, conflicts_with_all = ["all", "live", "ended", "sort"])]
+    pub watch: bool,
+    /// Whether nothing was said of the records that are looked for.
+    #[arg(skip)]
+    pub is_of_now: bool,
+    /// The records of live and ended jobs
     #[arg(long, conflicts_with_all = ["live", "ended"])]
     pub all: bool,
-    /// Only jobs that live
+    /// The records of jobs that live
     #[arg(long, conflicts_with = "ended")]
     pub live: bool,
-    /// Only jobs that have ended
+    /// The records of jobs that have ended
     #[arg(long)]
     pub ended: bool,
     /// Order of the jobs [default: the newest first]
@@ -44,6 +50,20 @@ pub struct JobsArguments {
     /// What is asked of whom.
     #[command(flatten)]
     pub selection: Selection,
+}
+
+impl JobsArguments {
+    /// Whether it is asked what the jobs draw now, if somebody is there to tell, rather than for records.
+    /// `has_store`: a store was named for this question.
+    #[must_use]
+    pub fn ask_for_now(&self, has_store: bool) -> bool {
+        let Selection { since, until, zone, user, group, job, kind, hardware, host, .. } = &self.selection;
+        let texts = [since, until, zone, user, group, job, host];
+        let is_filtered = texts.iter().any(|text| text.is_some()) || kind.is_some() || hardware.is_some();
+        let is_elsewhere = has_store || self.selection.prometheus.is_some();
+        let are_records = self.all || self.live || self.ended || self.sort.is_some();
+        !(are_records || is_filtered || is_elsewhere) && self.selection.format == Format::Table
+    }
 }
 
 /// Of both.

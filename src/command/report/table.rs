@@ -240,6 +240,22 @@ fn shorten(columns: &[Column<'_>], lines: &mut [Vec<String>], width: usize) {
     }
 }
 
+/// A table of texts, the first column cut where there is not enough room.
+#[must_use]
+pub fn fitted(heads: &[(&str, CellAlignment)], mut lines: Vec<Vec<String>>, width: Option<usize>) -> String {
+    let column = |(at, (head, side)): (usize, &(&str, CellAlignment))| Column {
+        head: (*head).to_owned(),
+        kind: if at == 0 { Kind::Id } else { Kind::Number },
+        side: *side,
+        write: Box::new(|_: &Row| String::new()),
+    };
+    let columns: Vec<Column<'_>> = heads.iter().enumerate().map(column).collect();
+    if let Some(width) = width {
+        shorten(&columns, &mut lines, width);
+    }
+    draw(&columns, lines, width)
+}
+
 fn draw(columns: &[Column<'_>], lines: Vec<Vec<String>>, width: Option<usize>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);

@@ -1,0 +1,275 @@
+//! Jobs by power, now: what each draws, what idle and system draw, and together what the machine does.
+
+use crate::command::local::{AskError, ask};
+use crate::command::report::amount::duration;
+use crate::command::report::table::fitted;
+use crate::command::report::{say, terminal_width};
+use crate::model::description::Attribute;
+use crate::model::quantity::Nanos;
+use crate::{clock, command::report::ReportError};
+use comfy_table::CellAlignment;
+use hyper::Method;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The exporter answers from memory.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Lines that fit a screen or two.
+const MAX_LINES: usize = 50;
+
+/// Clears the screen and goes to its upper left corner.
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// What the exporter says, as far as it is shown here.
+#[derive(Debug, Deserialize)]
+pub(super) struct Now {
+    host: String,
+    at: String,
+    tick_seconds: f64,
+    grid: Grid,
+    power_watts: f64,
+    accounts: Vec<Account>,
+    jobs: Vec<Job>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Grid {
+    grid_zone: String,
+    grams_per_kilowatt_hour: f64,
+    pue: f64,
+    source: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Account {
+    account: String,
+    power_watts: f64,
+    energy: Vec<Energy>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Job {
+    job_kind: String,
+    job_id: String,
+    state: String,
+    first_seen: String,
+    attributes: BTreeMap<String, String>,
+    power_watts: f64,
+    energy: Vec<Energy>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Energy {
+    origin: String,
+    joules: f64,
+}
+
+/// What is asked of the exporter.
+#[derive(Debug)]
+pub struct Asked {
+    /// Where it may be.
+    pub sockets: Vec<PathBuf>,
+    /// Jobs at the most.
+    pub limit: Option<usize>,
+    /// Again at every tick, until somebody has seen enough.
+    pub watch: bool,
+}
+
+/// Prints what the jobs draw now. `None`: no exporter answers.
+///
+/// # Errors
+/// It answers, and not as it should; or nobody reads on.
+pub fn run(asked: &Asked) -> Result<Option<()>, ReportError> {
+    loop {
+        let now = match now(&asked.sockets) {
+            Ok(now) => now,
+            Err(AskError::Nobody { .. }) if !asked.watch => return Ok(None),
+            Err(error) => return Err(ReportError::Exporter(error)),
+        };
+        let width = terminal_width();
+        let lines = asked.limit.unwrap_or(MAX_LINES);
+        let text = text(&now, lines, width);
+        if !asked.watch {
+            say(&text)?;
+            return Ok(Some(()));
+        }
+        // To a pipe one table after another, each a block of its own.
+        if width.is_some() {
+            say(&format!("{CLEAR}{text}"))?
+        } else {
+            say(&format!("{text}\n"))?
+        }
+        clock::sleep(Nanos::from_seconds((now.tick_seconds.round() as u64).clamp(1, 15)));
+    }
+}
+
+fn now(sockets: &[PathBuf]) -> Result<Now, AskError> {
+    let body = ask(sockets, &Method::GET, "/api/v1/jobs", Vec::new(), PATIENCE)?;
+    serde_json::from_slice(&body).map_err(|error| AskError::Broken {
+        path: "its socket".to_owned(),
+        why: format!("this is no list of jobs ({error}; is it of another version?)"),
+    })
+}
+
+/// One line for each job by power, then who is no job, then all together.
+fn text(now: &Now, lines: usize, width: Option<usize>) -> String {
+    let mut live: Vec<&Job> = now.jobs.iter().filter(|job| job.state == "live").collect();
+    live.sort_by(|one, other| other.power_watts.total_cmp(&one.power_watts));
+    let hidden = live.split_off(lines.min(live.len()));
+    let row = |name: String, kind: &str, watts: f64, energy: Option<&[Energy]>, since: String| {
+        let share = if now.power_watts > 0.0 { 100.0 * watts / now.power_watts } else { 0.0 };
+        vec![
+            name,
+            kind.to_owned(),
+            format!("{watts:.2}"),
+            format!("{share:.1}"),
+            format!("{:.2}", grams_per_hour(watts, &now.grid)),
+            energy.map_or(String::new(), |energy| format!("{:.2}", watt_hours(energy))),
+            since,
+        ]
+    };
+    let mut rows: Vec<Vec<String>> = live
+        .iter()
+        .map(|job| row(name(job), &job.job_kind, job.power_watts, Some(&job.energy), lasted(job, &now.at)))
+        .collect();
+    if !hidden.is_empty() {
+        let watts = hidden.iter().map(|job| job.power_watts).sum();
+        rows.push(row(format!("{} more jobs", hidden.len()), "", watts, None, String::new()));
+    }
+    let ended = now.jobs.iter().filter(|job| job.state != "live" && job.power_watts > 0.0);
+    let (count, watts) = ended.fold((0, 0.0), |(count, sum), job| (count + 1, sum + job.power_watts));
+    if count > 0 {
+        rows.push(row(format!("{count} jobs that have just ended"), "", watts, None, String::new()));
+    }
+    for account in &now.accounts {
+        let is_usual = matches!(account.account.as_str(), "idle" | "system");
+        if is_usual || account.power_watts > 0.0 {
+            let name = format!("({})", account.account);
+            rows.push(row(name, "", account.power_watts, Some(&account.energy), String::new()));
+        }
+    }
+    rows.push(row("all".to_owned(), "", now.power_watts, None, String::new()));
+    let origins: Vec<&Energy> = now
+        .accounts
+        .iter()
+        .flat_map(|account| &account.energy)
+        .chain(now.jobs.iter().flat_map(|job| &job.energy))
+        .collect();
+    let is_estimated = origins.iter().any(|energy| energy.origin == "estimated");
+    let is_measured = origins.iter().any(|energy| energy.origin == "measured");
+    let origin = match (is_measured, is_estimated) {
+        (true, true) => "partly measured, partly estimated",
+        (false, true) => "estimated",
+        (_, false) => "measured",
+    };
+    let Grid { grid_zone, grams_per_kilowatt_hour, pue, source } = &now.grid;
+    let (left, right) = (CellAlignment::Left, CellAlignment::Right);
+    let heads = [
+        ("job", left),
+        ("kind", left),
+        ("W", right),
+        ("%", right),
+        ("g/h", right),
+        ("Wh", right),
+        ("for", right),
+    ];
+    format!(
+        "{} at {}, {origin}; {grams_per_kilowatt_hour} g/kWh in {} ({source}), PUE {pue}\n\n{}",
+        printable(&now.host),
+        now.at.split('.').next().unwrap_or_default().trim_end_matches('Z').replace('T', " ") + " UTC",
+        printable(grid_zone),
+        fitted(&heads, rows, width)
+    )
+}
+
+/// By what people know it.
+fn name(job: &Job) -> String {
+    let get = |attribute: Attribute| job.attributes.get(attribute.as_str()).map(String::as_str);
+    let known = match (get(Attribute::Namespace), get(Attribute::Pod)) {
+        (Some(namespace), Some(pod)) => Some(format!("{namespace}/{pod}")),
+        _ => None,
+    };
+    let slurm = || get(Attribute::SlurmJobName).map(|name| format!("{name} ({})", job.job_id));
+    let container = || get(Attribute::Container).map(str::to_owned);
+    let run = || match (get(Attribute::Executable), get(Attribute::Project)) {
+        (Some(program), Some(project)) => Some(format!("{program} ({project})")),
+        (program, _) => program.map(str::to_owned),
+    };
+    let known = known.or_else(slurm).or_else(container).or_else(run);
+    printable(&known.unwrap_or_else(|| job.job_id.clone()))
+}
+
+fn printable(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+}
+
+fn grams_per_hour(watts: f64, grid: &Grid) -> f64 {
+    watts / 1e3 * grid.grams_per_kilowatt_hour * grid.pue
+}
+
+fn watt_hours(energy: &[Energy]) -> f64 {
+    energy.iter().map(|energy| energy.joules).sum::<f64>() / 3_600.0
+}
+
+/// Since it was first seen.
+fn lasted(job: &Job, at: &str) -> String {
+    let times = [&job.first_seen, at].map(|text| text.parse::<jiff::Timestamp>().ok());
+    let [Some(first), Some(at)] = times else { return String::new() };
+    let nanoseconds = u64::try_from(at.as_nanosecond() - first.as_nanosecond()).unwrap_or(0);
+    duration(Nanos::new(nanoseconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_stand_by_power_and_the_table_adds_up() {
+        let job = |id: &str, watts: f64, attributes: &str| {
+            format!(
+                r#"{{"job_kind":"pod","job_id":"{id}","state":"live","first_seen":"2026-11-22T08:00:00Z",
+                "attributes":{{{attributes}}},"labels":{{}},"power_watts":{watts},"cpu_seconds":1,
+                "energy":[{{"hw_type":"cpu","origin":"measured","joules":3600}}],"emissions":[]}}"#
+            )
+        };
+        let named = r#""k8s.namespace.name":"web\u001b[2J","k8s.pod.name":"shop-0""#;
+        let body = format!(
+            r#"{{"host":"n1","at":"2026-11-22T08:01:05.5Z","tick_seconds":5.000000000,
+            "grid":{{"grid_zone":"DE","grams_per_kilowatt_hour":300.000,"pue":2.000000,"source":"x","year":"2024","quality":"static"}},
+            "power_watts":40.000000,"accounts":[
+              {{"account":"system","power_watts":10,"energy":[]}},{{"account":"idle","power_watts":20,"energy":[]}},
+              {{"account":"ended","power_watts":0,"energy":[]}}],
+            "jobs":[{},{},{}]}}"#,
+            job("small", 1.0, ""),
+            job("u1", 7.0, named),
+            job("tiny", 2.0, "")
+        );
+        let now: Now = serde_json::from_str(&body).expect("an answer");
+        let text = text(&now, 2, None);
+        let names: Vec<&str> = text.lines().skip(3).filter_map(|line| line.split("  ").next()).collect();
+        assert_eq!(
+            names,
+            ["web\u{fffd}[2J/shop-0", "tiny", "1 more jobs", "(system)", "(idle)", "all"],
+            "{text}"
+        );
+        let column = |at: usize| -> Vec<f64> {
+            let numbers = text.lines().skip(3).map(|line| {
+                let cells: Vec<&str> =
+                    line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+                cells.iter().filter_map(|cell| cell.parse::<f64>().ok()).nth(at).unwrap_or_default()
+            });
+            numbers.collect()
+        };
+        let watts = column(0);
+        assert_eq!(watts[..5].iter().sum::<f64>(), watts[5]);
+        assert_eq!(column(2)[5], 40.0 / 1e3 * 300.0 * 2.0);
+        assert!(
+            text.starts_with("n1 at 2026-11-22 08:01:05 UTC, measured; 300 g/kWh in DE (x), PUE 2\n"),
+            "{text}"
+        );
+        assert!(text.contains("1m 05s"));
+    }
+}

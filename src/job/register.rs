@@ -1,0 +1,213 @@
+//! What jobs say of themselves, over the exporter's only socket that accepts input. The kernel says which
+//! process speaks, its control group says which job that is: nobody can speak for another.
+
+use super::Resolvers;
+use super::hierarchy::Root;
+use crate::kernel_file::read_text;
+use crate::model::description::{Attribute, Description};
+use crate::model::identity::JobId;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Jobs that may have said something; as many as a page has by default, and no memory to speak of.
+const MAX_TOLD: usize = 4_096;
+
+/// Labels are short; what is longer is no label.
+pub const MAX_BODY_BYTES: usize = 64 << 10;
+
+/// Why a job is not heard.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The process is not of our PID namespace.
+    #[error(
+        "which process is speaking cannot be told: it is in another PID namespace than the exporter (give the exporter the host's, or speak from outside the container)"
+    )]
+    Foreign,
+    /// The process has ended, or its group cannot be read.
+    #[error("the control group of process {0} cannot be read: it has ended, or is not on this host")]
+    Gone(i32),
+    /// It is in no job.
+    #[error(
+        "process {0} is in no job that the exporter knows: its control group belongs to nobody (see docs/jobs.md)"
+    )]
+    NoJob(i32),
+    /// The message is none.
+    #[error(
+        "this is no set of labels: {0} (expected an object with project, experiment, executable, labels)"
+    )]
+    Malformed(String),
+    /// Too many jobs have labels.
+    #[error("{MAX_TOLD} jobs have labels already; try again when some of them have ended")]
+    Full,
+}
+
+/// How the speaker of a process is found out.
+#[derive(Debug)]
+pub struct Callers {
+    procfs: PathBuf,
+    roots: Vec<Root>,
+    resolvers: Resolvers,
+}
+
+impl Callers {
+    /// By the same rules as groups are recognised.
+    #[must_use]
+    pub fn new(procfs: &Path, roots: Vec<Root>, resolvers: Resolvers) -> Callers {
+        Callers { procfs: procfs.to_owned(), roots, resolvers }
+    }
+
+    /// The job of the process at the other end of a socket; the kernel gives 0, or nothing, for one that
+    /// we have no number for.
+    ///
+    /// # Errors
+    /// It is not known, or in no job.
+    pub fn job_of(&self, pid: Option<i32>) -> Result<JobId, Refusal> {
+        let pid = pid.filter(|pid| *pid > 0).ok_or(Refusal::Foreign)?;
+        let groups = read_text(&self.procfs.join(pid.to_string()).join("cgroup"));
+        let groups = groups.map_err(|_| Refusal::Gone(pid))?;
+        // The first hierarchy is the one that charges.
+        let found = self.roots.iter().find_map(|root| {
+            let path = root.version.path_in(&groups).filter(|path| !path.starts_with("/.."))?;
+            self.resolvers.innermost(path)
+        });
+        found.ok_or(Refusal::NoJob(pid))
+    }
+}
+
+/// The message of `PUT /api/v1/job/labels`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Labels {
+    project: String,
+    experiment: String,
+    executable: String,
+    labels: BTreeMap<String, String>,
+}
+
+/// Reads labels; what is too long is cut, what are too many are left out.
+///
+/// # Errors
+/// It is not JSON, or something else.
+pub fn read_labels(body: &[u8]) -> Result<Description, Refusal> {
+    let malformed = |error: serde_json::Error| Refusal::Malformed(error.to_string());
+    // A list of values would do for the fields in their order; it is no object.
+    let object: Map<String, Value> = serde_json::from_slice(body).map_err(malformed)?;
+    let labels = Labels::deserialize(Value::Object(object)).map_err(malformed)?;
+    let mut description = Description::default();
+    description.set(Attribute::Project, &labels.project);
+    description.set(Attribute::Experiment, &labels.experiment);
+    description.set(Attribute::Executable, &labels.executable);
+    for (key, value) in &labels.labels {
+        description.label(key, value);
+    }
+    Ok(description)
+}
+
+/// What jobs have said of themselves, all of it: whoever reads takes the whole.
+#[derive(Debug, Default)]
+pub struct Told {
+    jobs: Mutex<Arc<HashMap<JobId, Arc<Description>>>>,
+}
+
+impl Told {
+    /// Notes what a job says of itself, in place of what it said before. Jobs for which `is_known` is false
+    /// make room, when that is needed.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn tell(
+        &self,
+        job: JobId,
+        description: Description,
+        is_known: impl Fn(&JobId) -> bool,
+    ) -> Result<(), Refusal> {
+        let mut jobs = self.jobs();
+        let all = Arc::make_mut(&mut jobs);
+        if all.len() >= MAX_TOLD && !all.contains_key(&job) {
+            all.retain(|id, _| is_known(id));
+            if all.len() >= MAX_TOLD {
+                return Err(Refusal::Full);
+            }
+        }
+        all.insert(job, Arc::new(description));
+        Ok(())
+    }
+
+    /// Everything that was said.
+    #[must_use]
+    pub fn all(&self) -> Arc<HashMap<JobId, Arc<Description>>> {
+        Arc::clone(&self.jobs())
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, Arc<HashMap<JobId, Arc<Description>>>> {
+        self.jobs.lock().expect("nothing panics with it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::hierarchy::Version;
+    use crate::model::description::{MAX_LABELS, MAX_VALUE_BYTES};
+    use crate::model::identity::JobKind;
+    use crate::model::reading::Hierarchy;
+    use std::fs;
+
+    #[test]
+    fn a_process_speaks_for_its_innermost_job_alone() {
+        let proc = tempfile::tempdir().expect("a folder");
+        let root = |version, hierarchy| Root { path: "/cg".into(), version, hierarchy, cpuset: None };
+        let roots = vec![root(Version::V1, Hierarchy::Primary), root(Version::V2, Hierarchy::Supplement)];
+        let resolvers = Resolvers::new(Vec::new(), JobKind::ALL.to_vec());
+        let callers = Callers::new(proc.path(), roots, resolvers);
+        for (pid, groups, expected) in [
+            (10, "4:cpu,cpuacct:/slurm/uid_0/job_7/step_0/task_1\n0::/init.scope\n", Ok("7")),
+            (11, "4:cpu,cpuacct:/\n0::/system.slice/a.service\n", Ok("a.service")),
+            (12, "0::/system.slice/docker.service/deeper\n", Ok("docker.service")),
+            (13, "4:cpuacct:/\n0::/\n", Err(Refusal::NoJob(13))),
+            (14, "0::/../../system.slice/a.service\n", Err(Refusal::NoJob(14))),
+            (15, "", Err(Refusal::NoJob(15))),
+        ] {
+            fs::create_dir(proc.path().join(pid.to_string())).expect("made");
+            fs::write(proc.path().join(format!("{pid}/cgroup")), groups).expect("written");
+            let found = callers.job_of(Some(pid)).map(|id| id.id().to_string());
+            assert_eq!(found, expected.map(str::to_owned), "{groups}");
+        }
+        assert_eq!(callers.job_of(Some(99)), Err(Refusal::Gone(99)));
+        assert_eq!(callers.job_of(Some(0)), Err(Refusal::Foreign));
+        assert_eq!(callers.job_of(None), Err(Refusal::Foreign));
+    }
+
+    #[test]
+    fn labels_are_bounded_and_garbage_is_none() {
+        let long = format!(
+            "{{\"project\":\"{}\",\"labels\":{{{}}}}}",
+            "p".repeat(10_000),
+            (0..100).map(|key| format!("\"k{key}\":\"a\\\"\\n\"")).collect::<Vec<_>>().join(",")
+        );
+        let description = read_labels(long.as_bytes()).expect("labels");
+        assert_eq!(description.get(Attribute::Project).len(), MAX_VALUE_BYTES);
+        assert_eq!(description.labels().len(), MAX_LABELS);
+        assert!(description.labels().values().all(|value| &**value == "a\"\n"));
+        for body in [&b""[..], b"[]", b"{", b"{\"projekt\":\"x\"}", b"{\"project\":1}", b"\xff\xfe", b"null"]
+        {
+            assert!(matches!(read_labels(body), Err(Refusal::Malformed(_))), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn when_there_is_no_room_jobs_that_are_gone_make_some() {
+        let told = Told::default();
+        let job = |number: usize| JobId::new(JobKind::Run, &number.to_string());
+        for number in 0..MAX_TOLD {
+            told.tell(job(number), Description::default(), |_| true).expect("room");
+        }
+        assert_eq!(told.tell(job(MAX_TOLD), Description::default(), |_| true), Err(Refusal::Full));
+        told.tell(job(0), Description::default(), |_| true).expect("it has its place");
+        told.tell(job(MAX_TOLD), Description::default(), |id| *id == job(0)).expect("room");
+        assert_eq!(told.all().len(), 2);
+    }
+}

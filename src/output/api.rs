@@ -1,0 +1,220 @@
+//! The newest snapshot as JSON, for programs that want to know what is so now: `/api/v1/jobs`, `/api/v1/job`,
+//! `/api/v1/host`. Numbers are written from integers, exactly as on the page.
+
+use super::catalogue::Number;
+use super::prometheus::number;
+use crate::model::description::Attribute;
+use crate::model::identity::{JobId, Name, Residual};
+use crate::model::quantity::{self, Nanos};
+use crate::model::reading::{Domain, Factor, Floor, Place};
+use crate::model::snapshot::{Column, JobTotals, Snapshot, Totals};
+use serde::Serialize;
+use serde::ser::Serializer;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// A number with all its digits.
+struct Exact(Number);
+
+impl Serialize for Exact {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = Vec::new();
+        number(self.0, &mut text);
+        let text = String::from_utf8(text).expect("digits and a point");
+        RawValue::from_string(text).expect("digits and a point are JSON").serialize(serializer)
+    }
+}
+
+/// All jobs, and what is no job's: the powers add up to the host's.
+#[derive(Serialize)]
+struct Jobs<'a> {
+    host: &'a str,
+    at: String,
+    tick_seconds: Exact,
+    grid: Grid<'a>,
+    power_watts: Exact,
+    accounts: Vec<Account<'a>>,
+    jobs: Vec<Job<'a>>,
+}
+
+#[derive(Serialize)]
+struct Grid<'a> {
+    grid_zone: &'a str,
+    grams_per_kilowatt_hour: Exact,
+    pue: Exact,
+    source: &'a str,
+    year: &'a str,
+    quality: &'a str,
+}
+
+#[derive(Serialize)]
+struct Account<'a> {
+    account: &'a str,
+    power_watts: Exact,
+    energy: Vec<Energy<'a>>,
+}
+
+#[derive(Serialize)]
+struct Job<'a> {
+    job_kind: &'a str,
+    job_id: &'a str,
+    state: &'a str,
+    first_seen: String,
+    attributes: BTreeMap<&'a str, &'a str>,
+    labels: &'a BTreeMap<Name, Name>,
+    power_watts: Exact,
+    cpu_seconds: Exact,
+    energy: Vec<Energy<'a>>,
+    emissions: Vec<Emissions<'a>>,
+}
+
+#[derive(Serialize)]
+struct Energy<'a> {
+    hw_type: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    gpu: &'a str,
+    origin: &'a str,
+    joules: Exact,
+}
+
+#[derive(Serialize)]
+struct Emissions<'a> {
+    grid_zone: &'a str,
+    hw_type: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    gpu: &'a str,
+    origin: &'a str,
+    co2e_grams: Exact,
+}
+
+/// What the meters show, for a program that may not read them itself.
+#[derive(Serialize)]
+struct Host<'a> {
+    host: &'a str,
+    at: String,
+    domains: Vec<Meter>,
+    factor: &'a Factor,
+}
+
+#[derive(Serialize)]
+struct Meter {
+    domain: Domain,
+    /// µJ since the counters' start.
+    energy: u64,
+}
+
+/// Every job, what each draws, and what the residual accounts draw.
+#[must_use]
+pub fn jobs(snapshot: &Snapshot) -> Vec<u8> {
+    let totals = &snapshot.totals;
+    let powers = totals.jobs.iter().map(|job| &job.power).chain(&totals.residual_power);
+    let power = powers.fold(0_u64, |sum, power| sum.saturating_add(power.get()));
+    let rows = totals.residual_table.energy.chunks(totals.columns.len().max(1));
+    let accounts = Residual::ALL.iter().zip(&totals.residual_power).zip(rows);
+    written(&Jobs {
+        host: &snapshot.machine.host,
+        at: time(snapshot.at.wall),
+        tick_seconds: Exact(Number::Nano(snapshot.interval.get())),
+        grid: grid(&snapshot.factor),
+        power_watts: Exact(Number::Micro(power)),
+        accounts: accounts
+            .map(|((account, power), energies)| Account {
+                account: account.as_str(),
+                power_watts: Exact(Number::Micro(power.get())),
+                energy: energy_of(totals, energies),
+            })
+            .collect(),
+        jobs: (0..totals.jobs.len()).map(|row| entry(totals, row)).collect(),
+    })
+}
+
+/// One job; `None` if it is not on the page.
+#[must_use]
+pub fn job(snapshot: &Snapshot, id: &JobId) -> Option<Vec<u8>> {
+    let row = snapshot.totals.jobs.iter().position(|job| job.job.id == *id)?;
+    Some(written(&entry(&snapshot.totals, row)))
+}
+
+/// The meters of the cut, each with its own energy, and the factor in force.
+#[must_use]
+pub fn host(snapshot: &Snapshot) -> Vec<u8> {
+    let all = snapshot.machine.domains.iter().zip(&snapshot.totals.domains);
+    // Only what is read has a floor; the others are of earlier starts.
+    let domains = all.filter_map(|(domain, totals)| {
+        let (method, power) = totals.floor?;
+        let energy = match (&domain.place, totals.root) {
+            (Place::Around(_), Some(root)) => root.energy,
+            (Place::Around(_), None) | (Place::Counted | Place::Inside(_) | Place::Beside, _) => {
+                totals.energy
+            }
+        };
+        let domain = Domain { floor: Some(Floor { power, method }), ..domain.clone() };
+        domain.is_leaf().then(|| Meter { domain, energy: energy.as_micro() })
+    });
+    let factor = &snapshot.factor;
+    let host = &snapshot.machine.host;
+    written(&Host { host, at: time(snapshot.at.wall), domains: domains.collect(), factor })
+}
+
+fn entry(totals: &Totals, row: usize) -> Job<'_> {
+    let JobTotals { job, cpu, ended, description, power } = &totals.jobs[row];
+    let (columns, zones) = (totals.columns.len(), totals.zones.len());
+    let energies = &totals.job_table.energy[row * columns..][..columns];
+    let grams = &totals.job_table.emissions[row * columns * zones..][..columns * zones];
+    let cells = totals.zones.iter().flat_map(|zone| totals.columns.iter().map(move |column| (zone, column)));
+    let emissions = cells.zip(grams).filter(|(_, grams)| grams.as_nano() > 0);
+    let attributes = Attribute::ALL.map(|attribute| (attribute.as_str(), description.get(attribute)));
+    Job {
+        job_kind: job.id.kind().as_str(),
+        job_id: job.id.id(),
+        state: if ended.is_some() { "ended" } else { "live" },
+        first_seen: time(job.started.wall),
+        attributes: attributes.into_iter().filter(|(_, value)| !value.is_empty()).collect(),
+        labels: description.labels(),
+        power_watts: Exact(Number::Micro(power.get())),
+        cpu_seconds: Exact(Number::Nano(cpu.get())),
+        energy: energy_of(totals, energies),
+        emissions: emissions
+            .map(|((zone, Column { hw_type, gpu, origin }), grams)| Emissions {
+                grid_zone: zone,
+                hw_type: hw_type.as_str(),
+                gpu,
+                origin: origin.as_str(),
+                co2e_grams: Exact(Number::Nano(grams.as_nano())),
+            })
+            .collect(),
+    }
+}
+
+fn energy_of<'a>(totals: &'a Totals, energies: &[quantity::Energy]) -> Vec<Energy<'a>> {
+    let columns = totals.columns.iter().zip(energies).filter(|(_, energy)| energy.as_micro() > 0);
+    let energy = columns.map(|(Column { hw_type, gpu, origin }, energy)| Energy {
+        hw_type: hw_type.as_str(),
+        gpu,
+        origin: origin.as_str(),
+        joules: Exact(Number::Micro(energy.as_micro())),
+    });
+    energy.collect()
+}
+
+fn grid(factor: &Factor) -> Grid<'_> {
+    Grid {
+        grid_zone: &factor.zone,
+        grams_per_kilowatt_hour: Exact(Number::Milli(u64::from(factor.intensity.as_milligrams()))),
+        pue: Exact(Number::Micro(u64::from(factor.pue.as_ppm()))),
+        source: &factor.source,
+        year: &factor.year,
+        quality: &factor.quality,
+    }
+}
+
+fn time(wall: Nanos) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(wall.get()))
+        .map_or_else(|_| String::new(), |at| at.to_string())
+}
+
+fn written(value: &impl Serialize) -> Vec<u8> {
+    let mut text = serde_json::to_vec(value).expect("texts, numbers and lists of them are JSON");
+    text.push(b'\n');
+    text
+}
