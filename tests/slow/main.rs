@@ -37,4 +37,5 @@ mod rig;
 mod sidecar;
 mod slurm;
 mod soak;
+mod socket;
 mod trouble;

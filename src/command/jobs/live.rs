@@ -17,6 +17,9 @@ use std::time::Duration;
 /// The exporter answers from memory.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// The shortest and the longest tick there is.
+const TICKS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
+
 /// Lines that fit a screen or two.
 const MAX_LINES: usize = 50;
 
@@ -102,7 +105,9 @@ pub fn run(asked: &Asked) -> Result<Option<()>, ReportError> {
         } else {
             say(&format!("{text}\n"))?
         }
-        clock::sleep(Nanos::from_seconds((now.tick_seconds.round() as u64).clamp(1, 15)));
+        let tick =
+            Duration::try_from_secs_f64(now.tick_seconds).unwrap_or(TICKS[1]).clamp(TICKS[0], TICKS[1]);
+        clock::sleep(Nanos::new(u64::try_from(tick.as_nanos()).expect("a few seconds")));
     }
 }
 
