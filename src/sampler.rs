@@ -30,7 +30,7 @@ use wake::Wake;
 const STORM_PAUSE: Nanos = Nanos::new(20_000_000);
 
 /// A tick that was asked for comes so long after the one before it at the earliest: it covers something.
-const SOONEST: Nanos = Nanos::new(50_000_000);
+const SOONEST: Nanos = Nanos::new(10_000_000);
 
 /// So many ticks in a row without /proc/stat do not take place: a minute by default.
 const MAX_BLIND_TICKS: u32 = 12;

@@ -37,6 +37,8 @@ const MAX_CONNECTION_LIFE: Duration = Duration::from_secs(10);
 
 /// A tick that was asked for has this long to be published; after it the newest there is has to do.
 const FRESH_WAIT: Nanos = Nanos::new(250_000_000);
+/// What was read so recently is fresh: who asks twice in a row gets the same.
+const FRESH: Nanos = Nanos::new(20_000_000);
 const FRESH_LOOK: Duration = Duration::from_millis(1);
 
 /// What the socket answers from.
@@ -209,11 +211,11 @@ async fn hear(desk: &Desk, pid: Option<i32>, body: Incoming) -> Response<Full<By
     }
 }
 
-/// The newest snapshot; a fresh one is of a tick after the question.
+/// The newest snapshot; a fresh one is of a tick just before the question, or after it.
 async fn snapshot(desk: &Desk, wants_fresh: bool) -> Option<Arc<Snapshot>> {
     let asked = clock::monotonic();
-    if wants_fresh && desk.wake.ask() {
-        let is_fresh = |latest: &Snapshot| latest.at.monotonic >= asked;
+    let is_fresh = |latest: &Snapshot| latest.at.monotonic + FRESH >= asked;
+    if wants_fresh && !desk.latest.load().as_deref().is_some_and(is_fresh) && desk.wake.ask() {
         while !desk.latest.load().as_deref().is_some_and(is_fresh)
             && clock::monotonic().saturating_sub(asked) < FRESH_WAIT
         {
