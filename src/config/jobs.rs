@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The managers whose groups are jobs unless it is said otherwise.
-const KINDS: [JobKind; 5] =
-    [JobKind::Pod, JobKind::Slurm, JobKind::Machine, JobKind::Container, JobKind::Unit];
+const KINDS: [JobKind; 6] =
+    [JobKind::Pod, JobKind::Slurm, JobKind::Machine, JobKind::Container, JobKind::Unit, JobKind::Run];
 
 /// Where Slurm keeps its configuration: Debian's and the projects' own place, and that of a node which gets
 /// it from its controller.

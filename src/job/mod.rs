@@ -13,6 +13,7 @@ pub mod process;
 pub mod processor;
 pub mod register;
 pub mod rule;
+pub mod run;
 pub mod sidecar;
 pub mod slurm;
 pub mod systemd;
@@ -82,7 +83,8 @@ impl Resolvers {
             }
         }
         // systemd knows something of everything, so it comes last.
-        let managers: [(JobKind, &dyn JobResolver); 5] = [
+        let managers: [(JobKind, &dyn JobResolver); 6] = [
+            (JobKind::Run, &run::Runs),
             (JobKind::Pod, &kubernetes::Kubernetes),
             (JobKind::Slurm, &self.slurm),
             (JobKind::Machine, &machine::Machines),
@@ -259,6 +261,15 @@ mod tests {
             ("/batch.slice/batch-night.slice/run-7.scope".into(), "unit:run-7.scope".into()),
             ("/dev-hugepages.mount".into(), "-".into()),
             (format!("/docker/{ID}/system.slice/cron.service"), format!("unit:{ID}/cron.service")),
+            // Measured commands, wherever they were started.
+            ("/jouleprint-run-20261122-7.1_a".into(), "run:20261122-7.1_a".into()),
+            ("/user.slice/user-1000.slice/session-3.scope/jouleprint-run-1".into(), "run:1".into()),
+            ("/user.slice/user-1000.slice/session-3.scope/jouleprint-run-1/deeper".into(), "-".into()),
+            (format!("/kubepods/burstable/pod{dashed}/{ID}/jouleprint-run-1"), "run:1".into()),
+            ("/slurm_n1/uid_5/job_7/step_0/task_0/jouleprint-run-1".into(), "run:1".into()),
+            ("/jouleprint-run-".into(), "-".into()),
+            ("/jouleprint-run-a b".into(), "-".into()),
+            (format!("/jouleprint-run-{ID}1"), "-".into()),
             // Rules come first.
             ("/batch/a-17".into(), "custom:batch/a-17".into()),
             ("/batch/a-17/deeper".into(), "-".into()),
@@ -391,6 +402,7 @@ mod tests {
             ("/system.slice/cron.service".into(), "unit:cron.service".into(), false),
             ("/user.slice/user-1.slice/session-2.scope".into(), "unit:session-2.scope".into(), false),
             ("/app.slice/run-r1.scope".into(), "unit:run-r1.scope".into(), false),
+            ("/jouleprint-run-1-2".into(), "run:1-2".into(), true),
         ];
         let steps = ["/c", "/step_0/task_0", "/payload", "/c/init.scope/x", "/libvirt/emulator"];
         for (outer, outer_id, _) in &jobs {
