@@ -8,6 +8,7 @@ use jouleprint::command::replay::Replay;
 use jouleprint::config::flags::Flags;
 use jouleprint::config::{Settings, socket_addresses};
 use jouleprint::job::account::{parse_cpu_stat, parse_usage_percpu};
+use jouleprint::job::names::{containers, kubelet, pod_logs, pod_resources, slurm};
 use jouleprint::job::process::stat;
 use jouleprint::job::rule::Rule;
 use jouleprint::job::slurm::cluster_name;
@@ -27,7 +28,7 @@ use jouleprint::source::redfish::shape;
 pub(crate) fn any(bytes: &[u8]) {
     let Some((chosen, bytes)) = bytes.split_first() else { return };
     let text = String::from_utf8_lossy(bytes);
-    match chosen % 11 {
+    match chosen % 12 {
         0 => kernel_files(bytes),
         1 => processors(bytes),
         2 => {
@@ -41,8 +42,22 @@ pub(crate) fn any(bytes: &[u8]) {
         7 => recording(bytes),
         8 => store::store(bytes),
         9 => ipmi(bytes),
+        10 => names(bytes),
         _ => redfish(bytes),
     }
+}
+
+/// What is read to learn what jobs are called.
+fn names(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = pod_logs::parse(&text);
+    let _ = slurm::parse(&text);
+    let _ = kubelet::parse(bytes, &["app".into()]);
+    let _ = pod_resources::decode(bytes);
+    let _ = containers::docker_state(bytes);
+    let _ = containers::storage_list(bytes);
+    let _ = containers::oci_annotations(bytes);
+    let _ = containers::runc_state(bytes);
 }
 
 fn kernel_files(bytes: &[u8]) {

@@ -4,10 +4,12 @@
 mod bmc;
 pub mod flags;
 pub mod jobs;
+pub mod names;
 mod otlp;
 pub mod place;
 
 use crate::carbon::{self, Basis, Choice};
+use crate::job::grouping::Grouping;
 use crate::job::rule::RuleError;
 use crate::model::quantity::{Intensity, MicroWatts, Nanos, Pue};
 use crate::model::reading::IdlePolicy;
@@ -17,6 +19,7 @@ use crate::source::{self, estimate};
 use bmc::{IpmiSection, RedfishSection};
 use flags::Flags;
 use jobs::{Jobs, JobsSection};
+use names::GroupsSection;
 use serde::{Deserialize, Deserializer, de};
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
@@ -52,6 +55,8 @@ pub struct Settings {
     pub floors: BTreeMap<String, MicroWatts>,
     /// Which jobs are looked for.
     pub jobs: Jobs,
+    /// By what they are grouped.
+    pub grouping: Grouping,
     /// What the user knows of the hardware.
     pub hardware: source::Wishes,
     /// Where to listen.
@@ -131,6 +136,7 @@ struct File {
     scrape_interval_hint: Option<Seconds>,
     idle: IdleSection,
     jobs: JobsSection,
+    groups: GroupsSection,
     hardware: HardwareSection,
     ipmi: IpmiSection,
     redfish: Option<RedfishSection>,
@@ -334,6 +340,7 @@ impl Settings {
             return Err(malformed(format!("tick: {interval}s is outside 1s to 15s")));
         }
         let jobs = file.jobs.resolve(flags.pod_uid.clone()).map_err(malformed)?;
+        let grouping = file.groups.resolve().map_err(malformed)?;
         let sysfs = flags.sysfs.clone().or(file.path.sysfs).unwrap_or_else(|| "/sys".into());
         let listen = if flags.listen_addresses.is_empty() {
             file.web.listen_addresses.unwrap_or_else(|| vec![format!(":{DEFAULT_PORT}")])
@@ -358,6 +365,7 @@ impl Settings {
             idle: file.idle.policy.unwrap_or(IdlePolicy::Separate),
             floors: file.idle.floor_watts.into_iter().map(|(id, power)| (id, power.0)).collect(),
             jobs,
+            grouping,
             hardware: source::Wishes {
                 estimate: estimate::Wishes {
                     instance_type: file.hardware.instance_type.map(|kind| kind.0),
@@ -479,6 +487,9 @@ mod tests {
             "host: {name: n1}\nzone: NO\npue: 1.25\ntick: 2s\nscrape_interval_hint: 3m\n\
              idle:\n  policy: reserved\n  floor_watts: {package-0: 12.5}\n\
              jobs:\n  kinds: [pod]\n  max: 10\n  rules:\n  - {name: batch, pattern: '^/b/(?P<id>.+)$'}\n\
+             \x20 kubernetes: {logs: /host/log, kubelet: 'https://n1:10250', token: /t, ca: /c, labels: [app]}\n\
+             \x20 slurm: {scontrol: off}\n\
+             groups:\n  project: {from: [project, label.project], pattern: '[a-z0-9-]{1,40}'}\n\
              hardware: {instance_type: aws/c5.large, cpu_tdp_watts: 150}\n\
              web: {listen_addresses: ['127.0.0.1:1'], telemetry_path: /m, max_requests: 0}\n\
              path: {sysfs: /host/sys}\n",
@@ -491,6 +502,12 @@ mod tests {
         assert_eq!(settings.cgroupfs, Path::new("/host/sys/fs/cgroup"));
         assert_eq!(settings.retention(), Nanos::from_seconds(540));
         assert_eq!(settings.jobs.rules.len(), 1);
+        let names = settings.jobs.names(&settings.grouping);
+        let kubelet = names.kubelet.expect("it is configured");
+        assert_eq!((kubelet.url.as_str(), kubelet.labels.len()), ("https://n1:10250", 2));
+        assert_eq!((names.pod_logs.as_deref(), names.scontrol), (Some(Path::new("/host/log")), None));
+        assert_eq!(names.containers, None, "only pods are looked for");
+        assert_eq!(settings.grouping.kinds()[3].describe(), "project from project, label.project");
     }
 
     #[test]
@@ -537,6 +554,22 @@ mod tests {
             ("jobs: {processes: {top: 0}}", vec!["jobs.processes.top: 0 is outside 1 to 1000"]),
             ("jobs: {slurm: {cluster: 'a.b'}}", vec!["jobs.slurm: \"a.b\" is no name of a cluster"]),
             ("jobs: {slurm: {nodes: {n1: ''}}}", vec!["jobs.slurm: \"\" is no name of a cluster"]),
+            ("jobs: {kubernetes: {log: /x}}", vec!["log", "line 1"]),
+            ("jobs: {kubernetes: {logs: pods}}", vec!["\"pods\" is no place", "line 1"]),
+            (
+                "\njobs: {kubernetes: {kubelet: 'http://n1:10255'}}",
+                vec!["is no kubelet", "https://", "line 2"],
+            ),
+            ("jobs: {slurm: {scontrol: scontrol}}", vec!["is no place", "line 1"]),
+            ("jobs: {slurm: {environment: on}}", vec!["line 1"]),
+            (
+                "groups: {team: {from: [team]}}",
+                vec!["\"team\" is nothing that is known", "label.KEY", "line 1"],
+            ),
+            ("groups: {team: {form: [project]}}", vec!["form", "line 1"]),
+            ("groups: {team: {from: [project], pattern: '('}}", vec!["groups: team: "]),
+            ("groups: {user: {from: [project]}}", vec!["groups: user is always a kind"]),
+            ("groups: {Team: {from: [project]}}", vec!["groups: \"Team\" is no name of a kind"]),
             ("hardware: {instance_type: c5.large}", vec!["no known instance type", "aws/c5.large"]),
             ("web: {telemetry_path: metrics}", vec!["--web.telemetry-path", "must begin with /"]),
             ("zone: FR\nzone: DE", vec!["line 2"]),

@@ -1,6 +1,7 @@
 //! Gives up what is no longer needed once everything is open: all capabilities but the one to read, and
 //! all rights to change files but the store's. It must happen before the first thread starts: a thread that
-//! runs already keeps what it has.
+//! runs already keeps what it has; the one that does (`job::names::environment`) gives up its own share by
+//! itself.
 
 use landlock::{ABI, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, path_beneath_rules};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};

@@ -2,10 +2,12 @@
 //!
 //! The store, sockets and sources are opened first and everything that can fail fails there. Then all
 //! rights but reading, and writing the store, are given up, and only then threads start: the sampler has
-//! one, the store has one, the HTTP side this one.
+//! one, the store has one, names have one, the HTTP side this one. The one that looks into processes for
+//! Slurm's sake could not do so afterwards, and starts before.
 
 mod keeping;
 mod looking;
+mod naming;
 mod socket;
 
 use crate::carbon::{self, Choice};
@@ -127,15 +129,16 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         return Ok(());
     };
     let listeners = listen(&settings)?;
-    let mut sampler = Sampler::new(Parts { past, ..parts(&settings)? });
+    let mut parts = Parts { past, ..parts(&settings)? };
+    let mailbox = Arc::new(Mailbox::default());
+    let desk = socket::open(&settings, &mailbox.latest, parts.directory.as_mut())?;
+    let mut sampler = Sampler::new(parts);
+    if let Some((desk, _)) = &desk {
+        sampler.wake_by(Arc::clone(&desk.wake));
+    }
     let mut push = open_push(&settings, &keeping)?;
     if let Some(push) = &push {
         sampler.show_push(push.state());
-    }
-    let mailbox = Arc::new(Mailbox::default());
-    let desk = socket::open(&settings, &mailbox.latest)?;
-    if let Some((desk, _)) = &desk {
-        sampler.wake_by(Arc::clone(&desk.wake));
     }
     announce(&settings, &listeners);
     let confinement = confine(&keeping.folders(&settings));
@@ -207,6 +210,7 @@ pub fn parts(settings: &Settings) -> Result<Parts, StartError> {
         accounting: accounting(settings),
         factor: factor(settings)?,
         interval: settings.interval,
+        directory: (!settings.hardware.has_no_threads).then(|| naming::directory(settings)),
         past: Past::default(),
     })
 }
@@ -221,7 +225,7 @@ fn accounting(settings: &Settings) -> Accounting {
         retention: settings.retention(),
         max_jobs: settings.jobs.max,
         floors: settings.floors.iter().map(|(id, power)| (id.as_str().into(), *power)).collect(),
-        group_kinds: Vec::new(),
+        group_kinds: settings.grouping.names(),
         group_hold: settings.group_hold(),
     }
 }
@@ -232,8 +236,10 @@ fn factor(settings: &Settings) -> Result<Factor, ConfigError> {
 }
 
 fn update(settings: &Settings, started_with: &Settings) -> Result<Update, ConfigError> {
+    // Jobs that have been grouped stay so.
+    let group_kinds = started_with.grouping.names();
     Ok(Update {
-        accounting: accounting(settings),
+        accounting: Accounting { group_kinds, ..accounting(settings) },
         factor: factor(settings)?,
         recognition: looking::recognition(settings, started_with)?,
         interval: settings.interval,
@@ -412,6 +418,8 @@ fn reload(flags: &Flags, started_with: &Settings, mailbox: &Mailbox, desk: Optio
                 || settings.jobs.are_processes() != started_with.jobs.are_processes()
                 || settings.jobs.sidecar != started_with.jobs.sidecar
                 || settings.jobs.pod_uid != started_with.jobs.pod_uid
+                || settings.jobs.names != started_with.jobs.names
+                || settings.grouping != started_with.grouping
                 || settings.store != started_with.store
                 || settings.runtime != started_with.runtime
                 || settings.job_socket != started_with.job_socket
@@ -423,7 +431,7 @@ fn reload(flags: &Flags, started_with: &Settings, mailbox: &Mailbox, desk: Optio
             tracing::info!("configuration taken up, counters kept");
             if needs_restart {
                 tracing::warn!(
-                    "host, path, store, socket, hardware, otlp and web settings, and who is a job as a sidecar or by process, take effect at the next start only"
+                    "host, path, store, socket, hardware, otlp and web settings, groups, where names come from, and who is a job as a sidecar or by process, take effect at the next start only"
                 );
             }
         }

@@ -16,7 +16,7 @@
 //! | [`kernel_file`] | reading the kernel's text files, kept open | nothing |
 //! | [`http_client`] | asking other machines | model, clock |
 //! | [`source`] | joules and watts | model, clock, kernel_file, http_client |
-//! | [`job`] | who used the machine | model, clock, kernel_file |
+//! | [`job`] | who used the machine, and what it is called | model, clock, kernel_file, http_client |
 //! | [`carbon`] | grams per kWh | model, http_client |
 //! | [`store`] | the ledger on disk | model |
 //! | [`output`] | the catalogue of series, text formats, HTTP, OTLP | model, clock, http_client |

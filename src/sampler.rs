@@ -8,6 +8,7 @@ pub mod wake;
 use crate::clock;
 use crate::engine::Engine;
 use crate::job::consumers::{Consumers, Recognition};
+use crate::job::directory::Directory;
 use crate::job::own::OwnProcess;
 use crate::job::processor::Processors;
 use crate::kernel_file::Buffer;
@@ -53,6 +54,8 @@ pub struct Parts {
     pub processors: Processors,
     /// Control groups or processes, if there are any to see.
     pub consumers: Option<Consumers>,
+    /// What they are called, if somebody is to find out.
+    pub directory: Option<Directory>,
     /// What was found of them.
     pub findings: Vec<Finding>,
     /// Ourselves.
@@ -90,6 +93,7 @@ pub struct Sampler {
     sources: Sources,
     processors: Processors,
     consumers: Option<Consumers>,
+    directory: Option<Directory>,
     own: OwnProcess,
     engine: Engine,
     accounting: Accounting,
@@ -188,6 +192,7 @@ impl Sampler {
             sources: parts.sources,
             processors: parts.processors,
             consumers: parts.consumers,
+            directory: parts.directory,
             own: parts.own,
             accounting: parts.accounting,
             factor: Arc::new(parts.factor),
@@ -270,13 +275,17 @@ impl Sampler {
                 state.errors = sight.errors;
             }
         }
+        let namings = match &mut self.directory {
+            Some(directory) => directory.follow(&groups, at.monotonic),
+            None => Vec::new(),
+        };
         Some(Tick {
             at,
             meters,
             busy: self.processors.busy().to_vec(),
             cpus,
             groups,
-            namings: Vec::new(),
+            namings,
             factor: Factor::clone(&self.factor),
         })
     }
@@ -299,13 +308,16 @@ impl Sampler {
     /// The state after the last tick.
     #[must_use]
     pub fn snapshot(&mut self, at: Moment) -> Snapshot {
+        let mut sources: Vec<SourceState> =
+            self.domain_states.iter().chain(&self.other_states).cloned().collect();
+        sources.extend(self.directory.as_ref().map(Directory::sources).unwrap_or_default());
         Snapshot {
             at,
             interval: self.interval,
             machine: Arc::clone(&self.machine),
             totals: Arc::new(self.engine.totals()),
             factor: Arc::clone(&self.factor),
-            sources: self.domain_states.iter().chain(&self.other_states).cloned().collect(),
+            sources,
             sampler: self.state.clone(),
             store: None,
             push: self.push.as_ref().map(|state| state.lock().expect("nothing panics with it").clone()),

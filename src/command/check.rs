@@ -5,6 +5,7 @@ use crate::config::flags::Flags;
 use crate::config::{ConfigError, Settings, socket_addresses};
 use crate::daemon::StartError;
 use crate::http_client::bare;
+use crate::job::grouping::Kind;
 use crate::output::access::Access;
 use crate::output::otlp::Push;
 use crate::output::otlp::attributes::Machine;
@@ -39,6 +40,11 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         settings.jobs.rules.len(),
         settings.jobs.max
     );
+    for line in names(&settings) {
+        println!("names      {line}");
+    }
+    let kinds: Vec<String> = settings.grouping.kinds().iter().map(Kind::describe).collect();
+    println!("groups     {}", kinds.join("; "));
     println!("listen     {}", settings.listen.join(", "));
     println!(
         "paths      {}, {}, {}",
@@ -68,4 +74,42 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         None => println!("push       none"),
     }
     Ok(())
+}
+
+/// Where names of jobs are looked for on this machine.
+fn names(settings: &Settings) -> Vec<String> {
+    let wishes = settings.jobs.names(&settings.grouping);
+    let mut lines = Vec::new();
+    let places = [("pods", &wishes.pod_logs), ("pods", &wishes.pod_resources)];
+    lines.extend(
+        places.iter().filter_map(|(what, place)| Some(format!("{what}: {}", place.as_ref()?.display()))),
+    );
+    lines.extend(wishes.kubelet.iter().map(|kubelet| {
+        format!(
+            "pods: {}/pods, token {}, labels {}",
+            kubelet.url,
+            kubelet.token.display(),
+            kubelet.labels.join(" ")
+        )
+    }));
+    lines.extend(wishes.containers.iter().map(|places| {
+        let storage = places.storage.iter().chain(&places.runc).map(|place| place.display().to_string());
+        let storage: Vec<String> = storage.collect();
+        format!(
+            "containers: {}, {}, {}",
+            places.docker.display(),
+            places.containerd.display(),
+            storage.join(", ")
+        )
+    }));
+    lines.extend(wishes.scontrol.iter().map(|slurm| {
+        let cluster = slurm.cluster.as_deref().unwrap_or("without a name");
+        format!("slurm: {} of cluster {cluster}", slurm.program.display())
+    }));
+    if wishes.environment {
+        lines.push("slurm: the environment of the jobs' processes".to_owned());
+    }
+    let service = if wishes.users.asks_service { ", then the name service" } else { "" };
+    lines.push(format!("users: {}{service}", wishes.users.passwd.display()));
+    lines
 }

@@ -6,6 +6,7 @@ use crate::config::Settings;
 use crate::config::flags::Flags;
 use crate::daemon::{StartError, parts};
 use crate::http_client::bare;
+use crate::job::names::SourceName;
 use crate::model::identity::Origin;
 use crate::model::quantity::Nanos;
 use crate::model::reading::{Fault, Place};
@@ -243,11 +244,72 @@ fn remedy(state: &SourceState, fault: Fault, snapshot: &Snapshot) -> Option<Stri
         (CGROUP, Fault::Limit) => Some("raise the limit of open files (ulimit -n, LimitNOFILE=)".to_owned()),
         (ipmi::SOURCE, _) => ipmi_remedy(&state.detail, fault).map(str::to_owned),
         (redfish::SOURCE, _) => redfish_remedy(fault).map(str::to_owned),
+        (source, _) if NAME_SOURCES.iter().any(|name| name.as_str() == source) => {
+            names_remedy(source, fault).map(str::to_owned)
+        }
         (_, Fault::Io | Fault::Malformed | Fault::OutOfRange | Fault::Implausible) => {
             Some("see the kernel log (dmesg); the device or its driver is at fault".to_owned())
         }
         _ => None,
     }
+}
+
+/// Who is asked for names of jobs.
+const NAME_SOURCES: [SourceName; 7] = [
+    SourceName::Kubelet,
+    SourceName::PodLogs,
+    SourceName::PodResources,
+    SourceName::Scontrol,
+    SourceName::Environment,
+    SourceName::Containers,
+    SourceName::Users,
+];
+
+/// Names are a comfort: without them every counter is there, by its id.
+fn names_remedy(source: &str, fault: Fault) -> Option<&'static str> {
+    let is = |name: SourceName| source == name.as_str();
+    Some(match fault {
+        Fault::Missing if is(SourceName::PodLogs) => {
+            "pods have no names: mount the host's /var/log/pods, read-only, and name it in \
+             jobs.kubernetes.logs, or let the kubelet be asked (docs/jobs.md)"
+        }
+        Fault::PermissionDenied if is(SourceName::PodLogs) => {
+            "run as root, or give the program CAP_DAC_READ_SEARCH: the directory must be readable"
+        }
+        Fault::PermissionDenied if is(SourceName::Kubelet) => {
+            "let the service account read the node's pods: a ClusterRole with rules: [{apiGroups: [\"\"], \
+             resources: [nodes/pods], verbs: [get]}], bound to it; the kubelet needs KubeletFineGrainedAuthz \
+             (Kubernetes 1.33 has it on)"
+        }
+        Fault::Missing if is(SourceName::Kubelet) => {
+            "give the pod its service account's token (automountServiceAccountToken: true), or name it in \
+             jobs.kubernetes.token"
+        }
+        Fault::Untrusted if is(SourceName::Kubelet) => {
+            "let the kubelet have a certificate of the cluster's authority (serverTLSBootstrap: true), or name its \
+             own in jobs.kubernetes.ca (/var/lib/kubelet/pki/kubelet.crt), and the node as in the certificate"
+        }
+        Fault::Unreachable | Fault::Timeout if is(SourceName::Kubelet) => {
+            "see jobs.kubernetes.kubelet: https://NODE:10250 as the pod can reach it"
+        }
+        Fault::Missing if is(SourceName::Scontrol) => "name the program in jobs.slurm.scontrol, or say off",
+        Fault::Unreachable | Fault::Timeout | Fault::Io if is(SourceName::Scontrol) => {
+            "scontrol show jobs must answer for this user; SLURM_CONF names its configuration"
+        }
+        Fault::PermissionDenied if is(SourceName::Environment) => {
+            "run as root, or with CAP_SYS_PTRACE, to read the environment of jobs; or say jobs.slurm.environment: off"
+        }
+        Fault::PermissionDenied if is(SourceName::Containers) => {
+            "run as root, or give the program CAP_DAC_READ_SEARCH: runtimes keep their state from others"
+        }
+        Fault::Missing if is(SourceName::Containers) => {
+            "containers have no names: mount the state of their runtime, read-only, and name it in jobs.containers"
+        }
+        Fault::Timeout if is(SourceName::Users) => {
+            "the machine's name service hangs: getent passwd UID; or say jobs.users.service: off"
+        }
+        _ => return None,
+    })
 }
 
 /// A finding of the machine's own BMC begins with its device; one over the network is `DCMI at …`.
@@ -316,6 +378,18 @@ mod tests {
         }
         assert!(redfish_remedy(Fault::Untrusted).expect("a remedy").contains("ca_file"));
         assert!(redfish_remedy(Fault::Limit).expect("a remedy").contains("redfish.chassis"));
+    }
+
+    #[test]
+    fn a_source_of_names_has_the_line_that_mends_it() {
+        for (source, fault, part) in [
+            (SourceName::Kubelet, Fault::PermissionDenied, "resources: [nodes/pods], verbs: [get]"),
+            (SourceName::Kubelet, Fault::Untrusted, "jobs.kubernetes.ca"),
+            (SourceName::PodLogs, Fault::Missing, "/var/log/pods"),
+            (SourceName::Environment, Fault::PermissionDenied, "CAP_SYS_PTRACE"),
+        ] {
+            assert!(names_remedy(source.as_str(), fault).expect("a remedy").contains(part), "{source:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Which jobs are looked for, and by what names they go.
 
+use super::names::{ContainersSection, KubernetesSection, Names, Place, Switch, UsersSection};
 use super::{ConfigError, read};
 use crate::job::kubernetes::is_pod_uid;
 use crate::job::rule::{Rule, RuleError};
@@ -43,6 +44,8 @@ pub struct Jobs {
     pub sidecar: Sidecar,
     /// The pod's UID, if it was given.
     pub pod_uid: Option<String>,
+    /// Where names are looked for.
+    pub names: Names,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -55,6 +58,9 @@ pub(super) struct JobsSection {
     processes: ProcessesSection,
     sidecar: Sidecar,
     pod_uid: Option<String>,
+    kubernetes: KubernetesSection,
+    containers: ContainersSection,
+    users: UsersSection,
 }
 
 #[derive(Debug, Deserialize)]
@@ -69,6 +75,8 @@ struct RuleSection {
 struct SlurmSection {
     cluster: Option<String>,
     nodes: BTreeMap<String, String>,
+    scontrol: Place,
+    environment: Switch,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -113,6 +121,14 @@ impl JobsSection {
         if kinds.contains(&JobKind::Process) && (pod_uid.is_some() || self.sidecar == Sidecar::HostCgroups) {
             return Err("jobs.kinds: process looks at no pod (jobs.sidecar: shared-pids does)".to_owned());
         }
+        self.kubernetes.check()?;
+        let names = Names {
+            kubernetes: self.kubernetes,
+            containers: self.containers,
+            scontrol: self.slurm.scontrol,
+            environment: self.slurm.environment,
+            users: self.users,
+        };
         Ok(Jobs {
             kinds,
             rules,
@@ -121,6 +137,7 @@ impl JobsSection {
             top_processes,
             sidecar: self.sidecar,
             pod_uid,
+            names,
         })
     }
 }

@@ -4,7 +4,8 @@
 use super::{StartError, looking};
 use crate::clock;
 use crate::config::Settings;
-use crate::job::register::{Callers, MAX_BODY_BYTES, Refusal, Told, read_labels};
+use crate::job::directory::Directory;
+use crate::job::register::{Callers, MAX_BODY_BYTES, Refusal, Register, read_labels};
 use crate::model::identity::JobId;
 use crate::model::quantity::Nanos;
 use crate::model::snapshot::Snapshot;
@@ -48,7 +49,7 @@ pub(super) struct Desk {
     /// Who is speaking, by the rules in force.
     pub(super) callers: ArcSwap<Callers>,
     /// What was said.
-    pub(super) told: Arc<Told>,
+    pub(super) register: Register,
     /// For ticks between the regular ones.
     pub(super) wake: Arc<Wake>,
 }
@@ -60,6 +61,7 @@ pub(super) struct Desk {
 pub(super) fn open(
     settings: &Settings,
     latest: &Arc<ArcSwapOption<Snapshot>>,
+    directory: Option<&mut Directory>,
 ) -> Result<Option<(Arc<Desk>, UnixListener)>, StartError> {
     let Some(path) = &settings.job_socket else { return Ok(None) };
     let listener = match bind(path) {
@@ -71,10 +73,11 @@ pub(super) fn open(
         }
     };
     let wake = Wake::new().map_err(|error| StartError::System { what: "making an event", error })?;
+    let told = directory.map(Directory::told).unwrap_or_default();
     let desk = Desk {
         latest: Arc::clone(latest),
         callers: ArcSwap::from_pointee(looking::callers(settings)?),
-        told: Arc::default(),
+        register: Register::new(told),
         wake: Arc::new(wake),
     };
     Ok(Some((Arc::new(desk), listener)))
@@ -201,7 +204,7 @@ async fn hear(desk: &Desk, pid: Option<i32>, body: Incoming) -> Response<Full<By
         latest.as_ref().is_some_and(|latest| latest.totals.jobs.iter().any(|job| job.job.id == *id))
     };
     let heard = read_labels(&body.to_bytes())
-        .and_then(|description| desk.told.tell(job.clone(), description, is_known));
+        .and_then(|description| desk.register.tell(job.clone(), description, is_known));
     match heard {
         Ok(()) => {
             let body = json!({ "job_kind": job.kind().as_str(), "job_id": &**job.id() });

@@ -281,10 +281,18 @@ impl Ledger {
         self.host.emissions[cell] += emitted;
     }
 
-    /// Notes what has become known of a job that has a row.
+    /// Notes what has become known of a job that has a row. What was known stays known: after a restart
+    /// the source that told it may be dead.
     pub fn describe(&mut self, naming: &Naming) {
         let Some(&row) = self.rows_of.get(&naming.id) else { return };
-        self.job_mut(row).description = Arc::clone(&naming.description);
+        let known = &mut self.job_mut(row).description;
+        let mut description = Description::clone(&naming.description);
+        description.fill(known);
+        *known = if description == *naming.description {
+            Arc::clone(&naming.description)
+        } else {
+            Arc::new(description)
+        };
     }
 
     /// Takes jobs off the page whose time is over and whose last state is on disk.

@@ -47,6 +47,12 @@ fn lxc(path: &[&str]) -> Verdict {
     }
 }
 
+/// The name of a container that is called by it; the others have an id.
+#[must_use]
+pub fn lxc_name(id: &str) -> Option<&str> {
+    id.rsplit('/').next().filter(|name| !is_container_id(name))
+}
+
 fn is_container_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -2,15 +2,17 @@
 //! process speaks, its control group says which job that is: nobody can speak for another.
 
 use super::Resolvers;
+use super::directory::Told;
 use super::hierarchy::Root;
 use crate::kernel_file::read_text;
 use crate::model::description::{Attribute, Description};
 use crate::model::identity::JobId;
+use arc_swap::ArcSwap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 /// Jobs that may have said something; as many as a page has by default, and no memory to speak of.
 const MAX_TOLD: usize = 4_096;
@@ -106,13 +108,21 @@ pub fn read_labels(body: &[u8]) -> Result<Description, Refusal> {
     Ok(description)
 }
 
-/// What jobs have said of themselves, all of it: whoever reads takes the whole.
+/// Where what jobs say of themselves is left: all of it, for whoever takes it next.
 #[derive(Debug, Default)]
-pub struct Told {
-    jobs: Mutex<Arc<HashMap<JobId, Arc<Description>>>>,
+pub struct Register {
+    told: Arc<ArcSwap<Told>>,
+    // One writes at a time.
+    writing: Mutex<()>,
 }
 
-impl Told {
+impl Register {
+    /// What is said is left here.
+    #[must_use]
+    pub fn new(told: Arc<ArcSwap<Told>>) -> Register {
+        Register { told, writing: Mutex::default() }
+    }
+
     /// Notes what a job says of itself, in place of what it said before. Jobs for which `is_known` is false
     /// make room, when that is needed.
     ///
@@ -124,8 +134,8 @@ impl Told {
         description: Description,
         is_known: impl Fn(&JobId) -> bool,
     ) -> Result<(), Refusal> {
-        let mut jobs = self.jobs();
-        let all = Arc::make_mut(&mut jobs);
+        let _turn = self.writing.lock().expect("nothing panics with it");
+        let mut all = Told::clone(&self.told.load());
         if all.len() >= MAX_TOLD && !all.contains_key(&job) {
             all.retain(|id, _| is_known(id));
             if all.len() >= MAX_TOLD {
@@ -133,17 +143,8 @@ impl Told {
             }
         }
         all.insert(job, Arc::new(description));
+        self.told.store(Arc::new(all));
         Ok(())
-    }
-
-    /// Everything that was said.
-    #[must_use]
-    pub fn all(&self) -> Arc<HashMap<JobId, Arc<Description>>> {
-        Arc::clone(&self.jobs())
-    }
-
-    fn jobs(&self) -> MutexGuard<'_, Arc<HashMap<JobId, Arc<Description>>>> {
-        self.jobs.lock().expect("nothing panics with it")
     }
 }
 
@@ -200,7 +201,7 @@ mod tests {
 
     #[test]
     fn when_there_is_no_room_jobs_that_are_gone_make_some() {
-        let told = Told::default();
+        let told = Register::default();
         let job = |number: usize| JobId::new(JobKind::Run, &number.to_string());
         for number in 0..MAX_TOLD {
             told.tell(job(number), Description::default(), |_| true).expect("room");
@@ -208,6 +209,6 @@ mod tests {
         assert_eq!(told.tell(job(MAX_TOLD), Description::default(), |_| true), Err(Refusal::Full));
         told.tell(job(0), Description::default(), |_| true).expect("it has its place");
         told.tell(job(MAX_TOLD), Description::default(), |id| *id == job(0)).expect("room");
-        assert_eq!(told.all().len(), 2);
+        assert_eq!(told.told.load().len(), 2);
     }
 }

@@ -12,7 +12,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("clock", &["model"]),
     ("engine", &["model"]),
     ("source", &["model", "clock", "kernel_file", "http_client"]),
-    ("job", &["model", "clock", "kernel_file"]),
+    ("job", &["model", "clock", "kernel_file", "http_client"]),
     ("carbon", &["model", "http_client"]),
     ("store", &["model"]),
     ("http_client", &["model", "clock"]),
@@ -43,6 +43,11 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             // The BMC's own thread has a runtime of its own.
             "source/redfish.rs",
             "source/redfish/",
+            // And so has the one that looks for names.
+            "job/directory.rs",
+            "job/directory/",
+            "job/names.rs",
+            "job/names/",
         ],
     ),
     (
@@ -60,11 +65,13 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "command/jobs/live.rs",
             "daemon/socket.rs",
             "source/redfish/",
+            "job/names/",
         ],
     ),
     // What holds unsafe code for us, and a cipher: in one place each.
     ("ipmi_rs", &["source/ipmi/device.rs"]),
     ("aes::", &["source/ipmi/packet.rs"]),
+    ("nix::", &["job/names/users.rs"]),
     ("anyhow", &["main.rs"]),
     ("rusqlite", &["store/"]),
 ];

@@ -234,6 +234,7 @@ impl World {
                 Resolvers::new(vec![rule], kinds.to_vec()),
                 surroundings,
             )))),
+            directory: None,
             findings: vec![finding("cpu"), finding("cgroup")],
             own: OwnProcess::open(),
             host: "sim".into(),

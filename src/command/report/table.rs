@@ -1,10 +1,10 @@
 //! Reports for people: one aligned table in one unit, as wide as the terminal at most.
 
 use super::amount::{Amount, Unit, duration, intensity, minute};
-use super::passwd::Users;
 use super::plain::state;
 use super::question::{Field, Key, Question};
 use super::tally::{Lives, Place, Row, Tally};
+use crate::job::passwd::Users;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 /// Before ids are cut shorter than this, other columns are left out: a UID's first group and its end

@@ -1,5 +1,4 @@
-//! Users' names, as far as this machine's /etc/passwd tells. Those of a directory service keep their numbers:
-//! asking it would take the C library's own plug-ins into this process.
+//! Users' names, as far as this machine's /etc/passwd tells.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,6 +33,12 @@ impl Users {
             }
         }
         Users { names }
+    }
+
+    /// The name for an id, if it has one here.
+    #[must_use]
+    pub fn get(&self, id: u32) -> Option<&str> {
+        self.names.get(&id).map(String::as_str)
     }
 
     /// The name for an id in digits, or the digits.

@@ -1,0 +1,344 @@
+//! What Slurm gave a job in its environment, and what its user put there for us.
+//!
+//! Under Landlock a thread may not look into processes outside its own domain, whatever rights it has. So
+//! the one thread that does is started before that. It gives up every capability but the two it needs and
+//! does nothing but this: it is told of control groups, and answers with the values of a few variables.
+
+use super::{Asked, Look, NameSource, SourceName, Wanted, Word};
+use crate::model::description::Attribute;
+use crate::model::identity::JobId;
+use crate::model::reading::{Fault, Hierarchy};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// An environment is not read further: the kernel's own bound for all of it is a quarter of a stack.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Of a job so many processes are looked at: the first that Slurm started has it.
+const MAX_PIDS: usize = 16;
+
+/// Groups below a job's that are looked through for processes: steps, and their tasks.
+const MAX_GROUPS: usize = 64;
+
+/// Steps and tasks stand four below.
+const MAX_DEPTH: usize = 6;
+
+/// Jobs of one question.
+const MAX_JOBS: usize = 1_024;
+
+/// A process whose memory is locked may not be readable for long.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A value is cut after this much; no name is longer.
+const MAX_VALUE_BYTES: usize = 512;
+
+/// The variables that are looked for. The first tells whether it is the job's own environment.
+const VARIABLES: [&str; 12] = [
+    "SLURM_JOB_ID",
+    "SLURM_JOB_NAME",
+    "SLURM_JOB_ACCOUNT",
+    "SLURM_JOB_PARTITION",
+    "SLURM_JOB_USER",
+    "SLURM_JOB_UID",
+    "SLURM_ARRAY_JOB_ID",
+    "SLURM_ARRAY_TASK_ID",
+    "SLURM_CLUSTER_NAME",
+    "JOULEPRINT_PROJECT",
+    "JOULEPRINT_EXPERIMENT",
+    "JOULEPRINT_LABELS",
+];
+
+/// The values that were found, in the order of [`VARIABLES`].
+type Values = [Option<String>; VARIABLES.len()];
+
+/// Groups, and where the answers go.
+struct Question {
+    // The job's number, and where its group is.
+    jobs: Vec<(String, PathBuf)>,
+    answer: oneshot::Sender<Vec<Result<Option<Values>, Fault>>>,
+}
+
+/// The thread's end for questions.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    questions: SyncSender<Question>,
+    roots: Vec<(Hierarchy, PathBuf)>,
+}
+
+impl Reader {
+    /// Starts the thread, which must be before rights are given up. It looks below these roots of control
+    /// groups alone, and into this /proc.
+    ///
+    /// # Errors
+    /// No more threads can be started.
+    pub fn start(procfs: &Path, roots: Vec<(Hierarchy, PathBuf)>) -> std::io::Result<Reader> {
+        // One is read while the next one waits.
+        let (questions, asked) = sync_channel(1);
+        let procfs = procfs.to_owned();
+        let thread = std::thread::Builder::new().name("environment".to_owned());
+        thread.spawn(move || serve(&procfs, &asked))?;
+        Ok(Reader { questions, roots })
+    }
+
+    /// Where the job's group is.
+    fn group(&self, asked: &Asked) -> Option<PathBuf> {
+        let (_, root) = self.roots.iter().find(|(hierarchy, _)| *hierarchy == asked.hierarchy)?;
+        let path = Path::new(asked.cgroup.trim_start_matches('/'));
+        let is_plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+        is_plain.then(|| root.join(path))
+    }
+}
+
+fn serve(procfs: &Path, questions: &Receiver<Question>) {
+    if let Ok(now) = capabilities(None) {
+        let kept = now.permitted & (CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH);
+        let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+        let _ = set_capabilities(None, sets);
+    }
+    while let Ok(question) = questions.recv() {
+        let jobs = question.jobs.iter().take(MAX_JOBS);
+        let answers = jobs.map(|(number, group)| of_job(procfs, group, number)).collect();
+        let _ = question.answer.send(answers);
+    }
+}
+
+/// The environment of the first process that has this job's; `None` if no process has.
+fn of_job(procfs: &Path, group: &Path, number: &str) -> Result<Option<Values>, Fault> {
+    let mut refused = None;
+    for pid in pids(group) {
+        match read(&procfs.join(pid.to_string()).join("environ")) {
+            Ok(bytes) => {
+                let values = values(&bytes);
+                if values[0].as_deref() == Some(number) {
+                    return Ok(Some(values));
+                }
+            }
+            Err(Fault::Missing) => {}
+            Err(fault) => refused = Some(fault),
+        }
+    }
+    refused.map_or(Ok(None), Err)
+}
+
+/// The first processes of a group and of those below it.
+fn pids(group: &Path) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut groups = vec![(group.to_owned(), 0)];
+    let mut looked = 0;
+    while let Some((group, depth)) = groups.pop() {
+        looked += 1;
+        if looked > MAX_GROUPS || found.len() >= MAX_PIDS {
+            break;
+        }
+        let text = read(&group.join("cgroup.procs")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        // A process of another PID namespace is shown as 0.
+        let numbers = text.lines().filter_map(|line| line.parse::<u32>().ok()).filter(|pid| *pid != 0);
+        found.extend(numbers.take(MAX_PIDS - found.len()));
+        if depth < MAX_DEPTH {
+            let entries = std::fs::read_dir(&group).into_iter().flatten().flatten().take(MAX_GROUPS);
+            let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            groups.extend(below.map(|entry| (entry.path(), depth + 1)));
+        }
+    }
+    found
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Fault> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => Ok(bytes),
+        // ESRCH: it ended meanwhile.
+        Err(error) if error.raw_os_error() == Some(3) => Err(Fault::Missing),
+        Err(error) => Err(Fault::from(&error)),
+    }
+}
+
+fn values(environment: &[u8]) -> Values {
+    let mut values = Values::default();
+    for entry in environment.split(|byte| *byte == 0) {
+        let Some(at) = entry.iter().position(|byte| *byte == b'=') else { continue };
+        let Some(place) = VARIABLES.iter().position(|name| name.as_bytes() == &entry[..at]) else { continue };
+        let value = &entry[at + 1..];
+        // The first of two is what the C library would give.
+        values[place].get_or_insert_with(|| {
+            String::from_utf8_lossy(&value[..value.len().min(MAX_VALUE_BYTES)]).into_owned()
+        });
+    }
+    values
+}
+
+/// What Slurm wrote, and what the user did.
+fn word(values: &Values) -> Word {
+    let mut word = Word { is_last: true, ..Word::default() };
+    let [_, name, account, partition, user, uid, array, task, cluster, project, experiment, labels] = values;
+    for (attribute, value) in [
+        (Attribute::SlurmJobName, name),
+        (Attribute::SlurmAccount, account),
+        (Attribute::SlurmPartition, partition),
+        (Attribute::UserName, user),
+        (Attribute::UserId, uid),
+        (Attribute::SlurmArrayJobId, array),
+        (Attribute::SlurmArrayTaskId, task),
+        (Attribute::SlurmCluster, cluster),
+    ] {
+        word.description.set(attribute, value.as_deref().unwrap_or_default());
+    }
+    for (attribute, value) in [(Attribute::Project, project), (Attribute::Experiment, experiment)] {
+        word.own.set(attribute, value.as_deref().unwrap_or_default());
+    }
+    for (key, value) in
+        labels.iter().flat_map(|labels| labels.split(',')).filter_map(|pair| pair.split_once('='))
+    {
+        word.own.label(key.trim(), value.trim());
+    }
+    word
+}
+
+/// Asks the thread.
+#[derive(Debug)]
+pub struct Environments {
+    reader: Reader,
+}
+
+impl Environments {
+    /// With a thread that runs.
+    #[must_use]
+    pub fn new(reader: Reader) -> Environments {
+        Environments { reader }
+    }
+}
+
+impl NameSource for Environments {
+    const NAME: SourceName = SourceName::Environment;
+    const REST: Duration = Duration::from_secs(1);
+    const REFRESH: Option<Duration> = None;
+
+    async fn look(&mut self, open: &[JobId], all: &Wanted) -> Look {
+        let detail = "/proc/PID/environ of the jobs' processes".to_owned();
+        let jobs = open.iter().take(MAX_JOBS).filter_map(|id| {
+            let number = id.id().rsplit(['/', '.']).next()?.to_owned();
+            Some((id, number, self.reader.group(all.get(id)?)?))
+        });
+        let (ids, jobs): (Vec<&JobId>, Vec<(String, PathBuf)>) =
+            jobs.map(|(id, number, group)| (id, (number, group))).unzip();
+        let (give, take) = oneshot::channel();
+        if self.reader.questions.try_send(Question { jobs, answer: give }).is_err() {
+            return Look::failed(Fault::Timeout, detail);
+        }
+        let answers = match timeout(PATIENCE, take).await {
+            Ok(Ok(answers)) => answers,
+            Ok(Err(_)) | Err(_) => return Look::failed(Fault::Timeout, detail),
+        };
+        let mut outcome = Ok(());
+        let mut words = Vec::new();
+        for (id, answer) in ids.into_iter().zip(answers) {
+            match answer {
+                Ok(Some(values)) => words.push((id.clone(), word(&values))),
+                // Its first process is on its way, or its last one gone.
+                Ok(None) => {}
+                // What is closed to us stays so, and nothing is waited for.
+                Err(Fault::PermissionDenied) => {
+                    outcome = Err(Fault::PermissionDenied);
+                    words.push((id.clone(), Word { is_last: true, ..Word::default() }));
+                }
+                Err(fault) => outcome = Err(fault),
+            }
+        }
+        Look { words, outcome, detail }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::names::tests::look;
+    use crate::model::identity::JobKind;
+    use proptest::prelude::*;
+    use std::fs;
+
+    const ENVIRONMENT: &[u8] =
+        b"PATH=/bin\0SLURM_JOB_ID=7\0SLURM_JOB_NAME=a b=c\0SLURM_JOB_ACCOUNT=physics\0\
+        SLURM_JOB_PARTITION=debug\0SLURM_JOB_USER=anna\0SLURM_JOB_UID=1000\0SLURM_ARRAY_JOB_ID=6\0\
+        SLURM_ARRAY_TASK_ID=3\0SLURM_CLUSTER_NAME=probe\0SECRET=x\0JOULEPRINT_PROJECT=apollo\0\
+        JOULEPRINT_LABELS=team=a, model = b,odd,=\0SLURM_JOB_ID=8\0";
+
+    #[test]
+    fn what_slurm_gave_is_apart_from_what_the_user_put_there() {
+        let word = word(&values(ENVIRONMENT));
+        for (attribute, expected) in [
+            (Attribute::SlurmJobName, "a b=c"),
+            (Attribute::SlurmAccount, "physics"),
+            (Attribute::SlurmPartition, "debug"),
+            (Attribute::UserName, "anna"),
+            (Attribute::UserId, "1000"),
+            (Attribute::SlurmArrayJobId, "6"),
+            (Attribute::SlurmArrayTaskId, "3"),
+            (Attribute::SlurmCluster, "probe"),
+            (Attribute::Project, ""),
+        ] {
+            assert_eq!(word.description.get(attribute), expected, "{attribute:?}");
+        }
+        assert_eq!(word.own.get(Attribute::Project), "apollo");
+        let labels: Vec<(&str, &str)> =
+            word.own.labels().iter().map(|(key, value)| (&**key, &**value)).collect();
+        assert_eq!(labels, [("model", "b"), ("team", "a")]);
+    }
+
+    /// A made-up job 7 with a step, whose first process is somebody else's.
+    fn machine() -> (tempfile::TempDir, Reader, Wanted) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |path: &str| folder.path().join(path);
+        for (group, pids) in
+            [("", ""), ("/step_0", ""), ("/step_0/user", "0\n11\n12\n"), ("/step_0/slurm", "x\n")]
+        {
+            let group = at(&format!("cgroup/scope/job_7{group}"));
+            fs::create_dir_all(&group).expect("made");
+            fs::write(group.join("cgroup.procs"), pids).expect("written");
+        }
+        std::os::unix::fs::symlink(at("cgroup"), at("cgroup/scope/job_7/loop")).expect("linked");
+        for (pid, environment) in [("11", &b"SLURM_JOB_ID=9\0"[..]), ("12", ENVIRONMENT)] {
+            fs::create_dir_all(at(&format!("proc/{pid}"))).expect("made");
+            fs::write(at(&format!("proc/{pid}/environ")), environment).expect("written");
+        }
+        let reader = Reader::start(&at("proc"), vec![(Hierarchy::Primary, at("cgroup"))]).expect("a thread");
+        let job = |id: &str, cgroup: &str| {
+            let asked = Asked { cgroup: cgroup.into(), hierarchy: Hierarchy::Primary, user: None };
+            (JobId::new(JobKind::Slurm, id), asked)
+        };
+        let all = [job("probe.7", "/scope/job_7"), job("8", "/scope/job_8"), job("9", "/../proc/11")];
+        (folder, reader, all.into_iter().collect())
+    }
+
+    #[test]
+    fn the_environment_is_that_of_the_job_s_own_process() {
+        let (_folder, reader, all) = machine();
+        let found = look(&mut Environments::new(reader), &all);
+        assert_eq!(found.outcome, Ok(()));
+        assert_eq!(found.words.len(), 1, "one has no process yet, and one no place");
+        assert_eq!(&**found.words[0].0.id(), "probe.7");
+        assert_eq!(found.words[0].1.description.get(Attribute::SlurmAccount), "physics");
+    }
+
+    #[test]
+    fn a_reader_that_is_busy_is_not_waited_for() {
+        let (questions, _asked) = sync_channel(0);
+        let reader = Reader { questions, roots: Vec::new() };
+        let found = look(&mut Environments::new(reader), &Wanted::new());
+        assert_eq!(found.outcome, Err(Fault::Timeout));
+    }
+
+    proptest! {
+        #[test]
+        fn any_environment_is_borne(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = word(&values(&bytes));
+        }
+    }
+}
