@@ -15,6 +15,7 @@ use crate::model::quantity::{Intensity, MicroWatts, Nanos, Pue};
 use crate::model::reading::IdlePolicy;
 use crate::output::otlp::wishes::Wishes;
 use crate::source::hwmon::table::Row;
+use crate::source::rapl::Probe;
 use crate::source::{self, estimate};
 use bmc::{IpmiSection, RedfishSection};
 use flags::Flags;
@@ -376,6 +377,7 @@ impl Settings {
                 ipmi: file.ipmi.0,
                 redfish: file.redfish.map(|section| section.0),
                 has_no_threads: false,
+                probe: Probe::default(),
             },
             listen,
             web_config: flags.web_config.clone().or(file.web.config_file),

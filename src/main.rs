@@ -7,7 +7,9 @@ use jouleprint::command::doctor::Health;
 use jouleprint::command::record::RecordArguments;
 use jouleprint::command::report::Outcome;
 use jouleprint::command::report::arguments::{JobsArguments, ReportArguments};
-use jouleprint::command::{check, doctor, jobs, metrics, record, replay, report};
+use jouleprint::command::run::arguments::RunArguments;
+use jouleprint::command::run::child::follow;
+use jouleprint::command::{check, doctor, jobs, metrics, record, replay, report, run};
 use jouleprint::config::flags::Flags;
 use jouleprint::config::{ConfigError, Settings, place};
 use jouleprint::daemon::{self, StartError};
@@ -61,6 +63,11 @@ enum Command {
     /// Without an option the exporter of this host is asked, if one is running; otherwise, and with any option
     /// about records, they are read from the store.
     Jobs(Box<JobsArguments>),
+    /// Run a command, and say what it used
+    ///
+    /// Its exit code, streams, signals and terminal are as without us; the summary goes to standard error.
+    /// Exit code 125: we failed, and it was not run; 126, 127: it cannot be started, there is no such command.
+    Run(Box<RunArguments>),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -80,11 +87,13 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if let Err(message) = start_log(&arguments.flags) {
+    // Beside somebody else's output only what is wrong is worth a line.
+    let usual = if matches!(arguments.command, Some(Command::Run(_))) { "error" } else { "info" };
+    if let Err(message) = start_log(&arguments.flags, usual) {
         eprintln!("jouleprint: {message}");
         return ExitCode::from(2);
     }
-    match run(&arguments) {
+    match start(&arguments) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("jouleprint: {error:#}");
@@ -94,7 +103,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
+fn start(arguments: &Arguments) -> Result<ExitCode, Error> {
     match &arguments.command {
         None => daemon::run(&arguments.flags)?,
         Some(Command::Doctor) => {
@@ -118,8 +127,20 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
             let sockets = place::job_sockets(arguments.flags.job_socket.clone());
             return Ok(ExitCode::from(code(jobs::run(jobs, sockets)?)));
         }
+        Some(Command::Run(command)) => return Ok(ExitCode::from(measure(&arguments.flags, command))),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The command's own end is ours too, be it by a signal.
+fn measure(flags: &Flags, command: &RunArguments) -> u8 {
+    match run::run(flags, command) {
+        Ok(end) => follow(end),
+        Err(error) => {
+            eprintln!("jouleprint: {error}");
+            error.exit_code()
+        }
+    }
 }
 
 /// To a report --zone is a filter, and --store a question; what the environment says of this machine's own is
@@ -163,8 +184,8 @@ const fn code(outcome: Outcome) -> u8 {
     }
 }
 
-fn start_log(flags: &Flags) -> Result<(), String> {
-    let level = flags.log_level.as_deref().filter(|level| !level.is_empty()).unwrap_or("info");
+fn start_log(flags: &Flags, usual: &str) -> Result<(), String> {
+    let level = flags.log_level.as_deref().filter(|level| !level.is_empty()).unwrap_or(usual);
     let level: LevelFilter = level
         .parse()
         .map_err(|_| format!("--log.level: {level:?} is none of error, warn, info, debug, trace, off"))?;

@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
 
 /// A thousand jobs are 1 MB.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -43,39 +44,54 @@ pub enum AskError {
     },
 }
 
-/// Asks the first of `sockets` behind which somebody is.
-///
-/// # Errors
-/// There is no answer.
-pub fn ask(
-    sockets: &[PathBuf],
-    method: &Method,
-    target: &str,
-    body: Vec<u8>,
-    patience: Duration,
-) -> Result<Bytes, AskError> {
-    let system =
-        |error: io::Error| AskError::Broken { path: "this process".to_owned(), why: error.to_string() };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
-    runtime.block_on(async {
-        let mut refused = None;
-        for path in sockets {
-            match UnixStream::connect(path).await {
-                Ok(stream) => {
-                    let answer = exchange(path, stream, method, target, body);
-                    return tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| {
-                        let why = format!("not within {} ms", patience.as_millis());
-                        Err(AskError::Broken { path: path.display().to_string(), why })
-                    });
-                }
-                Err(error) => {
-                    refused.get_or_insert(AskError::Nobody { path: path.display().to_string(), error });
+/// A way to the exporter of this host, if there is one.
+#[derive(Debug)]
+pub struct Local {
+    sockets: Vec<PathBuf>,
+    runtime: Runtime,
+}
+
+impl Local {
+    /// At the first of these sockets behind which somebody is.
+    ///
+    /// # Errors
+    /// This process has no descriptors left.
+    pub fn new(sockets: Vec<PathBuf>) -> io::Result<Local> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Local { sockets, runtime })
+    }
+
+    /// Asks, and waits for an answer for as long as `patience` lasts.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub fn ask(
+        &self,
+        method: &Method,
+        target: &str,
+        body: Vec<u8>,
+        patience: Duration,
+    ) -> Result<Bytes, AskError> {
+        self.runtime.block_on(async {
+            let mut refused = None;
+            for path in &self.sockets {
+                match UnixStream::connect(path).await {
+                    Ok(stream) => {
+                        let answer = exchange(path, stream, method, target, body);
+                        return tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| {
+                            let why = format!("not within {} ms", patience.as_millis());
+                            Err(AskError::Broken { path: path.display().to_string(), why })
+                        });
+                    }
+                    Err(error) => {
+                        refused.get_or_insert(AskError::Nobody { path: path.display().to_string(), error });
+                    }
                 }
             }
-        }
-        let error = io::Error::from(io::ErrorKind::NotFound);
-        Err(refused.unwrap_or(AskError::Nobody { path: "any socket".to_owned(), error }))
-    })
+            let error = io::Error::from(io::ErrorKind::NotFound);
+            Err(refused.unwrap_or(AskError::Nobody { path: "any socket".to_owned(), error }))
+        })
+    }
 }
 
 async fn exchange(

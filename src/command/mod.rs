@@ -8,3 +8,4 @@ pub mod metrics;
 pub mod record;
 pub mod replay;
 pub mod report;
+pub mod run;

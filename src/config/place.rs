@@ -57,6 +57,19 @@ pub fn job_sockets(wanted: Option<PathBuf>) -> Vec<PathBuf> {
     }
 }
 
+/// The folder in which a user's own runs are kept: as `wanted`, else below the user's state.
+#[must_use]
+pub fn runs(wanted: Option<PathBuf>) -> Option<PathBuf> {
+    match wanted.filter(|path| !path.as_os_str().is_empty()) {
+        Some(path) if path == Path::new(NONE) => None,
+        Some(path) => Some(path),
+        None => {
+            let own = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
+            Some(own?.join("jouleprint/runs"))
+        }
+    }
+}
+
 /// systemd gives several folders with colons between them; the first is ours.
 fn from_systemd(variable: &str) -> Option<PathBuf> {
     let text = std::env::var(variable).ok()?;

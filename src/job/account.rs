@@ -26,6 +26,12 @@ pub struct RawReading {
 }
 
 impl RawReading {
+    /// All of it.
+    #[must_use]
+    pub const fn usage(&self) -> CpuTime {
+        self.usage
+    }
+
     /// Sums up by socket.
     #[must_use]
     pub fn by_socket(self, topology: &Topology) -> GroupReading {

@@ -47,6 +47,18 @@ pub struct Root {
 /// # Errors
 /// Nothing is there, it may not be read, or it shows only our own group.
 pub fn find(cgroupfs: &Path) -> Result<Vec<Root>, Fault> {
+    let roots = list(cgroupfs)?;
+    if roots.iter().any(is_private) {
+        return Err(Fault::PrivateNamespace);
+    }
+    Ok(roots)
+}
+
+/// The same, also where only our own group and what is below it can be seen.
+///
+/// # Errors
+/// Nothing is there, or it may not be read.
+pub fn list(cgroupfs: &Path) -> Result<Vec<Root>, Fault> {
     std::fs::read_dir(cgroupfs).map_err(|error| Fault::from(&error))?;
     let v2 =
         |path: PathBuf, hierarchy| Root { version: Version::V2, hierarchy, cpuset: Some(path.clone()), path };
@@ -66,13 +78,7 @@ pub fn find(cgroupfs: &Path) -> Result<Vec<Root>, Fault> {
             roots.push(v2(unified, rank));
         }
     }
-    if roots.is_empty() {
-        return Err(Fault::Missing);
-    }
-    if roots.iter().any(is_private) {
-        return Err(Fault::PrivateNamespace);
-    }
-    Ok(roots)
+    if roots.is_empty() { Err(Fault::Missing) } else { Ok(roots) }
 }
 
 /// Whether the mount shows a group inside the hierarchy as if it were the root: what only the true

@@ -1,9 +1,11 @@
 //! What the store tells of the past: sums by hour or day, and one record a job.
 
 use super::checkpoint::Group;
+use super::description::Description;
 use super::identity::{JobId, Name};
 use super::quantity::{CpuTime, Emissions, Energy, Nanos};
 use super::snapshot::Column;
+use std::sync::Arc;
 
 /// Everything a store holds of the past, up to its last commit.
 #[derive(Debug, Clone, Default)]
@@ -65,6 +67,8 @@ pub struct JobRecord {
     pub last_seen: Nanos,
     /// Whether it lived at the last commit.
     pub is_live: bool,
+    /// What was known of it beside its id; nothing for jobs folded together.
+    pub description: Arc<Description>,
     /// The CPU time charged to it.
     pub cpu: CpuTime,
     /// Energy by hardware, measured and estimated apart.

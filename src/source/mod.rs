@@ -54,6 +54,8 @@ pub struct Wishes {
     pub redfish: Option<redfish::Wish>,
     /// Nothing is read by threads of its own.
     pub has_no_threads: bool,
+    /// How long RAPL's counters are looked at before they are believed.
+    pub probe: rapl::Probe,
 }
 
 /// All sources of this machine, and what was found on the way.
@@ -82,7 +84,7 @@ impl Sources {
     ) -> Sources {
         // In order of preference: of two that measure the same the first is counted.
         let mut found = Found::default();
-        let (rapl, findings) = rapl::discover(sysfs, &hardware.vendor, &socket_of_package);
+        let (rapl, findings) = rapl::discover(sysfs, &hardware.vendor, wishes.probe, &socket_of_package);
         // The same counters by another door.
         let has_rapl = rapl.is_some();
         found.take((rapl, findings));

@@ -42,6 +42,17 @@ const MIRRORING_VENDORS: [&str; 2] = ["AuthenticAMD", "HygonGenuine"];
 /// No limit that a zone declares is taken for more than this, or for less.
 const CEILINGS: std::ops::RangeInclusive<u64> = 500_000_000..=4_000_000_000;
 
+/// How long counters are looked at before they are believed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// Until they have advanced, or should have: a few 100 ms.
+    #[default]
+    Thorough,
+    /// Once, for what cannot wait. A counter at 0 is refused; one that stands still elsewhere, and Intel's
+    /// dies that mirror each other, if there are any, are not found out.
+    Once,
+}
+
 /// The zones in use.
 #[derive(Debug)]
 pub struct Rapl {
@@ -110,6 +121,7 @@ struct Zone {
 pub fn discover(
     sysfs: &Path,
     vendor: &str,
+    manner: Probe,
     socket_of_package: impl Fn(u32) -> Option<u32>,
 ) -> (Option<Rapl>, Vec<Finding>) {
     let class = sysfs.join("class/powercap");
@@ -119,7 +131,7 @@ pub fn discover(
             return (None, vec![finding("", Some(fault), &class.display().to_string())]);
         }
     };
-    probe(&mut zones);
+    probe(&mut zones, manner);
     let plan = choose(&zones, vendor);
     let mut findings = Vec::new();
     let mut rapl = Rapl { domains: Vec::new(), files: Vec::new() };
@@ -244,11 +256,15 @@ fn hw_type(name: &str) -> HwType {
     }
 }
 
-/// Reads every zone a few times, 100 ms apart, until all that will advance have.
-fn probe(zones: &mut [Zone]) {
+/// Reads every zone a few times, 100 ms apart, until all that will advance have; or once.
+fn probe(zones: &mut [Zone], manner: Probe) {
     let mut buffer = Buffer::default();
     let mut files: Vec<ZoneFile> = zones.iter().map(ZoneFile::new).collect();
-    for reading in 0..PROBE_READINGS {
+    let readings = match manner {
+        Probe::Thorough => PROBE_READINGS,
+        Probe::Once => 1,
+    };
+    for reading in 0..readings {
         if reading > 0 {
             clock::sleep(PROBE_PAUSE);
         }
@@ -269,8 +285,13 @@ fn probe(zones: &mut [Zone]) {
     }
 }
 
+/// Whether the counter has moved, between two readings or, by its only one, ever.
 fn advances(zone: &Zone) -> bool {
-    matches!(&zone.probe, Ok(readings) if readings.first() != readings.last())
+    match zone.probe.as_deref() {
+        Ok([only]) => *only > 0,
+        Ok(readings) => readings.first() != readings.last(),
+        Err(_) => false,
+    }
 }
 
 /// What becomes of each zone: its id, its place if it is used, and what is wrong with it.

@@ -6,6 +6,7 @@
 //! match its seal is never continued, nothing is shown that a crash could take back ([`witness`]), and a
 //! lost or repeated commit loses or repeats no joule.
 
+pub mod append;
 mod aside;
 mod cell;
 mod digest;

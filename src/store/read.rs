@@ -18,6 +18,7 @@ use crate::model::snapshot::Column;
 use rusqlite::{Connection, Row};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Each of a damaged table's rows is a line; a hundred tell as much as all.
 const MAX_LINES: usize = 100;
@@ -124,7 +125,7 @@ impl Content {
         content.spans = table(&view, Span::SELECT, head.seals.span, "spans", Span::read, damaged)?;
         content.sums = table(&view, SumRow::SELECT, head.seals.sum, "sums", SumRow::read, damaged)?;
         content.records =
-            table(&view, Record::SELECT, head.seals.record, "job records", Record::read, damaged)?;
+            table(&view, Record::select(&view)?, head.seals.record, "job records", Record::read, damaged)?;
         content.bygone =
             table(&view, Bygone::SELECT, head.seals.bygone, "older job records", Bygone::read, damaged)?;
         content.leave_out_unknown_cells();
@@ -232,6 +233,7 @@ impl Content {
                 first_seen: bygone.first_seen,
                 last_seen: bygone.last_seen,
                 is_live: false,
+                description: Arc::default(),
                 cpu: bygone.cpu,
                 energy: Vec::new(),
                 emissions: Vec::new(),
@@ -248,6 +250,7 @@ impl Content {
                 first_seen: record.first_seen,
                 last_seen: record.last_seen,
                 is_live: record.is_live,
+                description: record.description,
                 cpu: record.cpu,
                 energy: Vec::new(),
                 emissions: Vec::new(),

@@ -6,9 +6,11 @@ use super::head::State;
 use super::image::{Image, Table};
 use super::state::{JobRow, account};
 use super::trouble::{Failure, signed};
+use crate::model::description::Description;
 use crate::model::identity::{JobKind, Name};
 use crate::model::quantity::{CpuTime, Emissions, Energy, Nanos};
 use rusqlite::{Connection, Row, params};
+use std::sync::Arc;
 
 const NANOS_PER_DAY: u64 = 86_400_000_000_000;
 
@@ -25,6 +27,8 @@ pub(super) struct Record {
     pub(super) last_seen: Nanos,
     pub(super) cpu: CpuTime,
     pub(super) amounts: Amounts,
+    /// What was known of it beside its id.
+    pub(super) description: Arc<Description>,
     /// Whether it lived at the last commit; only for jobs on the page.
     pub(super) is_live: bool,
 }
@@ -58,6 +62,7 @@ pub(super) fn of_job(
         last_seen: row.ended.map_or(state.at.wall, |end| end.wall),
         cpu: account.cpu,
         amounts,
+        description: row.description,
         is_live: row.ended.is_none(),
     })
 }
@@ -66,12 +71,17 @@ impl Record {
     /// Writes it as that of a job that is gone.
     pub(super) fn write(&self, sql: &Connection, seal: &mut Seal) -> Result<(), Failure> {
         let cells = self.amounts.pack();
-        let digest = self.digest(self.kind.as_str(), &cells);
+        let description = match self.description.is_empty() {
+            true => String::new(),
+            false => serde_json::to_string(&self.description)?,
+        };
+        let digest = self.digest(self.kind.as_str(), &cells, &description);
         // A number that is there already was closed before: what was written then is what was shown.
         let written = sql
             .prepare_cached(
                 "INSERT OR IGNORE INTO record(number, host, kind, id, user, cgroup, first_seen, last_seen, cpu,
-                    cells, digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                    cells, digest, description)
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             )?
             .execute(params![
                 self.number,
@@ -84,7 +94,8 @@ impl Record {
                 signed(self.last_seen.get())?,
                 signed(self.cpu.get())?,
                 cells,
-                digest
+                digest,
+                description
             ])?;
         if written > 0 {
             seal.add_signed(digest);
@@ -94,12 +105,25 @@ impl Record {
 
     /// What [`Record::read`] reads.
     pub(super) const SELECT: &'static str = "SELECT number, host, kind, id, user, cgroup, first_seen,
-        last_seen, cpu, cells, digest FROM record";
+        last_seen, cpu, cells, digest, description FROM record";
+
+    /// The same of a file from before descriptions were kept.
+    const SELECT_WITHOUT_DESCRIPTION: &'static str =
+        "SELECT number, host, kind, id, user, cgroup, first_seen,
+        last_seen, cpu, cells, digest, '' FROM record";
+
+    /// How to read a file that may be of an earlier version.
+    pub(super) fn select(sql: &Connection) -> Result<&'static str, Failure> {
+        let mut columns =
+            sql.prepare("SELECT 1 FROM pragma_table_info('record') WHERE name = 'description'")?;
+        Ok(if columns.exists([])? { Self::SELECT } else { Self::SELECT_WITHOUT_DESCRIPTION })
+    }
 
     /// Reads a row, and its digest, which must be that of the row.
     pub(super) fn read(row: &Row<'_>) -> Result<(Record, i64), Failure> {
         let kind: String = row.get(2)?;
         let cells: Vec<u8> = row.get(9)?;
+        let description: String = row.get(11)?;
         let record = Record {
             number: row.get(0)?,
             host: row.get(1)?,
@@ -112,21 +136,25 @@ impl Record {
             last_seen: nanos(row, 7)?,
             cpu: nanos(row, 8)?,
             amounts: Amounts::unpack(&cells)?,
+            // One with an attribute that another version knows is a job all the same.
+            description: serde_json::from_str(&description).unwrap_or_default(),
             is_live: false,
         };
         let digest = row.get(10)?;
-        if record.digest(&kind, &cells) != digest {
+        if record.digest(&kind, &cells, &description) != digest {
             return Err(Failure::Malformed(format!("the digest of job record {} is wrong", record.number)));
         }
         Ok((record, digest))
     }
 
-    fn digest(&self, kind: &str, cells: &[u8]) -> i64 {
+    /// Without a description it is what it was before there were any.
+    fn digest(&self, kind: &str, cells: &[u8], description: &str) -> i64 {
         let names = Fields::of("record").number(self.number).text(&self.host).text(kind);
         let names = names.text(&self.id).number(self.user.map_or(-1, i64::from)).text(&self.cgroup);
         let times = [self.first_seen, self.last_seen, self.cpu];
         let times = times.iter().fold(names, |fields, time| fields.number(time.get().cast_signed()));
-        times.bytes(cells).digest()
+        let all = times.bytes(cells);
+        if description.is_empty() { all.digest() } else { all.text(description).digest() }
     }
 }
 
@@ -250,16 +278,52 @@ mod tests {
             last_seen: Nanos::new(2),
             cpu: Nanos::new(3),
             amounts: Amounts::default(),
+            description: Arc::default(),
             is_live: false,
         };
         let sql = Connection::open_in_memory().expect("in memory");
         let cells = known.amounts.pack();
         let read = |kind: &str, digest: i64| {
-            let row = format!("SELECT 17, 'n1', '{kind}', 'a', NULL, '/a', 1, 2, 3, ?1, ?2");
+            let row = format!("SELECT 17, 'n1', '{kind}', 'a', NULL, '/a', 1, 2, 3, ?1, ?2, ''");
             sql.query_row(&row, params![cells, digest], |row| Ok(Record::read(row))).expect("a row")
         };
-        let digest = known.digest("wasm", &cells);
+        let digest = known.digest("wasm", &cells, "");
         assert_eq!(read("wasm", digest).expect("whole"), (known.clone(), digest));
         assert!(read("custom", digest).is_err(), "the word itself is under the digest");
+    }
+
+    #[test]
+    fn a_description_is_under_the_digest_and_one_of_another_version_costs_itself_alone() {
+        let sql = Connection::open_in_memory().expect("in memory");
+        let cells = Amounts::default().pack();
+        let read = |description: &str, digest: i64| {
+            let row = "SELECT 17, 'n1', 'run', 'a', NULL, '/a', 1, 2, 3, ?1, ?2, ?3";
+            let read = sql.query_row(row, params![cells, digest, description], |row| Ok(Record::read(row)));
+            read.expect("a row")
+        };
+        let plain = Record {
+            number: 17,
+            host: "n1".into(),
+            kind: JobKind::Run,
+            id: "a".into(),
+            user: None,
+            cgroup: "/a".into(),
+            first_seen: Nanos::new(1),
+            last_seen: Nanos::new(2),
+            cpu: Nanos::new(3),
+            amounts: Amounts::default(),
+            description: Arc::default(),
+            is_live: false,
+        };
+        let mut known = Description::default();
+        known.set(crate::model::description::Attribute::Project, "p\"1");
+        let text = serde_json::to_string(&known).expect("JSON");
+        let digest = plain.digest("run", &cells, &text);
+        let (record, _) = read(&text, digest).expect("whole");
+        assert_eq!(*record.description, known);
+        assert!(read(&text.replace("p\\\"1", "p\\\"2"), digest).is_err(), "a flipped bit is found");
+        let newer = "{\"attributes\":{\"mood\":\"good\"}}";
+        let (record, _) = read(newer, plain.digest("run", &cells, newer)).expect("whole");
+        assert!(record.description.is_empty());
     }
 }

@@ -67,6 +67,10 @@ const MIGRATIONS: &[&str] = &[
     -- by their start, not by a commit: losing them repeats what was pushed last, and harms nothing else.
     CREATE TABLE pushed(id INTEGER PRIMARY KEY, body BLOB NOT NULL, digest INTEGER NOT NULL);
 ",
+    "
+    -- What was known of a job beside its id, as JSON; empty for nothing.
+    ALTER TABLE record ADD COLUMN description TEXT NOT NULL DEFAULT '';
+",
 ];
 
 /// The version that is written.

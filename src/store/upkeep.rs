@@ -32,10 +32,19 @@ const HOURS_KEPT_PRESSED: u64 = 2;
 const DAYS_KEPT_PRESSED: u64 = 7;
 
 /// Records folded in one step: a few ms.
-const RECORDS_PER_STEP: u32 = 200;
+pub(super) const RECORDS_PER_STEP: u32 = 200;
 
 /// What is due is looked for this often; while something is, each call takes a step.
 const LOOK_INTERVAL: Nanos = Nanos::from_seconds(60);
+
+/// Before which hour the spans of each level have had their time.
+pub(super) const fn ages(hour: u64) -> [(Level, u64); 3] {
+    [
+        (Level::Slot, u64::MAX),
+        (Level::Hour, hour.saturating_sub(HOURS_KEPT)),
+        (Level::Day, hour.saturating_sub(DAYS_KEPT * 24)),
+    ]
+}
 
 /// What a store may take.
 #[derive(Debug, Clone, Copy)]
@@ -147,11 +156,7 @@ impl Store {
 
     fn due(&self, at: &Moment) -> Result<Due, Failure> {
         let hour = at.wall.get() / 3_600_000_000_000;
-        for (level, before) in [
-            (Level::Slot, u64::MAX),
-            (Level::Hour, hour.saturating_sub(HOURS_KEPT)),
-            (Level::Day, hour.saturating_sub(DAYS_KEPT * 24)),
-        ] {
+        for (level, before) in ages(hour) {
             if let Some((id, _)) = self.oldest(level, before)? {
                 return Ok(Due::Span(id));
             }

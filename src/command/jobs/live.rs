@@ -1,6 +1,6 @@
 //! Jobs by power, now: what each draws, what idle and system draw, and together what the machine does.
 
-use crate::command::local::{AskError, ask};
+use crate::command::local::{AskError, Local};
 use crate::command::report::amount::duration;
 use crate::command::report::table::fitted;
 use crate::command::report::{say, terminal_width};
@@ -86,8 +86,9 @@ pub struct Asked {
 /// # Errors
 /// It answers, and not as it should; or nobody reads on.
 pub fn run(asked: &Asked) -> Result<Option<()>, ReportError> {
+    let exporter = Local::new(asked.sockets.clone())?;
     loop {
-        let now = match now(&asked.sockets) {
+        let now = match now(&exporter) {
             Ok(now) => now,
             Err(AskError::Nobody { .. }) if !asked.watch => return Ok(None),
             Err(error) => return Err(ReportError::Exporter(error)),
@@ -111,8 +112,8 @@ pub fn run(asked: &Asked) -> Result<Option<()>, ReportError> {
     }
 }
 
-fn now(sockets: &[PathBuf]) -> Result<Now, AskError> {
-    let body = ask(sockets, &Method::GET, "/api/v1/jobs", Vec::new(), PATIENCE)?;
+fn now(exporter: &Local) -> Result<Now, AskError> {
+    let body = exporter.ask(&Method::GET, "/api/v1/jobs", Vec::new(), PATIENCE)?;
     serde_json::from_slice(&body).map_err(|error| AskError::Broken {
         path: "its socket".to_owned(),
         why: format!("this is no list of jobs ({error}; is it of another version?)"),

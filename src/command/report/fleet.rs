@@ -322,6 +322,7 @@ fn entry<'a>(
         first_seen: Nanos::new(u64::MAX),
         last_seen: Nanos::ZERO,
         is_live: false,
+        description: std::sync::Arc::default(),
         cpu: CpuTime::ZERO,
         energy: Vec::new(),
         emissions: Vec::new(),

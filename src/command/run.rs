@@ -1,0 +1,369 @@
+//! `jouleprint run`: starts one command and says what it used. The command is told from the rest of the
+//! machine by a control group of its own where we may make one, else by its process tree; everything else is
+//! the exporter's own account keeping with one job in it.
+//!
+//! Nothing here may delay the command or change how it behaves: what is slow comes after its start, or is
+//! left out, and what fails at the end is told and does not touch its exit code.
+
+pub mod arguments;
+pub mod cgroup;
+pub mod child;
+pub mod csv;
+pub mod daemon;
+pub mod json;
+pub mod keep;
+pub mod live;
+pub mod meter;
+pub mod outcome;
+pub mod summary;
+pub mod tree;
+
+use crate::carbon;
+use crate::clock;
+use crate::config::flags::Flags;
+use crate::config::{ConfigError, Settings, place};
+use crate::daemon::StartError;
+use crate::job::passwd::Users;
+use crate::kernel_file::Buffer;
+use crate::model::checkpoint::Checkpoint;
+use crate::model::description::Description;
+use crate::model::identity::{JobId, JobKind};
+use crate::model::quantity::{CpuTime, Nanos};
+use crate::model::time::Moment;
+use arguments::{LabelError, RunArguments, environment};
+use cgroup::OwnGroup;
+use child::{Child, End, Signals, SpawnError};
+use daemon::{Daemon, Host};
+use jiff::Timestamp;
+use live::Live;
+use meter::{Job, Meters};
+use outcome::{Method, Outcome};
+use signal_hook::consts::SIGCHLD;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use tree::Tree;
+
+/// Between two readings while the command runs.
+const TICK: Nanos = Nanos::from_seconds(1);
+
+/// The code to end with when we failed and not the command, as `env` and `timeout` do.
+pub const OWN_FAILURE: u8 = 125;
+
+/// Why the command was not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The machine cannot be looked at, or the settings are wrong.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A label is wrong.
+    #[error(transparent)]
+    Label(#[from] LabelError),
+    /// The kernel refuses something basic.
+    #[error("{what}: {error}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+    /// There is no such command, or it cannot be started.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+}
+
+impl RunError {
+    /// The code to end with.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            RunError::Spawn(error) => error.shell_code(),
+            RunError::Start(_) | RunError::Label(_) | RunError::System { .. } => OWN_FAILURE,
+        }
+    }
+}
+
+/// Runs the command, and tells what it used. Returns how it ended.
+///
+/// # Errors
+/// The command was not started.
+pub fn run(flags: &Flags, arguments: &RunArguments) -> Result<End, RunError> {
+    let settings = Settings::load(flags).map_err(StartError::from)?;
+    let user = rustix::process::getuid().as_raw();
+    let user_name = Users::read(Path::new("/etc/passwd")).name(&user.to_string());
+    let description = arguments.description(user, &user_name)?;
+    let mut measured = Measured::start(&settings, flags, description, user)?;
+    let (child, started) = measured.spawn(arguments)?;
+    let end = measured.follow(&child, started, Live::new(arguments));
+    let (outcome, checkpoint) = measured.finish(arguments, started, end);
+    deliver(&outcome, arguments);
+    if let Some(folder) = place::runs(arguments.runs.clone())
+        && let Err(error) = keep::keep(&folder, &outcome, user, &checkpoint)
+    {
+        complain(&format!("this run is not kept: {error} (--runs.path none keeps nothing)"));
+    }
+    Ok(end)
+}
+
+/// By what the command's use is told.
+enum Account {
+    Group(OwnGroup, CpuTime),
+    Tree(Tree),
+}
+
+impl Account {
+    fn method(&self) -> Method {
+        match self {
+            Account::Group(..) => Method::Cgroup,
+            Account::Tree(_) => Method::ProcessTree,
+        }
+    }
+}
+
+/// Everything around one command.
+struct Measured {
+    id: String,
+    host: String,
+    description: Description,
+    account: Account,
+    meters: Meters,
+    daemon: Option<Daemon>,
+    wants_factor: bool,
+    signals: Signals,
+    used: CpuTime,
+    interval: Nanos,
+    ended: Moment,
+    buffer: Buffer,
+    notes: Vec<String>,
+}
+
+impl Measured {
+    fn start(
+        settings: &Settings,
+        flags: &Flags,
+        description: Description,
+        user: u32,
+    ) -> Result<Measured, RunError> {
+        let factor = carbon::resolve(&settings.carbon, settings.pue)
+            .map_err(|error| ConfigError::Flag { name: "zone", message: error.to_string() })
+            .map_err(StartError::from)?;
+        let now = clock::now();
+        let id = id(now.wall);
+        let daemon = Daemon::find(&place::job_sockets(flags.job_socket.clone()));
+        let wants_factor = flags.zone.as_deref().is_none_or(str::is_empty);
+        let at_start = daemon.as_ref().and_then(|daemon| daemon.host(true, wants_factor));
+        let account = match OwnGroup::make(&settings.cgroupfs, &id) {
+            Ok(group) => Account::Group(group, CpuTime::ZERO),
+            Err(error) => {
+                tracing::debug!("no control group of its own: {error}");
+                Account::Tree(Tree::of_own_children())
+            }
+        };
+        let cgroup = match &account {
+            Account::Group(group, _) => Arc::clone(&group.path),
+            Account::Tree(_) => "".into(),
+        };
+        let job = Job { id: JobId::new(JobKind::Run, &id), user, cgroup };
+        let host = settings.host_label();
+        let meters = Meters::open(settings, &host, job, at_start.as_ref(), factor)?;
+        let signals =
+            Signals::watch().map_err(|error| RunError::System { what: "watching for signals", error })?;
+        Ok(Measured {
+            id,
+            host,
+            description,
+            account,
+            meters,
+            // Without an answer it is not asked again.
+            daemon: daemon.filter(|_| at_start.is_some()),
+            wants_factor,
+            signals,
+            used: CpuTime::ZERO,
+            interval: settings.interval.min(TICK),
+            ended: now,
+            buffer: Buffer::default(),
+            notes: Vec::new(),
+        })
+    }
+
+    /// Reads everything, and starts the command right after. It is born in its control group.
+    fn spawn(&mut self, arguments: &RunArguments) -> Result<(Child, Moment), RunError> {
+        let variables = environment(&self.id, &self.description);
+        let mut is_inside = false;
+        if let Account::Group(group, _) = &self.account {
+            match group.enter() {
+                Ok(()) => is_inside = true,
+                Err(error) => {
+                    tracing::debug!("no control group of its own: {error}");
+                    self.account = Account::Tree(Tree::of_own_children());
+                }
+            }
+        }
+        if let (Some(daemon), true) = (&self.daemon, is_inside) {
+            daemon.label(&self.description);
+        }
+        let host = self.host_reading(true);
+        if let Account::Group(group, before) = &mut self.account {
+            *before = group.used(&mut self.buffer).unwrap_or_default();
+        }
+        let started = clock::now();
+        self.meters.tick(started, CpuTime::ZERO, host.as_ref());
+        let child = Child::spawn(&arguments.command, &variables);
+        if let (Account::Group(group, _), true) = (&self.account, is_inside)
+            && let Err(error) = group.leave()
+        {
+            self.notes.push(format!("jouleprint stayed in the command's control group: {error}"));
+        }
+        Ok((child?, started))
+    }
+
+    /// The exporter's meters, if they are ours or their intensity is.
+    fn host_reading(&self, is_fresh: bool) -> Option<Host> {
+        let is_of_use = self.meters.are_of_daemon() || self.wants_factor;
+        self.daemon.as_ref().filter(|_| is_of_use)?.host(is_fresh, self.wants_factor)
+    }
+
+    /// Ticks until the command has ended.
+    fn follow(&mut self, child: &Child, started: Moment, mut live: Live) -> End {
+        let mut due = started.monotonic + self.interval;
+        loop {
+            for signal in self.signals.take() {
+                if signal != SIGCHLD {
+                    child.pass_on(signal);
+                } else if let Some(end) = child.attend() {
+                    self.ended = clock::now();
+                    live.clear();
+                    return end;
+                }
+            }
+            let now = clock::now();
+            if now.monotonic >= due {
+                let host = self.host_reading(false);
+                self.tick(now, host.as_ref());
+                live.show(&self.meters, now.since(&started));
+                // What has been missed, as while we were stopped, is not made up for.
+                while due <= now.monotonic {
+                    due += self.interval;
+                }
+            }
+            self.signals.wait(due);
+        }
+    }
+
+    fn tick(&mut self, at: Moment, host: Option<&Host>) {
+        let used = match &mut self.account {
+            Account::Group(group, before) => {
+                group.used(&mut self.buffer).map(|used| used.saturating_sub(*before)).unwrap_or(self.used)
+            }
+            Account::Tree(tree) => tree.used(),
+        };
+        self.used = self.used.max(used);
+        self.meters.tick(at, self.used, host);
+    }
+
+    /// The last tick, and what it all comes to.
+    fn finish(&mut self, arguments: &RunArguments, started: Moment, end: End) -> (Outcome, Checkpoint) {
+        let host = self.host_reading(true);
+        self.tick(self.ended, host.as_ref());
+        if self.meters.are_of_daemon() && host.is_none() {
+            self.notes.push("the exporter that lent its meters is gone: energy is missing".to_owned());
+        }
+        let method = self.account.method();
+        let living = match &mut self.account {
+            Account::Group(group, _) => group.remove(),
+            Account::Tree(tree) => tree.living().0,
+        };
+        if living > 0 {
+            self.notes.push(format!("{living} of its processes live on; they are counted up to here"));
+        }
+        let lasted = self.ended.since(&started);
+        let totals = Arc::new(self.meters.totals());
+        let (meters, notes) = outcome::meter_uses(&self.meters, &totals, lasted);
+        self.notes.extend(notes);
+        let checkpoint = self.meters.checkpoint(self.ended, Arc::clone(&totals));
+        let outcome = Outcome {
+            id: self.id.clone(),
+            command: arguments.shown_command(),
+            description: self.description.clone(),
+            host: self.host.clone(),
+            started: started.wall,
+            lasted,
+            end,
+            method,
+            cpu: self.used,
+            parts: outcome::parts(&self.meters, &totals),
+            meters,
+            factor: self.meters.factor().clone(),
+            notes: std::mem::take(&mut self.notes),
+        };
+        (outcome, checkpoint)
+    }
+}
+
+/// The second of the start and our number: nobody else on this host has both.
+fn id(start: Nanos) -> String {
+    let start = Timestamp::from_nanosecond(i128::from(start.get())).unwrap_or_default();
+    format!("{}-{}", start.strftime("%Y%m%dT%H%M%SZ"), std::process::id())
+}
+
+/// Tells the result to whom it was promised. What fails is told, and loses no result.
+fn deliver(outcome: &Outcome, arguments: &RunArguments) {
+    if let Some(path) = &arguments.json {
+        // Never fails: memory takes everything.
+        let text = json::json(outcome).unwrap_or_default();
+        if let Err(error) = write(path, &text) {
+            complain(&format!(
+                "writing {}: {error}; the result is:\n{}",
+                path.display(),
+                String::from_utf8_lossy(&text)
+            ));
+        }
+    }
+    if let Some(path) = &arguments.csv {
+        let row = csv::row(outcome);
+        let written = match path == Path::new("-") {
+            true => say(&[csv::header(), row.clone()].concat()).map_err(csv::CsvError::from),
+            false => csv::append(path, &row),
+        };
+        if let Err(error) = written {
+            let text = [csv::header(), row].concat();
+            complain(&format!(
+                "writing {}: {error}; the row is:\n{}",
+                path.display(),
+                String::from_utf8_lossy(&text)
+            ));
+        }
+    }
+    if !arguments.quiet {
+        let _ = io::stderr().lock().write_all(summary::summary(outcome).as_bytes());
+    }
+}
+
+/// Whole or not at all, where that can be had: a reader never meets half a result.
+fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    if path == Path::new("-") {
+        return say(text);
+    }
+    let is_special = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+    if is_special {
+        return std::fs::OpenOptions::new().write(true).open(path)?.write_all(text);
+    }
+    let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::IsADirectory))?;
+    let beside = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
+    written.inspect_err(|_| drop(std::fs::remove_file(&beside)))
+}
+
+/// Writes to standard output. A reader that has seen enough and left is no error.
+fn say(text: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+fn complain(text: &str) {
+    // Nobody is left to be told if standard error is closed too.
+    let _ = writeln!(io::stderr(), "jouleprint: {}", text.trim_end());
+}

@@ -1,0 +1,148 @@
+//! A control group for one command, below our own, where we may make one: the kernel then counts every
+//! process of it, however short. The command is born inside; we are there only meanwhile.
+
+use crate::job::account::{file_name, read_account};
+use crate::job::hierarchy::{self, Version};
+use crate::kernel_file::{Buffer, KernelFile, read_text};
+use crate::model::identity::Name;
+use crate::model::quantity::{CpuTime, Nanos};
+use crate::model::reading::Hierarchy;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The exporter knows such a group as a job of kind `run` with what follows as its id.
+pub const PREFIX: &str = "jouleprint-run-";
+
+/// A process that has just ended leaves its group a moment later.
+const REMOVALS: usize = 10;
+const PAUSE: Nanos = Nanos::new(1_000_000);
+
+/// The group; removed when dropped, if it is empty.
+#[derive(Debug)]
+pub struct OwnGroup {
+    directory: PathBuf,
+    outside: PathBuf,
+    /// Its path from the root of the hierarchy.
+    pub path: Name,
+    version: Version,
+    account: KernelFile,
+    is_removed: bool,
+}
+
+impl OwnGroup {
+    /// Makes the group below the one that this process is in.
+    ///
+    /// # Errors
+    /// There are no control groups, or none is ours to make.
+    pub fn make(cgroupfs: &Path, id: &str) -> io::Result<OwnGroup> {
+        let roots = hierarchy::list(cgroupfs).map_err(|fault| io::Error::other(fault.to_string()))?;
+        let primary = roots.into_iter().find(|root| root.hierarchy == Hierarchy::Primary);
+        let root = primary.ok_or_else(|| io::Error::other("no control groups"))?;
+        let own = read_text(Path::new("/proc/self/cgroup"))?;
+        let path = own_path(&own, root.version).ok_or_else(|| io::Error::other("in no control group"))?;
+        let outside = root.path.join(path.trim_start_matches('/'));
+        let name = format!("{PREFIX}{id}");
+        let directory = outside.join(&name);
+        fs::create_dir(&directory)?;
+        let account = KernelFile::open(&directory.join(file_name(root.version, false)));
+        let account = account.inspect_err(|_| drop(fs::remove_dir(&directory)))?;
+        let path = format!("{}/{name}", path.trim_end_matches('/')).into();
+        Ok(OwnGroup { directory, outside, path, version: root.version, account, is_removed: false })
+    }
+
+    /// Moves this process in: what it starts from now on is born there.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn enter(&self) -> io::Result<()> {
+        move_to(&self.directory)
+    }
+
+    /// Moves this process back.
+    ///
+    /// # Errors
+    /// The kernel refuses: we then stay where the command is, and are counted with it.
+    pub fn leave(&self) -> io::Result<()> {
+        move_to(&self.outside)
+    }
+
+    /// What it has used since it was made; `None` if that cannot be read.
+    pub fn used(&self, buffer: &mut Buffer) -> Option<CpuTime> {
+        let reading = read_account(&self.account, self.version, false, 0, buffer);
+        reading.ok().map(|reading| reading.usage())
+    }
+
+    /// Removes the group. Returns how many processes of the command still live in it: it stays then.
+    pub fn remove(&mut self) -> usize {
+        self.is_removed = true;
+        for attempt in 0..REMOVALS {
+            match fs::remove_dir(&self.directory) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {}
+                Ok(()) | Err(_) => return 0,
+            }
+            let living = self.living();
+            if living > 0 || attempt + 1 == REMOVALS {
+                return living;
+            }
+            crate::clock::sleep(PAUSE);
+        }
+        0
+    }
+
+    /// Processes in it and in groups below it that the command made.
+    fn living(&self) -> usize {
+        let of = |directory: &Path| {
+            read_text(&directory.join("cgroup.procs")).map_or(0, |text| text.lines().count())
+        };
+        let below = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        of(&self.directory) + below.map(|entry| of(&entry.path())).sum::<usize>()
+    }
+}
+
+impl Drop for OwnGroup {
+    fn drop(&mut self) {
+        if !self.is_removed {
+            let _ = fs::remove_dir(&self.directory);
+        }
+    }
+}
+
+fn move_to(directory: &Path) -> io::Result<()> {
+    // 0 is whoever writes.
+    fs::write(directory.join("cgroup.procs"), "0\n")
+}
+
+/// Where this process stands, from the text of /proc/self/cgroup.
+fn own_path(text: &str, version: Version) -> Option<&str> {
+    text.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':');
+        let (number, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+        let is_it = match version {
+            Version::V1 => controllers.split(',').any(|name| name == "cpuacct"),
+            Version::V2 => number == "0" && controllers.is_empty(),
+        };
+        // A path outside the namespace says nothing of what is mounted here.
+        (is_it && path.starts_with('/') && !path.starts_with("/..")).then_some(path)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_place_is_found_in_either_version() {
+        let hybrid = "9:name=systemd:/\n4:memory:/a\n2:cpu,cpuacct:/b/c\n0::/user.slice/x: y\n";
+        for (text, version, expected) in [
+            (hybrid, Version::V1, Some("/b/c")),
+            (hybrid, Version::V2, Some("/user.slice/x: y")),
+            ("0::/../other\n", Version::V2, None),
+            ("0::/\n", Version::V1, None),
+            ("", Version::V2, None),
+            ("1:cpuset:/x\n0::\n", Version::V2, None),
+        ] {
+            assert_eq!(own_path(text, version), expected, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The meters and the account keeping around one command: the exporter's own parts with one job in them, so
+//! that the figure is the exporter's by construction. The meters may be a running exporter's, where we may
+//! read none ourselves.
+
+use super::daemon::Host;
+use crate::config::Settings;
+use crate::daemon::StartError;
+use crate::engine::Engine;
+use crate::job::processor::{Processors, Topology};
+use crate::kernel_file::Buffer;
+use crate::model::checkpoint::Checkpoint;
+use crate::model::identity::{JobId, Name, Origin};
+use crate::model::quantity::{CpuTime, Nanos};
+use crate::model::reading::{
+    Accounting, Birth, Domain, Factor, Fault, GroupReading, GroupRole, GroupSlot, Groups, Hierarchy,
+    IdlePolicy, Load, Machine, Place, Tick, Value,
+};
+use crate::model::snapshot::Totals;
+use crate::model::time::Moment;
+use crate::source::hardware::Hardware;
+use crate::source::rapl::Probe;
+use crate::source::{Sources, Wishes, ipmi};
+use std::sync::Arc;
+
+/// The one job.
+const SLOT: GroupSlot = GroupSlot(0);
+
+/// Where values come from.
+enum Readings {
+    Own(Box<Sources>),
+    /// In the order of the exporter's domains.
+    Host(Vec<Name>),
+}
+
+/// Meters, processors and accounts.
+pub struct Meters {
+    machine: Arc<Machine>,
+    readings: Readings,
+    processors: Processors,
+    engine: Engine,
+    factor: Factor,
+    job: Option<Birth>,
+    last: Option<(Moment, CpuTime, CpuTime)>,
+    buffer: Buffer,
+}
+
+/// What is measured, and for whom.
+pub struct Job {
+    /// Who.
+    pub id: JobId,
+    /// Whose.
+    pub user: u32,
+    /// Its control group, if it has one of its own.
+    pub cgroup: Name,
+}
+
+impl Meters {
+    /// Looks the machine over without waiting for anything: what blocks, as a BMC does, is left out.
+    ///
+    /// # Errors
+    /// /proc/stat cannot be read.
+    pub fn open(
+        settings: &Settings,
+        host: &str,
+        job: Job,
+        daemon: Option<&Host>,
+        factor: Factor,
+    ) -> Result<Meters, StartError> {
+        let topology = Topology::read(&settings.sysfs);
+        let path = settings.procfs.join("stat").display().to_string();
+        let processors = Processors::open(&settings.procfs, topology.clone())
+            .map_err(|error| StartError::Processors { path, error })?;
+        let hardware = Hardware::read(&settings.procfs, &settings.sysfs, topology.sockets());
+        let sources = Sources::discover(&settings.sysfs, &hardware, &brief(&settings.hardware), |package| {
+            topology.socket_of_package(package)
+        });
+        let own = sources.domains();
+        let is_measured = |domain: &Domain| domain.origin == Origin::Measured;
+        let (mut domains, readings) = match daemon.filter(|host| host.domains().any(is_measured)) {
+            Some(host) if !own.iter().any(is_measured) => {
+                let domains: Vec<Domain> = host.domains().map(as_counter).collect();
+                let ids = domains.iter().map(|domain| domain.id.clone()).collect();
+                (domains, Readings::Host(ids))
+            }
+            Some(_) | None => (own, Readings::Own(Box::new(sources))),
+        };
+        // What the exporter has learnt of idle power is as good for us.
+        for domain in domains.iter_mut().filter(|domain| domain.floor.is_none()) {
+            let same = daemon.and_then(|host| {
+                host.domains().find(|known| known.id == domain.id && known.source == domain.source)
+            });
+            domain.floor = same.and_then(|known| known.floor);
+        }
+        let machine = Arc::new(Machine {
+            host: host.into(),
+            cpu_model: hardware.model_name.as_str().into(),
+            kernel: "".into(),
+            domains,
+        });
+        let job = Birth {
+            slot: SLOT,
+            parent: None,
+            hierarchy: Hierarchy::Primary,
+            role: GroupRole::Job(job.id),
+            path: job.cgroup,
+            inode: 0,
+            user: Some(job.user),
+            is_new: true,
+        };
+        Ok(Meters {
+            engine: Engine::new(Arc::clone(&machine), accounting(settings)),
+            machine,
+            readings,
+            processors,
+            factor,
+            job: Some(job),
+            last: None,
+            buffer: Buffer::default(),
+        })
+    }
+
+    /// Whether an exporter is asked for the values.
+    #[must_use]
+    pub fn are_of_daemon(&self) -> bool {
+        matches!(self.readings, Readings::Host(_))
+    }
+
+    /// One tick: everything is read and accounted for; the job has used so much since its start.
+    pub fn tick(&mut self, at: Moment, used: CpuTime, daemon: Option<&Host>) {
+        let cpus = self.processors.read(&mut self.buffer).unwrap_or(0);
+        let load = self.load(&at, cpus, used);
+        let meters = match &mut self.readings {
+            Readings::Own(sources) => sources.read(load, &mut self.buffer),
+            Readings::Host(ids) => {
+                let energy = |id: &Name| daemon.and_then(|host| host.energy(id));
+                ids.iter().map(|id| energy(id).map(Value::Counter).ok_or(Fault::Unreachable)).collect()
+            }
+        };
+        if let Some(host) = daemon.filter(|host| host.is_asked_for_factor()) {
+            self.factor = host.factor().clone();
+        }
+        let reading = GroupReading { slot: SLOT, usage: used, per_socket: None };
+        let groups = Groups {
+            births: self.job.take().into_iter().collect(),
+            readings: vec![reading],
+            ..Groups::default()
+        };
+        let factor = self.factor.clone();
+        let busy = self.processors.busy().to_vec();
+        self.engine.step(&Tick { at, meters, busy, cpus, groups, namings: Vec::new(), factor });
+    }
+
+    /// How busy the machine was since the last tick: at least as busy as the job, whose use is told more
+    /// finely.
+    fn load(&mut self, at: &Moment, cpus: u32, used: CpuTime) -> Load {
+        let busy: CpuTime = self.processors.busy().iter().fold(CpuTime::ZERO, |sum, busy| sum + *busy);
+        let Some((since, before, used_before)) = self.last.replace((*at, busy, used)) else {
+            return Load { at: at.monotonic, busy_ppm: 0 };
+        };
+        let work = busy.saturating_sub(before).max(used.saturating_sub(used_before));
+        let capacity = u128::from(at.since(&since).get()) * u128::from(cpus);
+        let ppm = (u128::from(work.get()) * 1_000_000).checked_div(capacity).unwrap_or(0).min(1_000_000);
+        Load { at: at.monotonic, busy_ppm: u32::try_from(ppm).expect("at most a million") }
+    }
+
+    /// What has been counted.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.engine.totals()
+    }
+
+    /// Everything, the hours among it.
+    #[must_use]
+    pub fn checkpoint(&self, at: Moment, totals: Arc<Totals>) -> Checkpoint {
+        self.engine.checkpoint(at, totals, Vec::new(), ("".into(), false))
+    }
+
+    /// The domains.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The intensity in force.
+    #[must_use]
+    pub fn factor(&self) -> &Factor {
+        &self.factor
+    }
+}
+
+/// What may be looked at while a command waits to be started.
+fn brief(wishes: &Wishes) -> Wishes {
+    Wishes {
+        ipmi: ipmi::Wish::Off,
+        redfish: None,
+        has_no_threads: true,
+        probe: Probe::Once,
+        ..wishes.clone()
+    }
+}
+
+/// One command is charged with what it makes the machine draw; what is drawn in any case is told beside it.
+fn accounting(settings: &Settings) -> Accounting {
+    Accounting {
+        idle: IdlePolicy::Separate,
+        retention: Nanos::from_seconds(1),
+        max_jobs: 1,
+        floors: settings.floors.iter().map(|(id, power)| (id.as_str().into(), *power)).collect(),
+        group_kinds: Vec::new(),
+        group_hold: Nanos::ZERO,
+    }
+}
+
+/// An exporter's total of a domain is a counter to us, whatever it is read from. Of a meter around others it
+/// is what that draws beside them.
+fn as_counter(domain: &Domain) -> Domain {
+    use crate::model::quantity::MicroWatts;
+    use crate::model::reading::Measurement;
+    let (Measurement::Counter { ceiling, .. } | Measurement::MeanPower { ceiling }) = domain.measurement;
+    // It moves with the exporter's ticks, 15 s apart at the most: all of that may come at once.
+    const MOST_TICKS: u64 = 20;
+    let ceiling = MicroWatts::new(ceiling.get().saturating_mul(MOST_TICKS));
+    let place = match &domain.place {
+        Place::Around(_) => Place::Counted,
+        place @ (Place::Counted | Place::Inside(_) | Place::Beside) => place.clone(),
+    };
+    Domain { place, measurement: Measurement::Counter { range: None, ceiling }, ..domain.clone() }
+}
