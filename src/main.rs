@@ -165,12 +165,20 @@ fn forget_environment(arguments: &mut Arguments, matches: &ArgMatches) {
 
 /// A report is asked of this machine's own store, unless another or a server is named.
 fn with_own_store(mut arguments: Arguments) -> Result<Arguments, ConfigError> {
-    let selection = match &mut arguments.command {
-        Some(Command::Report(report)) => &mut report.selection,
-        Some(Command::Jobs(jobs)) => &mut jobs.selection,
+    let (selection, is_of_runs) = match &mut arguments.command {
+        Some(Command::Report(report)) => {
+            let is_of_runs = report.is_of_runs();
+            (&mut report.selection, is_of_runs)
+        }
+        Some(Command::Jobs(jobs)) => {
+            let is_of_runs = jobs.selection.runs;
+            (&mut jobs.selection, is_of_runs)
+        }
         _ => return Ok(arguments),
     };
-    if selection.store.is_none() && selection.prometheus.is_none() {
+    if selection.store.is_none() && selection.prometheus.is_none() && is_of_runs {
+        selection.choose_runs();
+    } else if selection.store.is_none() && selection.prometheus.is_none() {
         let flags = Flags { zone: None, ..arguments.flags.clone() };
         selection.store = Settings::load(&flags)?.store;
     }

@@ -5,11 +5,12 @@ pub mod live;
 
 use super::report::arguments::JobsArguments;
 use super::report::order::{Sort, arrange};
-use super::report::question::{Life, Question};
+use super::report::question::{Key, Life, Question};
 use super::report::tally::records;
 use super::report::{Outcome, ReportError, Session, Source};
 use crate::clock;
 use crate::command::report::period::last_days;
+use crate::model::description::Attribute;
 use crate::model::quantity::Nanos;
 use live::Asked;
 use std::path::PathBuf;
@@ -38,7 +39,13 @@ pub fn run(arguments: &JobsArguments, sockets: Vec<PathBuf>) -> Result<Outcome, 
     // A store holds as many jobs as it keeps; a server may hold years of them.
     let start = if selection.prometheus.is_some() { last_days(now) } else { Nanos::ZERO };
     let session = Session::new(selection, life, start, now)?;
-    let question = Question::of_jobs(session.filter.clone(), session.period)?;
+    let question = if selection.runs {
+        let known = [Attribute::Project, Attribute::Experiment, Attribute::Executable].map(Key::Attribute);
+        let keys: Vec<Key> = [Key::Job].into_iter().chain(known).collect();
+        Question::new(&keys, session.filter.clone(), session.period)?
+    } else {
+        Question::of_jobs(session.filter.clone(), session.period)?
+    };
     let mut source = Source::open(selection, now)?;
     let past = source.ask(&question)?;
     let mut jobs = records(past, &question);

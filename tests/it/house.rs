@@ -63,6 +63,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "command/report/fleet/answer.rs",
             "command/local.rs",
             "command/jobs/live.rs",
+            "command/run/daemon.rs",
             "daemon/socket.rs",
             "source/redfish/",
             "job/names/",
@@ -71,7 +72,9 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     // What holds unsafe code for us, and a cipher: in one place each.
     ("ipmi_rs", &["source/ipmi/device.rs"]),
     ("aes::", &["source/ipmi/packet.rs"]),
-    ("nix::", &["job/names/users.rs"]),
+    ("nix::unistd", &["job/names/users.rs"]),
+    ("nix::sys", &["command/run/tree.rs"]),
+    ("signal_hook", &["command/run.rs", "command/run/child.rs"]),
     ("anyhow", &["main.rs"]),
     ("rusqlite", &["store/"]),
 ];

@@ -13,6 +13,7 @@ mod otlp;
 mod page;
 mod parsers;
 mod resume;
+mod run;
 mod simulation;
 mod site;
 mod tree;

@@ -14,7 +14,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # Package and a program of it. Prometheus brings promtool along.
 needed=(prometheus:promtool util-linux:unshare util-linux:taskset openssl:openssl curl:curl strace:strace e2fsprogs:mkfs.ext4
     slurmctld:slurmctld slurmd:slurmd slurm-client:sbatch munge:munged runc:runc podman:podman
-    busybox-static:busybox ipmitool:ipmitool python3-pip:pip3)
+    busybox-static:busybox ipmitool:ipmitool python3-pip:pip3
+    gcc:cc make:make less:less stress-ng:stress-ng)
 
 missing=()
 for pair in "${needed[@]}"; do
@@ -66,6 +67,15 @@ for hierarchy in freezer memory; do
         fail "no $cgroups/$hierarchy: Slurm's own accounting on cgroup v1 needs it"
 done
 unshare -C true || fail "cannot make a control-group namespace"
+
+# A numerical job, for what `run` says of it.
+numpy=.cache/numpy
+if ! "$numpy/bin/python" -c 'import numpy' 2>/dev/null; then
+    echo "installing NumPy into $numpy"
+    rm -rf "$numpy"
+    python3 -m venv "$numpy" || fail "cannot make $numpy (is python3-venv installed?)"
+    "$numpy/bin/pip" install --quiet --disable-pip-version-check numpy || fail "cannot install NumPy"
+fi
 
 # Unpacks packages of Debian's sid into a place of their own, not installed, kept for the next time:
 # `unpacked PLACE PACKAGE…`, each of which has a program of its own name.

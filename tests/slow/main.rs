@@ -34,6 +34,7 @@ mod reader;
 mod report;
 mod restart;
 mod rig;
+mod run;
 mod sidecar;
 mod slurm;
 mod soak;

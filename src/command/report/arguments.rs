@@ -2,6 +2,8 @@
 
 use super::order::Sort;
 use super::question::Key;
+use crate::config::place;
+use crate::model::description::Attribute;
 use crate::model::identity::{HwType, JobKind};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -9,8 +11,10 @@ use std::path::PathBuf;
 /// Of `jouleprint report`.
 #[derive(Debug, Args)]
 pub struct ReportArguments {
-    /// What makes a row, several with commas [default: an overview; as CSV or JSON: day]
-    #[arg(long, value_name = "KEY", value_enum, value_delimiter = ',')]
+    /// What makes a row, several with commas: day, hour, host, zone, hardware, kind, user, group, job; of jobs
+    /// also project, experiment, executable, namespace, pod, workload, container, image, account, partition,
+    /// unit, label:KEY [default: an overview; as CSV or JSON: day]
+    #[arg(long, value_name = "KEY", value_parser = Key::parse, value_delimiter = ',')]
     pub by: Vec<Key>,
     /// Order of the rows [default: days and hours as they came, else most energy first]
     #[arg(long, value_enum, value_name = "ORDER")]
@@ -61,7 +65,7 @@ impl JobsArguments {
         let texts = [since, until, zone, user, group, job, host];
         let is_filtered = texts.iter().any(|text| text.is_some()) || kind.is_some() || hardware.is_some();
         let is_elsewhere = has_store || self.selection.prometheus.is_some();
-        let are_records = self.all || self.live || self.ended || self.sort.is_some();
+        let are_records = self.selection.runs || self.all || self.live || self.ended || self.sort.is_some();
         !(are_records || is_filtered || is_elsewhere) && self.selection.format == Format::Table
     }
 }
@@ -89,7 +93,7 @@ pub struct Selection {
     /// Only jobs whose id has this part, or fits this pattern with *
     #[arg(long, value_name = "PATTERN")]
     pub job: Option<String>,
-    /// Only jobs of this kind: pod, slurm, machine, container, unit, process or custom
+    /// Only jobs of this kind: pod, slurm, machine, container, unit, process, run or custom
     #[arg(long, value_name = "KIND", value_parser = job_kind)]
     pub kind: Option<JobKind>,
     /// Only this hardware: cpu, memory, gpu or other
@@ -104,6 +108,12 @@ pub struct Selection {
     /// The store to read [default: the exporter's]
     #[arg(long, value_name = "PATH", conflicts_with = "prometheus")]
     pub store: Option<PathBuf>,
+    /// Read the store of your own runs (`jouleprint run`); the default by project and experiment
+    #[arg(long, conflicts_with_all = ["store", "prometheus"])]
+    pub runs: bool,
+    /// Where that is [default: ~/.local/state/jouleprint/runs]
+    #[arg(long = "runs.path", value_name = "DIR", env = "JOULEPRINT_RUNS_PATH")]
+    pub runs_path: Option<PathBuf>,
     /// Ask a Prometheus that scrapes many hosts, instead of a store
     #[arg(long, value_name = "URL")]
     pub prometheus: Option<String>,
@@ -126,6 +136,22 @@ pub struct Selection {
         conflicts_with = "prometheus_user"
     )]
     pub prometheus_bearer_token_file: Option<PathBuf>,
+}
+
+impl ReportArguments {
+    /// Whether the user's own runs are asked: by what only they are told, unless a store is named.
+    #[must_use]
+    pub fn is_of_runs(&self) -> bool {
+        let own = [Key::Attribute(Attribute::Project), Key::Attribute(Attribute::Experiment)];
+        self.selection.runs || self.by.iter().any(|key| own.contains(key))
+    }
+}
+
+impl Selection {
+    /// The user's own store of runs takes the place of the exporter's.
+    pub fn choose_runs(&mut self) {
+        self.store = place::runs(self.runs_path.clone());
+    }
 }
 
 /// How a report is written.

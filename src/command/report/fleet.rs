@@ -44,7 +44,7 @@ pub enum FleetError {
     },
     /// There are no such series.
     #[error(
-        "Prometheus has no series by user or group yet: these need a host's own store (--store), or a later version's series"
+        "Prometheus has no series by user, by group or by what is known of jobs yet: these need a host's own store (--store), or a later version's series"
     )]
     NoGroups,
 }
@@ -85,7 +85,7 @@ impl Fleet {
     pub fn ask(&mut self, question: &Question) -> Result<Past, FleetError> {
         let filter = &question.filter;
         let needs_groups = question.has(Key::User) || filter.user.is_some() || filter.group.is_some();
-        if needs_groups || question.has(Key::Group) {
+        if needs_groups || question.has(Key::Group) || question.is_of_descriptions() {
             return Err(FleetError::NoGroups);
         }
         let mut past = Past { source: self.client.server().to_owned(), until: self.now, ..Past::default() };

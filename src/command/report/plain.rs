@@ -109,7 +109,7 @@ fn cells(row: &Row, tally: &Tally) -> Vec<Cell> {
         // The time from one job to another is no job's.
         let is_one = row.place == Place::Ordinary && !row.cells.is_empty();
         cells.push(match &row.jobs {
-            Some(lives) if is_one => number(Some(u128::from(age(lives))), 9),
+            Some(lives) if is_one && lives.count == 1 => number(Some(u128::from(age(lives))), 9),
             Some(_) | None => Cell::Missing,
         });
         cells.push(lives(&|lives| Cell::Number(decimal(lives.cpu, 9))));

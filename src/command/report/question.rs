@@ -2,10 +2,10 @@
 //! store, so not every combination has an answer; those that have none are refused here, with those that have.
 
 use crate::model::checkpoint::Group;
+use crate::model::description::Attribute;
 use crate::model::history::{JobRecord, Span};
 use crate::model::identity::{HwType, JobKind};
 use crate::model::snapshot::Column;
-use clap::ValueEnum;
 use regex_lite::Regex;
 
 /// The groups that jobs and residual accounts make: job kinds, `system`, `idle` and so on.
@@ -15,7 +15,7 @@ pub const BY_ACCOUNT: &str = "account";
 pub const BY_USER: &str = "user";
 
 /// By what rows are told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     /// Jobs, whole
     Job,
@@ -35,9 +35,61 @@ pub enum Key {
     Zone,
     /// Hosts
     Host,
+    /// What is known of jobs beside their ids: jobs that have the same are a row
+    Attribute(Attribute),
+    /// One of the labels that jobs have, with `label:` before it
+    Label(&'static str),
 }
 
+/// What a label's key is written behind.
+const LABEL: &str = "label:";
+
+/// The keys that are no attributes.
+const PLAIN: [Key; 9] =
+    [Key::Job, Key::User, Key::Group, Key::Kind, Key::Hardware, Key::Day, Key::Hour, Key::Zone, Key::Host];
+
+/// Short words for attributes; their full names are taken too.
+const ATTRIBUTES: [(&str, Attribute); 11] = [
+    ("project", Attribute::Project),
+    ("experiment", Attribute::Experiment),
+    ("executable", Attribute::Executable),
+    ("namespace", Attribute::Namespace),
+    ("pod", Attribute::Pod),
+    ("workload", Attribute::WorkloadName),
+    ("container", Attribute::Container),
+    ("image", Attribute::Image),
+    ("account", Attribute::SlurmAccount),
+    ("partition", Attribute::SlurmPartition),
+    ("unit", Attribute::Unit),
+];
+
 impl Key {
+    /// From what was typed.
+    ///
+    /// # Errors
+    /// It is no key; the message lists those there are.
+    pub fn parse(text: &str) -> Result<Key, String> {
+        if let Some(key) = PLAIN.into_iter().find(|key| key.as_str() == text) {
+            return Ok(key);
+        }
+        let short = ATTRIBUTES.iter().find(|(name, _)| *name == text).map(|(_, attribute)| *attribute);
+        if let Some(attribute) = short.or_else(|| Attribute::of_name(text)) {
+            return Ok(Key::Attribute(attribute));
+        }
+        if text.strip_prefix(LABEL).is_some_and(|key| !key.is_empty()) {
+            // Typed once, and a column's name for as long as the process lives.
+            return Ok(Key::Label(String::from(text).leak()));
+        }
+        let plain = PLAIN.iter().map(|key| key.as_str());
+        let all: Vec<&str> = plain.chain(ATTRIBUTES.iter().map(|(name, _)| *name)).collect();
+        Err(format!("it is none of {}, {LABEL}KEY", all.join(", ")))
+    }
+
+    /// Whether only job records know it.
+    const fn is_of_descriptions(self) -> bool {
+        matches!(self, Key::Attribute(_) | Key::Label(_))
+    }
+
     /// As it is typed.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -51,6 +103,8 @@ impl Key {
             Key::Hour => "hour",
             Key::Zone => "zone",
             Key::Host => "host",
+            Key::Attribute(attribute) => attribute.as_str(),
+            Key::Label(text) => text,
         }
     }
 }
@@ -82,9 +136,19 @@ pub enum Field {
     Hardware,
     /// The GPU.
     Gpu,
+    /// What is known of a job.
+    Attribute(Attribute),
+    /// A label of a job, with `label:` before its key.
+    Label(&'static str),
 }
 
 impl Field {
+    /// The key of a label.
+    #[must_use]
+    pub fn label_key(text: &'static str) -> &'static str {
+        text.strip_prefix(LABEL).unwrap_or(text)
+    }
+
     /// Its name in CSV and JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -101,6 +165,8 @@ impl Field {
             Field::Group => "group",
             Field::Hardware => "hw_type",
             Field::Gpu => "gpu",
+            Field::Attribute(attribute) => attribute.as_str(),
+            Field::Label(text) => text,
         }
     }
 }
@@ -278,7 +344,7 @@ impl Question {
             }
         }
         let has = |key| once.contains(&key);
-        if has(Key::Job) {
+        if has(Key::Job) || once.iter().any(|key| key.is_of_descriptions()) {
             if [Key::Day, Key::Hour, Key::Group].into_iter().any(has) {
                 let keys: Vec<&str> = keys.iter().map(|key| key.as_str()).collect();
                 return Err(QuestionError::JobByTime { keys: keys.join(",") });
@@ -318,6 +384,18 @@ impl Question {
         Ok(Question { has_rest: false, ..question })
     }
 
+    /// Whether it is answered from job records.
+    #[must_use]
+    pub fn is_of_jobs(&self) -> bool {
+        self.has(Key::Job) || self.is_of_descriptions()
+    }
+
+    /// Whether it asks for what is known of jobs beside their ids.
+    #[must_use]
+    pub fn is_of_descriptions(&self) -> bool {
+        self.keys.iter().any(|key| key.is_of_descriptions())
+    }
+
     /// Whether a key is asked for.
     #[must_use]
     pub fn has(&self, key: Key) -> bool {
@@ -349,10 +427,12 @@ impl Question {
         let mut fields = Vec::new();
         for key in &self.keys {
             let of_key: &[Field] = match key {
+                Key::Attribute(attribute) => &[Field::Attribute(*attribute)],
+                Key::Label(text) => &[Field::Label(text)],
                 Key::Job => &[Field::Host, Field::JobKind, Field::JobId, Field::User],
                 Key::User => &[Field::User],
                 Key::Group => &[Field::GroupKind, Field::Group],
-                Key::Kind if self.has(Key::Job) => &[Field::JobKind],
+                Key::Kind if self.is_of_jobs() => &[Field::JobKind],
                 Key::Kind => &[Field::Kind],
                 Key::Hardware => &[Field::Hardware, Field::Gpu],
                 Key::Day => &[Field::Day],
@@ -410,6 +490,26 @@ mod tests {
         ] {
             assert_eq!(ask(keys, filter).expect("an answer").grouping(), grouping, "{keys:?}");
         }
+    }
+
+    #[test]
+    fn what_is_known_of_jobs_is_a_key_by_its_short_and_its_full_name_and_labels_are_too() {
+        for (text, expected) in [
+            ("project", Ok(Key::Attribute(Attribute::Project))),
+            ("process.executable.name", Ok(Key::Attribute(Attribute::Executable))),
+            ("label:a b", Ok(Key::Label("label:a b"))),
+            ("user", Ok(Key::User)),
+            ("label:", Err(())),
+            ("projects", Err(())),
+        ] {
+            assert_eq!(Key::parse(text).map_err(|_| ()), expected, "{text}");
+        }
+        for key in PLAIN {
+            assert_eq!(Key::parse(key.as_str()), Ok(key));
+        }
+        let project = Key::Attribute(Attribute::Project);
+        assert!(ask(&[project, Key::User, Key::Host], Filter::default()).expect("an answer").is_of_jobs());
+        assert!(ask(&[project, Key::Day], Filter::default()).is_err());
     }
 
     #[test]

@@ -86,16 +86,25 @@ fn columns<'a>(tally: &'a Tally, question: &'a Question, users: &'a Users) -> Ve
         }
     }
     if tally.has_jobs {
+        columns.extend((!question.has(Key::Job)).then(count));
         columns.extend(lives());
     }
     columns.extend(amounts(tally));
     columns
 }
 
+/// How many jobs a row is.
+fn count<'a>() -> Column<'a> {
+    let write = |row: &Row| row.jobs.as_ref().map(|lives| lives.count.to_string()).unwrap_or_default();
+    Column { head: "jobs".to_owned(), kind: Kind::Number, side: CellAlignment::Right, write: Box::new(write) }
+}
+
 /// What is known of jobs beside what they used; sums of jobs have no times.
 fn lives<'a>() -> [Column<'a>; 4] {
     fn seen(row: &Row) -> Option<&Lives> {
-        row.jobs.as_ref().filter(|_| row.place == Place::Ordinary && !row.cells.is_empty())
+        row.jobs
+            .as_ref()
+            .filter(|lives| lives.count == 1 && row.place == Place::Ordinary && !row.cells.is_empty())
     }
     let column = |head: &str, side, order, write: fn(&Row) -> String| Column {
         head: head.to_owned(),
@@ -163,7 +172,7 @@ fn is_worth_showing(at: usize, field: Field, tally: &Tally, question: &Question)
         Field::User => question.has(Key::User),
         Field::Gpu | Field::GroupKind => false,
         Field::Day | Field::Hour | Field::Zone | Field::Kind | Field::JobKind => true,
-        Field::JobId | Field::Group | Field::Hardware => true,
+        Field::JobId | Field::Group | Field::Hardware | Field::Attribute(_) | Field::Label(_) => true,
     };
     // Only jobs have users, but whatever has a row has a host.
     let counts = |row: &&Row| field == Field::Host || row.place == Place::Ordinary;
@@ -190,12 +199,16 @@ fn text(row: &Row, at: usize, field: Field, users: &Users) -> String {
         (Field::JobId, Place::Folded) => format!("{count} older jobs"),
         (Field::JobKind, Place::NoJob) => "-".to_owned(),
         (Field::JobId, Place::NoJob) => "charged to no job".to_owned(),
+        (Field::Attribute(_) | Field::Label(_), Place::Folded) if at == 0 => format!("{count} older jobs"),
+        (Field::Attribute(_) | Field::Label(_), Place::NoJob) if at == 0 => "charged to no job".to_owned(),
         // A line of sums is not a host or a job.
         (_, Place::Ordinary) if row.cells.is_empty() => String::new(),
         (Field::User, _) if value.is_empty() => "-".to_owned(),
         (Field::User, _) => users.name(value),
         (Field::Hour, _) => value.replacen('T', " ", 1).replace(":00Z", ""),
-        (Field::Zone | Field::Group, _) if value.is_empty() => "-".to_owned(),
+        (Field::Zone | Field::Group | Field::Attribute(_) | Field::Label(_), _) if value.is_empty() => {
+            "-".to_owned()
+        }
         _ => value.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect(),
     }
 }

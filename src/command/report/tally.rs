@@ -125,7 +125,7 @@ impl Lives {
 #[must_use]
 pub fn tally(past: &Past, question: &Question) -> Tally {
     let mut rows = Rows::new(question);
-    if question.has(Key::Job) {
+    if question.is_of_jobs() {
         for job in jobs(past, question) {
             rows.job(job);
         }
@@ -311,7 +311,7 @@ impl<'a> Rows<'a> {
             notes
                 .push(format!("slots of up to {width} that are only partly in the period are counted whole"));
         }
-        let has_jobs = self.question.has(Key::Job);
+        let has_jobs = self.question.is_of_jobs();
         if past.has_whole_jobs && self.reaching_out > 0 {
             let count = self.reaching_out;
             notes.push(format!("{count} jobs reach beyond the period and are counted with all they used"));
@@ -348,7 +348,7 @@ fn part_cell(field: Field, part: &Part, zone: &str, place: Place) -> Name {
         Field::GroupKind => Name::clone(&part.group.kind),
         Field::Hardware => part.column.hw_type.as_str().into(),
         Field::Gpu => Name::clone(&part.column.gpu),
-        Field::JobKind | Field::JobId => Name::default(),
+        Field::JobKind | Field::JobId | Field::Attribute(_) | Field::Label(_) => Name::default(),
     }
 }
 
@@ -361,6 +361,10 @@ fn job_cell(field: Field, job: &JobRecord, column: Option<&Column>, zone: &str) 
         Field::User => job.user.map(|user| user.to_string().into()).unwrap_or_default(),
         Field::Hardware => column.map_or("", |column| column.hw_type.as_str()).into(),
         Field::Gpu => column.map(|column| Name::clone(&column.gpu)).unwrap_or_default(),
+        Field::Attribute(attribute) => job.description.get(attribute).into(),
+        Field::Label(text) => {
+            job.description.labels().get(Field::label_key(text)).map(Name::clone).unwrap_or_default()
+        }
         // A question refuses these with jobs.
         Field::Day | Field::Hour | Field::Group | Field::GroupKind => Name::default(),
     }

@@ -40,7 +40,9 @@ impl OwnGroup {
         let primary = roots.into_iter().find(|root| root.hierarchy == Hierarchy::Primary);
         let root = primary.ok_or_else(|| io::Error::other("no control groups"))?;
         let own = read_text(Path::new("/proc/self/cgroup"))?;
-        let path = own_path(&own, root.version).ok_or_else(|| io::Error::other("in no control group"))?;
+        // A path outside our namespace says nothing of what is mounted here.
+        let path = root.version.path_in(&own).filter(|path| !path.starts_with("/.."));
+        let path = path.ok_or_else(|| io::Error::other("in no control group"))?;
         let outside = root.path.join(path.trim_start_matches('/'));
         let name = format!("{PREFIX}{id}");
         let directory = outside.join(&name);
@@ -56,7 +58,7 @@ impl OwnGroup {
     /// # Errors
     /// The kernel refuses.
     pub fn enter(&self) -> io::Result<()> {
-        move_to(&self.directory)
+        self.move_to(&self.directory)
     }
 
     /// Moves this process back.
@@ -64,7 +66,18 @@ impl OwnGroup {
     /// # Errors
     /// The kernel refuses: we then stay where the command is, and are counted with it.
     pub fn leave(&self) -> io::Result<()> {
-        move_to(&self.outside)
+        self.move_to(&self.outside)
+    }
+
+    /// On v1 one thread, ours, moves without the lock that holds up every process of the machine, and us, for
+    /// some ms; we have no other. v2 moves whole processes.
+    fn move_to(&self, directory: &Path) -> io::Result<()> {
+        let file = match self.version {
+            Version::V1 => "tasks",
+            Version::V2 => "cgroup.procs",
+        };
+        // 0 is whoever writes.
+        fs::write(directory.join(file), "0\n")
     }
 
     /// What it has used since it was made; `None` if that cannot be read.
@@ -104,45 +117,6 @@ impl Drop for OwnGroup {
     fn drop(&mut self) {
         if !self.is_removed {
             let _ = fs::remove_dir(&self.directory);
-        }
-    }
-}
-
-fn move_to(directory: &Path) -> io::Result<()> {
-    // 0 is whoever writes.
-    fs::write(directory.join("cgroup.procs"), "0\n")
-}
-
-/// Where this process stands, from the text of /proc/self/cgroup.
-fn own_path(text: &str, version: Version) -> Option<&str> {
-    text.lines().find_map(|line| {
-        let mut fields = line.splitn(3, ':');
-        let (number, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-        let is_it = match version {
-            Version::V1 => controllers.split(',').any(|name| name == "cpuacct"),
-            Version::V2 => number == "0" && controllers.is_empty(),
-        };
-        // A path outside the namespace says nothing of what is mounted here.
-        (is_it && path.starts_with('/') && !path.starts_with("/..")).then_some(path)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn our_place_is_found_in_either_version() {
-        let hybrid = "9:name=systemd:/\n4:memory:/a\n2:cpu,cpuacct:/b/c\n0::/user.slice/x: y\n";
-        for (text, version, expected) in [
-            (hybrid, Version::V1, Some("/b/c")),
-            (hybrid, Version::V2, Some("/user.slice/x: y")),
-            ("0::/../other\n", Version::V2, None),
-            ("0::/\n", Version::V1, None),
-            ("", Version::V2, None),
-            ("1:cpuset:/x\n0::\n", Version::V2, None),
-        ] {
-            assert_eq!(own_path(text, version), expected, "{text:?}");
         }
     }
 }
