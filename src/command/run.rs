@@ -47,6 +47,12 @@ use tree::Tree;
 /// Between two readings while the command runs.
 const TICK: Nanos = Nanos::from_seconds(1);
 
+/// An exporter is asked for its intensity this often, where it is not asked for its meters.
+const FACTOR_INTERVAL: Nanos = Nanos::from_seconds(60);
+
+/// An exporter that has failed so often in a row is not asked again: each time costs its deadline.
+const MOST_FAILURES: u32 = 3;
+
 /// The code to end with when we failed and not the command, as `env` and `timeout` do.
 pub const OWN_FAILURE: u8 = 125;
 
@@ -128,6 +134,8 @@ struct Measured {
     account: Account,
     meters: Meters,
     daemon: Option<Daemon>,
+    asked: Nanos,
+    failures: u32,
     wants_factor: bool,
     signals: Signals,
     used: CpuTime,
@@ -151,7 +159,7 @@ impl Measured {
         let id = id(now.wall);
         let daemon = Daemon::find(&place::job_sockets(flags.job_socket.clone()));
         let wants_factor = flags.zone.as_deref().is_none_or(str::is_empty);
-        let at_start = daemon.as_ref().and_then(|daemon| daemon.host(true, wants_factor));
+        let at_start = daemon.as_ref().and_then(|daemon| daemon.host(false, wants_factor));
         let account = match OwnGroup::make(&settings.cgroupfs, &id) {
             Ok(group) => Account::Group(group, CpuTime::ZERO),
             Err(error) => {
@@ -176,6 +184,8 @@ impl Measured {
             meters,
             // Without an answer it is not asked again.
             daemon: daemon.filter(|_| at_start.is_some()),
+            asked: now.monotonic,
+            failures: 0,
             wants_factor,
             signals,
             used: CpuTime::ZERO,
@@ -202,7 +212,7 @@ impl Measured {
         if let (Some(daemon), true) = (&self.daemon, is_inside) {
             daemon.label(&self.description);
         }
-        let host = self.host_reading(true);
+        let host = self.host_reading(clock::monotonic(), true);
         if let Account::Group(group, before) = &mut self.account {
             *before = group.used(&mut self.buffer).unwrap_or_default();
         }
@@ -217,10 +227,18 @@ impl Measured {
         Ok((child?, started))
     }
 
-    /// The exporter's meters, if they are ours or their intensity is.
-    fn host_reading(&self, is_fresh: bool) -> Option<Host> {
-        let is_of_use = self.meters.are_of_daemon() || self.wants_factor;
-        self.daemon.as_ref().filter(|_| is_of_use)?.host(is_fresh, self.wants_factor)
+    /// The exporter's meters, if they are ours, or now and then its intensity.
+    fn host_reading(&mut self, now: Nanos, is_fresh: bool) -> Option<Host> {
+        let has_meters = self.meters.are_of_daemon();
+        let is_due = self.wants_factor && now.saturating_sub(self.asked) >= FACTOR_INTERVAL;
+        let daemon = self.daemon.as_ref().filter(|_| has_meters || is_due)?;
+        self.asked = now;
+        let host = daemon.host(is_fresh && has_meters, self.wants_factor);
+        self.failures = if host.is_some() { 0 } else { self.failures + 1 };
+        if self.failures >= MOST_FAILURES {
+            self.daemon = None;
+        }
+        host
     }
 
     /// Ticks until the command has ended.
@@ -238,7 +256,7 @@ impl Measured {
             }
             let now = clock::now();
             if now.monotonic >= due {
-                let host = self.host_reading(false);
+                let host = self.host_reading(now.monotonic, false);
                 self.tick(now, host.as_ref());
                 live.show(&self.meters, now.since(&started));
                 // What has been missed, as while we were stopped, is not made up for.
@@ -263,7 +281,7 @@ impl Measured {
 
     /// The last tick, and what it all comes to.
     fn finish(&mut self, arguments: &RunArguments, started: Moment, end: End) -> (Outcome, Checkpoint) {
-        let host = self.host_reading(true);
+        let host = self.host_reading(self.ended.monotonic, true);
         self.tick(self.ended, host.as_ref());
         if self.meters.are_of_daemon() && host.is_none() {
             self.notes.push("the exporter that lent its meters is gone: energy is missing".to_owned());

@@ -91,6 +91,8 @@ impl Meters {
             });
             domain.floor = same.and_then(|known| known.floor);
         }
+        let lent = daemon.filter(|host| host.is_asked_for_factor());
+        let factor = lent.map_or(factor, |host| host.factor().clone());
         let machine = Arc::new(Machine {
             host: host.into(),
             cpu_model: hardware.model_name.as_str().into(),

@@ -197,8 +197,14 @@ fn each_question_asks_what_it_needs() {
 fn what_it_has_no_series_for_is_said_before_it_is_asked() {
     let user = Filter { user: Some(1), ..Filter::default() };
     let group = Filter { group: Some(("team".into(), None)), ..Filter::default() };
-    for (keys, filter) in [(&[Key::User][..], Filter::default()), (&[Key::Day], user), (&[Key::Group], group)]
-    {
+    let project = Key::Attribute(crate::model::description::Attribute::Project);
+    for (keys, filter) in [
+        (&[Key::User][..], Filter::default()),
+        (&[Key::Day], user),
+        (&[Key::Group], group),
+        (&[project], Filter::default()),
+        (&[Key::Label("label:x")], Filter::default()),
+    ] {
         let (past, asked) = ask(keys, filter, 60, vec![]);
         let error = past.expect_err("no series");
         assert!(error.contains("--store") && asked.is_empty(), "{error}");
