@@ -468,3 +468,31 @@ fn table<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Table {
     }
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::description::Attribute;
+    use crate::model::identity::JobKind;
+
+    #[test]
+    fn what_is_known_of_a_job_is_not_lost_to_a_poorer_description() {
+        let mut ledger = Ledger::new(Arc::new([]), 10, Nanos::from_seconds(300));
+        ledger.begin(&Moment::default());
+        let id = JobId::new(JobKind::Pod, "a");
+        ledger.open(Newcomer { id: &id, cgroup: &"/a".into(), user: None }, Hierarchy::Primary);
+        let mut tell = |values: &[(Attribute, &str)]| {
+            let mut description = Description::default();
+            values.iter().for_each(|(attribute, value)| description.set(*attribute, value));
+            let description = Arc::new(description);
+            ledger.describe(&Naming { id: id.clone(), description, groups: Vec::new(), is_final: false });
+            let mut totals = Totals::default();
+            ledger.fill(&mut totals);
+            let known = &totals.jobs[0].description;
+            [Attribute::Namespace, Attribute::Pod].map(|attribute| known.get(attribute).to_owned())
+        };
+        assert_eq!(tell(&[(Attribute::Namespace, "shop"), (Attribute::Pod, "web-0")]), ["shop", "web-0"]);
+        assert_eq!(tell(&[(Attribute::Pod, "web-1")]), ["shop", "web-1"]);
+        assert_eq!(tell(&[]), ["shop", "web-1"]);
+    }
+}

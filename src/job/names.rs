@@ -95,6 +95,12 @@ impl SourceName {
         }
     }
 
+    /// Whether it is looked for although nothing says that it is there.
+    #[must_use]
+    pub const fn is_looked_for_everywhere(self) -> bool {
+        matches!(self, SourceName::PodLogs | SourceName::PodResources | SourceName::Containers)
+    }
+
     /// Whether those who run the job say it, and not the job.
     #[must_use]
     pub const fn is_sure(self) -> bool {

@@ -1,8 +1,9 @@
 //! Real containers: runc with a pod's path and without, and Podman.
 
-use crate::attribution::{BUSY_WATTS, Measured, error, exporter, percent, powercap};
+use crate::attribution::{BUSY_WATTS, CONFIG, Measured, error, percent, powercap};
 use crate::page::Page;
-use crate::rig::{Daemon, Exporter, Leftovers, TOP, container_id, run, uid, unique};
+use crate::powercap::Powercap;
+use crate::rig::{Daemon, Exporter, Leftovers, Setup, TOP, container_id, run, uid, unique};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -56,6 +57,18 @@ fn finish(mut container: Daemon) -> f64 {
     nanoseconds as f64 / 1e9
 }
 
+/// With the runtimes' state where the test has it.
+fn exporter_with(powercap: &Powercap, places: &str) -> Exporter {
+    let config = format!("{CONFIG}jobs: {{containers: {{{places}}}}}\n");
+    Exporter::start(&Setup { sysfs: Some(powercap.sysfs()), config: &config, ..Setup::default() })
+}
+
+/// The label of a container's info.
+fn label(page: &Page, id: &str, name: &str) -> String {
+    let infos = page.all("jouleprint_job_info", &[("job_id", id)]);
+    infos.first().and_then(|info| info.labels.get(name)).cloned().unwrap_or_default()
+}
+
 fn compare(name: &str, exporter: &Exporter, before: Page, jobs: &[(String, f64)]) {
     let measured = Measured { before, after: exporter.next_page() };
     for (id, truth) in jobs {
@@ -73,14 +86,16 @@ fn containers_of_runc_are_pods_or_themselves_by_their_path() {
     let top = format!("{TOP}{}", unique());
     let _left = Leftovers(top.clone());
     let powercap = powercap();
-    let exporter = exporter(&powercap);
+    let exporter = exporter_with(&powercap, &format!("runc: [{}]", folder.path().join("state").display()));
     let before = exporter.next_page();
     let (pod, plain) = (uid(), container_id());
     let paths =
         [format!("/{top}/kubepods/burstable/pod{pod}/{}", container_id()), format!("/{top}/docker/{plain}")];
     let running = [runc(folder.path(), &paths[0], 15), runc(folder.path(), &paths[1], 40)];
+    let name = running[1].0.clone();
     let used: Vec<f64> = running.into_iter().map(|(_, container)| finish(container)).collect();
-    compare("runc", &exporter, before, &[(pod, used[0]), (plain, used[1])]);
+    compare("runc", &exporter, before, &[(pod, used[0]), (plain.clone(), used[1])]);
+    assert_eq!(label(&exporter.page(), &plain, "container_name"), name);
 }
 
 #[test]
@@ -98,14 +113,17 @@ fn a_container_of_podman_is_a_job_by_its_id() {
     run(Command::new("tar").arg("-C").arg(at("image")).args(["-cf"]).arg(at("image.tar")).arg("."));
     run(podman().arg("import").arg(at("image.tar")).arg("local/load:1"));
     let powercap = powercap();
-    let exporter = exporter(&powercap);
+    let exporter = exporter_with(&powercap, &format!("storage: [{}]", at("root").display()));
     let before = exporter.next_page();
     let mut command = podman();
-    command.args(["run", "--rm", "--network", "none", "--ulimit", "nofile=1024:1024"]);
+    command.args(["run", "--rm", "--name", "worker", "--network", "none", "--ulimit", "nofile=1024:1024"]);
     command.args(["--ulimit", "nproc=1000:1000", "-v", "/usr:/usr:ro", "--cidfile"]).arg(at("id"));
     command.args(["local/load:1", "/load", "steady", "40", "5000"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let used = finish(Daemon(command.spawn().expect("podman starts")));
     let id = fs::read_to_string(at("id")).expect("podman wrote it");
     compare("podman", &exporter, before, &[(id.trim().to_owned(), used)]);
+    let page = exporter.page();
+    assert_eq!(label(&page, id.trim(), "container_name"), "worker");
+    assert_eq!(label(&page, id.trim(), "container_image_name"), "localhost/local/load:1");
 }

@@ -19,6 +19,8 @@ mod disk;
 mod guest;
 mod http;
 mod kill;
+mod kubelet;
+mod kubernetes;
 mod load;
 mod machine;
 mod meters;

@@ -1,6 +1,7 @@
 //! A real Slurm on loopback: its own munged, slurmctld and slurmd, jobs at once on one node.
 
 use crate::attribution::{BUSY_WATTS, CONFIG, Measured, error, percent, powercap};
+use crate::page::Page;
 use crate::powercap::Powercap;
 use crate::rig::{CGROUPFS, Daemon, Exporter, Leftovers, Setup, TOP, free_address, run, unique, wait_for};
 use std::fs;
@@ -11,6 +12,9 @@ use tempfile::TempDir;
 
 /// srun and the batch script's shell work too, and are a part of the job: so many seconds of it.
 const SCRIPT_SECONDS: f64 = 0.25;
+
+/// What jobs are charged to; Slurm takes any without a database.
+const ACCOUNT: &str = "physics";
 
 /// The daemons stand above what they leave behind: fields are dropped in their order.
 struct Slurm {
@@ -105,7 +109,8 @@ impl Slurm {
             load.replace("LOAD", program)
         );
         fs::write(&script, text).expect("written");
-        run(self.command("sbatch").args(["-o", "/dev/null", "-n1", "-c1"]).args(arguments).arg(&script));
+        let sbatch = ["-o", "/dev/null", "-n1", "-c1", "-A", ACCOUNT];
+        run(self.command("sbatch").args(sbatch).args(arguments).arg(&script));
     }
 
     /// The CPU seconds of the jobs that have ended, by number.
@@ -152,16 +157,68 @@ fn command(program: &str, folder: &Path) -> Command {
     command
 }
 
+/// Who tells of the jobs.
+enum Teller {
+    Scontrol,
+    Environment,
+}
+
+/// The label of a job's info.
+fn label(page: &Page, id: &str, name: &str) -> String {
+    let infos = page.all("jouleprint_job_info", &[("job_id", id)]);
+    infos.first().and_then(|info| info.labels.get(name)).cloned().unwrap_or_default()
+}
+
+/// The names of an array's two tasks and of a job whose name a user has played with.
+fn check_names(page: &Page, numbers: &[&str]) {
+    let of = |number: &str, name: &str| label(page, &format!("probe.{number}"), name);
+    let mut names: Vec<[String; 3]> = numbers
+        .iter()
+        .map(|number| {
+            for (name, value) in [
+                ("slurm_account", ACCOUNT),
+                ("slurm_partition", "debug"),
+                ("user_name", "root"),
+                ("slurm_cluster_name", "probe"),
+            ] {
+                assert_eq!(of(number, name), value, "{name} of {number}");
+            }
+            ["slurm_job_name", "slurm_array_task_id", "slurm_array_job_id"].map(|name| of(number, name))
+        })
+        .collect();
+    names.sort();
+    let array = names[1][2].clone();
+    assert!(numbers.contains(&array.as_str()), "the array is called by its first task: {names:?}");
+    let expected = [["a job Account=evil", "", ""], ["sweep", "1", &array], ["sweep", "2", &array]];
+    assert_eq!(names, expected);
+}
+
+fn exporter_of(powercap: &Powercap, slurm: &Slurm, teller: &Teller) -> Exporter {
+    let program = slurm.folder.path().join("scontrol");
+    // The program finds its configuration by a variable, which the exporter's own daemons would have.
+    let script =
+        format!("#!/bin/sh\nSLURM_CONF={}/slurm.conf exec scontrol \"$@\"\n", slurm.folder.path().display());
+    fs::write(&program, script).expect("written");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a program");
+    let tellers = match teller {
+        Teller::Scontrol => format!("scontrol: {}, environment: off", program.display()),
+        Teller::Environment => "scontrol: off".to_owned(),
+    };
+    let config = format!("{CONFIG}jobs: {{slurm: {{cluster: probe, {tellers}}}}}\n");
+    Exporter::start(&Setup { sysfs: Some(powercap.sysfs()), config: &config, ..Setup::default() })
+}
+
 #[test]
 fn jobs_of_a_real_slurm_are_charged_by_what_they_used() {
     let slurm = Slurm::start();
     let powercap = powercap();
-    let exporter = exporter_of(&powercap);
+    let exporter = exporter_of(&powercap, &slurm, &Teller::Environment);
+    let other = exporter_of(&powercap, &slurm, &Teller::Scontrol);
     let before = exporter.next_page();
     // Two tasks of an array and a job with a step, all at once on one node. They end in ticks of their own: v1 says
     // nothing before a group is gone, and of two that go together nobody can tell whose the rest is.
-    slurm.submit(&["--array=1-2"], "LOAD steady 15 $((3500 + 1500 * SLURM_ARRAY_TASK_ID))");
-    slurm.submit(&[], "srun LOAD steady 45 3500");
+    slurm.submit(&["--array=1-2", "-J", "sweep"], "LOAD steady 15 $((3500 + 1500 * SLURM_ARRAY_TASK_ID))");
+    slurm.submit(&["-J", "a job Account=evil"], "srun LOAD steady 45 3500");
     let truths = wait_for("three jobs that ended", || {
         let used = slurm.used();
         (used.len() == 3).then_some(used)
@@ -184,10 +241,7 @@ fn jobs_of_a_real_slurm_are_charged_by_what_they_used() {
     let slurms = measured.after.all("jouleprint_job_info", &[("job_kind", "slurm")]);
     assert_eq!(slurms.len(), 3, "steps and tasks are parts: {slurms:?}");
     assert!(measured.residual("overflow") == 0.0);
-}
-
-fn exporter_of(powercap: &Powercap) -> Exporter {
-    let config = format!("{}jobs: {{slurm: {{cluster: probe}}}}\n", CONFIG);
-    let setup = Setup { sysfs: Some(powercap.sysfs()), config: &config, ..Setup::default() };
-    Exporter::start(&setup)
+    let numbers: Vec<&str> = truths.iter().map(|(number, _)| number.as_str()).collect();
+    check_names(&measured.after, &numbers);
+    check_names(&other.next_page(), &numbers);
 }

@@ -315,9 +315,10 @@ impl Book {
         entry
     }
 
-    /// One that is not there is no trouble while others tell what it could.
+    /// One of those that are looked for everywhere is no trouble if it is not there, while others tell
+    /// what it could.
     fn is_shown(&self, source: SourceName, state: &SourceState) -> bool {
-        if state.fault != Some(Fault::Missing) {
+        if state.fault != Some(Fault::Missing) || !source.is_looked_for_everywhere() {
             return true;
         }
         let is_unnamed = |id: &JobId| {

@@ -1,3 +1,5 @@
+//! The directory with sources that say what a test makes them say, when it does.
+
 use super::clerk::Book;
 use super::*;
 use crate::job::names::{Look, Word};

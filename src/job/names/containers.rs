@@ -277,8 +277,7 @@ pub fn oci_annotations(text: &[u8]) -> Option<Named> {
         |keys: &[&str]| keys.iter().find_map(|key| annotations.get(*key)).cloned().unwrap_or_default();
     let name =
         first(&["nerdctl/name", "io.kubernetes.cri.container-name", "io.kubernetes.cri-o.ContainerName"]);
-    let image =
-        first(&["nerdctl/image-name", "io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"]);
+    let image = first(&["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"]);
     (!name.is_empty() || !image.is_empty()).then_some(Named { name, image })
 }
 
@@ -338,7 +337,8 @@ mod tests {
         );
         let crio = r#"[{"id":"a","names":["k8s_c_p"],"metadata":"{\"container-name\":\"c\",\"image-name\":\"i\"}"}]"#;
         assert_eq!(storage_list(crio.as_bytes())["a"], named("c", "i"));
-        let nerdctl = r#"{"ociVersion":"1","annotations":{"nerdctl/name":"n1","nerdctl/image-name":"i"}}"#;
+        let nerdctl =
+            r#"{"ociVersion":"1","annotations":{"nerdctl/name":"n1","io.kubernetes.cri.image-name":"i"}}"#;
         assert_eq!(oci_annotations(nerdctl.as_bytes()), Some(named("n1", "i")));
         assert_eq!(oci_annotations(br#"{"ociVersion":"1"}"#), None);
         let runc = r#"{"id":"c1","cgroup_paths":{"cpuacct":"/sys/fs/cgroup/cpuacct/a/b","freezer":""}}"#;
