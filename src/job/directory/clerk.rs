@@ -29,6 +29,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// And one that does not answer, up to this.
 const LONGEST_TROUBLE: Duration = Duration::from_secs(120);
 
+/// Whatever a clock says, nobody asks more often than this.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+
 /// After this many doublings pauses stay as they are.
 const MAX_DOUBLINGS: u32 = 10;
 
@@ -134,10 +137,9 @@ async fn attend<S: NameSource>(mut source: S, mut desk: Desk) {
         if has_new {
             pace.start_again();
         }
-        let is_refreshed = S::REFRESH.is_some() && concerned().next().is_some();
-        let mut pause = None;
+        let is_asked = !open.is_empty() || S::REFRESH.is_some() && concerned().next().is_some();
         // News wake everybody, also a source that has a pause to keep.
-        if (!open.is_empty() || is_refreshed) && pace.is_due() {
+        if is_asked && pace.is_due() {
             let look = source.look(&open, &wanted).await;
             asked = open.into_iter().collect();
             let outcome = look.outcome;
@@ -147,9 +149,7 @@ async fn attend<S: NameSource>(mut source: S, mut desk: Desk) {
                 wanted.iter().any(|(id, job)| S::NAME.concerns(id, job) && book.is_open(S::NAME, id));
             pace.note(outcome, is_open, S::REST, S::REFRESH);
         }
-        if let Some(left) = pace.left() {
-            pause = Some(left);
-        }
+        let pause = pace.pause(is_asked);
         // A storm of births is one look.
         let changed = async {
             let is_there = desk.wanted.changed().await.is_ok();
@@ -159,7 +159,7 @@ async fn attend<S: NameSource>(mut source: S, mut desk: Desk) {
             is_there
         };
         let is_there = match pause {
-            Some(pause) => timeout(pause.max(Duration::from_millis(1)), changed).await.unwrap_or(true),
+            Some(pause) => timeout(pause, changed).await.unwrap_or(true),
             None => changed.await,
         };
         if !is_there || desk.wanted.has_changed().is_err() {
@@ -204,9 +204,11 @@ impl Pace {
         self.due.is_none_or(|due| now() >= due)
     }
 
-    /// How long until it is due, if it is ever.
-    fn left(&self) -> Option<Duration> {
-        self.due.filter(|due| *due < u64::MAX).map(|due| Duration::from_nanos(due.saturating_sub(now())))
+    /// How long until it is due. One that is asked for nothing waits for news alone, and so does one that has
+    /// told everything.
+    fn pause(&self, is_asked: bool) -> Option<Duration> {
+        let due = self.due.filter(|due| is_asked && *due < u64::MAX)?;
+        Some(Duration::from_nanos(due.saturating_sub(now())).max(SHORTEST_PAUSE))
     }
 
     fn rest_left(&self) -> Option<Duration> {
@@ -362,6 +364,47 @@ impl Book {
                 Some((_, count)) => *count += 1,
                 None => state.errors.push((fault, 1)),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REST: Duration = Duration::from_secs(2);
+
+    #[test]
+    fn a_source_that_nobody_asks_sleeps_and_one_that_fails_waits_longer_and_longer() {
+        let mut pace = Pace::new("test");
+        assert!(pace.is_due() && pace.pause(true).is_none());
+        pace.note(Ok(()), true, REST, None);
+        assert!(!pace.is_due() && pace.pause(true).is_some_and(|pause| pause <= REST));
+        assert_eq!(pace.pause(false), None, "those it was asked for are gone");
+        pace.note(Ok(()), false, REST, None);
+        assert_eq!(pace.pause(true), None, "it has told everything");
+        pace.start_again();
+        assert!(
+            pace.pause(true).is_some_and(|pause| pause <= REST),
+            "somebody new has not to wait for longer"
+        );
+        let mut last = Duration::ZERO;
+        for _ in 0..6 {
+            pace.note(Err(Fault::Timeout), true, REST, None);
+            pace.start_again();
+            let pause = pace.pause(true).expect("it is asked again");
+            assert!(pause > last, "{pause:?} after {last:?}: newcomers hasten nobody who fails");
+            last = pause.mul_f64(0.9);
+        }
+        for _ in 0..50 {
+            pace.note(Err(Fault::Timeout), true, REST, None);
+            assert!(pace.pause(true).is_some_and(|pause| pause <= LONGEST_TROUBLE.mul_f64(1.5)));
+        }
+        pace.note(Ok(()), true, REST, Some(Duration::from_secs(30)));
+        assert!(pace.pause(true).is_some_and(|pause| pause <= REST), "an answer ends it");
+        for _ in 0..50 {
+            pace.note(Ok(()), true, REST, None);
+            assert!(pace.pause(true).is_some_and(|pause| pause <= LONGEST_PAUSE));
         }
     }
 }

@@ -224,6 +224,7 @@ fn workload<'a>(owner: &'a Owner, template_hash: Option<&str>) -> (&'a str, &'a 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::names::tests::{look, wanted};
     use proptest::prelude::*;
 
     const UID: &str = "7b2c1a90-11aa-4f0e-9c3d-5e6f70819203";
@@ -300,6 +301,52 @@ mod tests {
         assert!(pods("null").is_empty() && pods("[]").is_empty() && pods(r#"[{"metadata":{}}]"#).is_empty());
         for garbage in ["", "{", "Forbidden", r#"{"items":3}"#, r#"{"items":[{}]}"#] {
             assert!(parse(garbage.as_bytes(), &[]).is_none(), "{garbage}");
+        }
+    }
+
+    /// What comes of asking a server that gives this answer to whoever has the token.
+    fn asked(answer: &'static str) -> Look {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}/", listener.local_addr().expect("an address"));
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("somebody asks");
+            let mut request = [0; 4_096];
+            let count = std::io::Read::read(&mut stream, &mut request).expect("a request");
+            let request = String::from_utf8_lossy(&request[..count]).into_owned();
+            std::io::Write::write_all(&mut stream, answer.as_bytes()).expect("it listens");
+            request
+        });
+        let token = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(token.path(), "secret\n").expect("written");
+        let wish = Wish { url, token: token.path().to_owned(), ca: PathBuf::new(), labels: Vec::new() };
+        let found = look(&mut Kubelet::new(wish), &wanted(&[("pod", UID)]));
+        let request = server.join().expect("it does not panic");
+        assert!(request.starts_with("GET /pods HTTP/1.1\r\n"), "{request}");
+        assert!(request.to_lowercase().contains("authorization: bearer secret\r\n"), "{request}");
+        found
+    }
+
+    #[test]
+    fn the_list_is_asked_for_with_the_token_and_what_comes_instead_is_a_fault() {
+        let found = asked(
+            "HTTP/1.1 200 OK\r\ncontent-length: 105\r\n\r\n{\"items\":[{\"metadata\":{\"name\":\"web-0\",\"namespace\":\
+             \"shop\",\"uid\":\"7b2c1a90-11aa-4f0e-9c3d-5e6f70819203\"}}]}",
+        );
+        assert_eq!((found.outcome, found.words.len()), (Ok(()), 1));
+        assert_eq!(found.words[0].1.description.get(Attribute::Pod), "web-0");
+        for (answer, fault) in [
+            ("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n", Fault::PermissionDenied),
+            ("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n", Fault::PermissionDenied),
+            ("HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n", Fault::Io),
+            ("HTTP/1.1 302 Found\r\nlocation: http://evil/\r\ncontent-length: 0\r\n\r\n", Fault::Malformed),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 16777217\r\n\r\n", Fault::Limit),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{", Fault::Malformed),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{", Fault::Io),
+            ("SSH-2.0\r\n", Fault::Io),
+        ] {
+            let found = asked(answer);
+            assert_eq!(found.outcome, Err(fault), "{answer}: {}", found.detail);
+            assert!(!found.detail.contains("secret"), "{}", found.detail);
         }
     }
 
