@@ -184,9 +184,14 @@ impl KubernetesSection {
                 format!("https://{node}:{KUBELET_PORT}")
             }
         };
-        let mut labels: Vec<Name> = self.labels.iter().map(|key| key.as_str().into()).collect();
-        labels.extend(grouping.labels().map(Name::clone));
-        labels.dedup();
+        // A pod keeps so many: those that make groups come first.
+        let own = self.labels.iter().map(|key| Name::from(key.as_str()));
+        let mut labels: Vec<Name> = Vec::new();
+        for key in grouping.labels().map(Name::clone).chain(own) {
+            if !labels.contains(&key) {
+                labels.push(key);
+            }
+        }
         Some(kubelet::Wish { url, token, ca, labels })
     }
 }

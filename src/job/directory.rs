@@ -249,11 +249,7 @@ impl Known {
         let mut groups = self.naming.groups.clone();
         if !self.naming.is_final {
             let known = grouping::Known { sure: &sure, likely: &entry.likely, own: &own };
-            for (kind, group) in grouping.decide(&known, is_final) {
-                if !groups.iter().any(|(decided, _)| *decided == kind) {
-                    groups.push((kind, group));
-                }
-            }
+            grouping.decide(&known, is_final, &mut groups);
         }
         let mut description = sure;
         description.fill(&entry.likely);

@@ -245,12 +245,15 @@ impl Grouping {
         self.kinds.iter().any(Kind::takes_own)
     }
 
-    /// The groups that are decided by what is known; if nothing more will be known, all of them. The name
-    /// of no group is empty.
-    #[must_use]
-    pub fn decide(&self, known: &Known<'_>, is_final: bool) -> Vec<(Name, Name)> {
-        let decided = self.kinds.iter().map(|kind| (&kind.name, kind.decide(known, is_final)));
-        decided.filter_map(|(kind, group)| Some((Name::clone(kind), group?))).collect()
+    /// Adds the groups that are decided by what is known; if nothing more will be known, all of them. The
+    /// name of no group is empty. What was decided before stays.
+    pub fn decide(&self, known: &Known<'_>, is_final: bool, groups: &mut Vec<(Name, Name)>) {
+        for kind in &self.kinds {
+            let is_decided = groups.iter().any(|(decided, _)| *decided == kind.name);
+            if let Some(group) = (!is_decided).then(|| kind.decide(known, is_final)).flatten() {
+                groups.push((Name::clone(&kind.name), group));
+            }
+        }
     }
 }
 
@@ -310,8 +313,12 @@ mod tests {
         let likely = description(&[("slurm.account", "physics")]);
         let none = Description::default();
         let known = Known { sure: &none, likely: &likely, own: &none };
-        assert!(users.decide(&known, false).is_empty());
-        let decided = users.decide(&known, true);
+        let mut decided = Vec::new();
+        users.decide(&known, false, &mut decided);
+        assert!(decided.is_empty());
+        decided.push(("namespace".into(), "shop".into()));
+        users.decide(&known, true, &mut decided);
+        assert_eq!((decided.len(), &*decided[0].1), (3, "shop"), "what was decided stays");
         assert_eq!(decided[1], ("slurm_account".into(), "physics".into()));
         assert_eq!(decided[2], ("user".into(), "".into()));
     }

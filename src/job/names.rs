@@ -9,6 +9,7 @@ pub mod pod_resources;
 pub mod slurm;
 pub mod users;
 
+use super::container::lxc_name;
 use crate::model::description::Description;
 use crate::model::identity::{JobId, JobKind, Name};
 use crate::model::reading::{Fault, Hierarchy};
@@ -75,7 +76,7 @@ impl SourceName {
             SourceName::Kubelet | SourceName::PodLogs | SourceName::PodResources => id.kind() == JobKind::Pod,
             SourceName::Scontrol | SourceName::Environment => id.kind() == JobKind::Slurm,
             // LXC's containers are called by their names.
-            SourceName::Containers => id.kind() == JobKind::Container && id.id().len() >= 64,
+            SourceName::Containers => id.kind() == JobKind::Container && lxc_name(id.id()).is_none(),
             SourceName::Users => asked.user.is_some(),
         }
     }
