@@ -18,7 +18,7 @@ pub mod outcome;
 pub mod summary;
 pub mod tree;
 
-use crate::carbon;
+use crate::carbon::{self, Choice};
 use crate::clock;
 use crate::config::flags::Flags;
 use crate::config::{ConfigError, Settings, place};
@@ -52,6 +52,9 @@ const FACTOR_INTERVAL: Nanos = Nanos::from_seconds(60);
 
 /// An exporter that has failed so often in a row is not asked again: each time costs its deadline.
 const MOST_FAILURES: u32 = 3;
+
+/// What is used where nobody says where the machine is.
+const NO_ZONE: &str = "WORLD";
 
 /// The code to end with when we failed and not the command, as `env` and `timeout` do.
 pub const OWN_FAILURE: u8 = 125;
@@ -142,6 +145,7 @@ struct Measured {
     interval: Nanos,
     ended: Moment,
     buffer: Buffer,
+    has_zone: bool,
     notes: Vec<String>,
 }
 
@@ -192,6 +196,7 @@ impl Measured {
             interval: settings.interval.min(TICK),
             ended: now,
             buffer: Buffer::default(),
+            has_zone: settings.carbon != Choice::Unknown,
             notes: Vec::new(),
         })
     }
@@ -285,6 +290,10 @@ impl Measured {
         self.tick(self.ended, host.as_ref());
         if self.meters.are_of_daemon() && host.is_none() {
             self.notes.push("the exporter that lent its meters is gone: energy is missing".to_owned());
+        }
+        // An exporter may know better.
+        if !self.has_zone && &*self.meters.factor().zone == NO_ZONE {
+            self.notes.push("no grid zone is set: the world's average is used (--zone)".to_owned());
         }
         let method = self.account.method();
         let living = match &mut self.account {

@@ -161,6 +161,7 @@ fn json_tells_what_there_is_to_tell_and_its_parts_add_up() {
     assert!(number(&found["cpu_seconds"]) > 0.01 && number(&found["duration_seconds"]) > 0.01, "{text}");
     assert!(number(&found["machine"]["energy_joules"]) >= number(&found["energy_joules"]), "{text}");
     assert!(["cgroup", "process_tree"].contains(&found["method"].as_str().expect("text")));
+    assert!(!found["notes"].to_string().contains("no grid zone"), "{text}");
     // Nothing half written is left beside it, and what cannot be written is told whole.
     assert_eq!(std::fs::read_dir(home.path()).expect("there").count(), 2, "the file and the store");
     let output = run(home.path(), &["-q", "--json", "/nowhere/out.json", "--no-command", "true"]);
@@ -180,6 +181,7 @@ fn labels_of_any_bytes_are_bounded_and_escaped_everywhere() {
     }
     let output = command.arg("true").output().expect("it runs");
     let found = json_of(&output);
+    assert!(found["notes"].to_string().contains("no grid zone is set"), "{found}");
     assert_eq!(found["labels"]["quote"], "say \"hi\", 'you'");
     assert_eq!(found["labels"]["line"], "a\nb\r\u{1b}[31m");
     assert_eq!(found["labels"]["raw"], "\u{fffd}\u{fffd}");

@@ -3,6 +3,7 @@
 
 use crate::job::account::{file_name, read_account};
 use crate::job::hierarchy::{self, Version};
+use crate::job::run::PREFIX;
 use crate::kernel_file::{Buffer, KernelFile, read_text};
 use crate::model::identity::Name;
 use crate::model::quantity::{CpuTime, Nanos};
@@ -10,9 +11,6 @@ use crate::model::reading::Hierarchy;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// The exporter knows such a group as a job of kind `run` with what follows as its id.
-pub const PREFIX: &str = "jouleprint-run-";
 
 /// A process that has just ended leaves its group a moment later.
 const REMOVALS: usize = 10;

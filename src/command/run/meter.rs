@@ -13,7 +13,7 @@ use crate::model::identity::{JobId, Name, Origin};
 use crate::model::quantity::{CpuTime, Nanos};
 use crate::model::reading::{
     Accounting, Birth, Domain, Factor, Fault, GroupReading, GroupRole, GroupSlot, Groups, Hierarchy,
-    IdlePolicy, Load, Machine, Place, Tick, Value,
+    IdlePolicy, Load, Machine, Tick, Value,
 };
 use crate::model::snapshot::Totals;
 use crate::model::time::Moment;
@@ -213,8 +213,7 @@ fn accounting(settings: &Settings) -> Accounting {
     }
 }
 
-/// An exporter's total of a domain is a counter to us, whatever it is read from. Of a meter around others it
-/// is what that draws beside them.
+/// An exporter's total of a domain is a counter to us, whatever it is read from.
 fn as_counter(domain: &Domain) -> Domain {
     use crate::model::quantity::MicroWatts;
     use crate::model::reading::Measurement;
@@ -222,9 +221,5 @@ fn as_counter(domain: &Domain) -> Domain {
     // It moves with the exporter's ticks, 15 s apart at the most: all of that may come at once.
     const MOST_TICKS: u64 = 20;
     let ceiling = MicroWatts::new(ceiling.get().saturating_mul(MOST_TICKS));
-    let place = match &domain.place {
-        Place::Around(_) => Place::Counted,
-        place @ (Place::Counted | Place::Inside(_) | Place::Beside) => place.clone(),
-    };
-    Domain { place, measurement: Measurement::Counter { range: None, ceiling }, ..domain.clone() }
+    Domain { measurement: Measurement::Counter { range: None, ceiling }, ..domain.clone() }
 }
