@@ -186,6 +186,7 @@ impl Session {
         let filter = Filter {
             zone: selection.zone.clone(),
             user,
+            user_name: user.map(|user| users.name(&user.to_string())),
             group,
             job: selection.job.as_deref().map(Pattern::new).transpose()?,
             kind: selection.kind,

@@ -1,6 +1,7 @@
 //! Energy and emissions by the hour: what goes into the history beside the counters. An hour is one of
 //! wall time; how much energy there was never depends on it.
 
+use super::groups::{Groups, NONE};
 use super::split::split;
 use crate::model::checkpoint::{Group, Slot, SlotRow};
 use crate::model::identity::Name;
@@ -20,20 +21,15 @@ const MOST_HOURS: u64 = 72;
 /// spread above fits with room to spare.
 const MAX_SLOTS: usize = 96;
 
-/// Users with a row of their own; beyond it they share one.
-const MAX_USERS: usize = 200;
-const OTHER_USERS: &str = "overflow";
-
-/// The kinds of groups. The groups of each divide the whole host.
+/// What is no group of jobs: the accounts. They too divide the whole host.
 const ACCOUNT: &str = "account";
-const USER: &str = "user";
 
 /// The hours that are being filled.
 #[derive(Debug)]
 pub struct History {
     columns: usize,
     now: Moment,
-    groups: Groups,
+    names: Names,
     slots: Vec<OpenSlot>,
 }
 
@@ -43,8 +39,10 @@ struct OpenSlot {
     hour: u64,
     changed: Nanos,
     factors: Vec<Option<Arc<Factor>>>,
-    // By place in `Groups`.
+    // By place in `Names`. What is in no group has no row: it is what the others leave of the accounts.
     rows: Vec<Row>,
+    // By the job's row in the ledger: what it used here and may yet be moved into a group.
+    undecided: HashMap<u32, Row>,
 }
 
 /// `zone × column`.
@@ -54,35 +52,67 @@ struct Row {
     emissions: Vec<Emissions>,
 }
 
-/// Everybody who was ever charged.
+/// Everybody who was ever charged. Groups are as many as the page has counters for.
 #[derive(Debug, Default)]
-struct Groups {
+struct Names {
     all: Vec<Group>,
     accounts: Vec<(&'static str, usize)>,
-    users: HashMap<Option<u32>, usize>,
+    // By kind and place there.
+    groups: Vec<Vec<Option<usize>>>,
 }
 
 /// One device's energy on its way into the hours.
 pub struct Charge<'a> {
-    groups: &'a mut Groups,
+    names: &'a mut Names,
     slots: &'a mut [OpenSlot],
     // Places of slots, and how much of the time lies in each.
     hours: Vec<(usize, u64)>,
     cell: usize,
+    // Whom the part in hand goes to.
+    names_of_part: Vec<usize>,
 }
 
 impl History {
     /// Nothing yet.
     #[must_use]
     pub fn new(columns: usize) -> History {
-        History { columns, now: Moment::default(), groups: Groups::default(), slots: Vec::new() }
+        History { columns, now: Moment::default(), names: Names::default(), slots: Vec::new() }
     }
 
-    /// What follows happens at this time. Past hours that are on disk are let go.
+    /// What follows happens at this time. Past hours that are on disk are let go, unless something in them may
+    /// still be moved: jobs wait for their names for [`super::groups::PATIENCE`].
     pub fn begin(&mut self, at: &Moment, durable: Nanos) {
         self.now = *at;
         let hour = at.wall.get() / HOUR;
-        self.slots.retain(|slot| slot.hour == hour || slot.changed > durable);
+        let is_open = |slot: &OpenSlot| slot.hour == hour || !slot.undecided.is_empty();
+        self.slots.retain(|slot| is_open(slot) || slot.changed > durable);
+    }
+
+    /// Moves what the job in this row of the ledger has used into its group, hour by hour.
+    pub fn decide(&mut self, row: u32, kind: usize, place: u32, groups: &Groups) {
+        if place == NONE {
+            return;
+        }
+        for slot in &mut self.slots {
+            let Some(used) = slot.undecided.get(&row).cloned() else { continue };
+            let name = self.names.group(kind, place, groups);
+            for (cell, (energy, emissions)) in (0..).zip(used.energy.into_iter().zip(used.emissions)) {
+                slot.row(name).add(cell, energy, emissions);
+            }
+            slot.changed = self.now.monotonic;
+        }
+    }
+
+    /// Nothing of the job in this row of the ledger is to be moved any more.
+    pub fn forget(&mut self, row: u32) {
+        self.slots.iter_mut().for_each(|slot| drop(slot.undecided.remove(&row)));
+    }
+
+    /// Another kind of groups stands at this place from now on.
+    pub fn renew(&mut self, kind: usize) {
+        if let Some(places) = self.names.groups.get_mut(kind) {
+            places.clear();
+        }
     }
 
     /// Opens the hours in which the last `elapsed` lies, for energy of this zone and column.
@@ -106,6 +136,7 @@ impl History {
                     changed: Nanos::ZERO,
                     factors: Vec::new(),
                     rows: Vec::new(),
+                    undecided: HashMap::new(),
                 });
                 *next_number += 1;
                 self.slots.len() - 1
@@ -116,14 +147,21 @@ impl History {
             places.push((place, nanoseconds));
         }
         let cell = zone * self.columns + column;
-        Charge { groups: &mut self.groups, slots: &mut self.slots, hours: places, cell }
+        Charge {
+            names: &mut self.names,
+            slots: &mut self.slots,
+            hours: places,
+            cell,
+            names_of_part: Vec::new(),
+        }
     }
 
     /// The hours as they stand, every row with a cell for each of `zones` and each column: an hour that is
     /// over knows nothing of a zone that came later.
     #[must_use]
-    pub fn slots(&self, zones: usize) -> Vec<Slot> {
-        self.slots.iter().map(|slot| slot.copy(&self.groups.all, zones * self.columns)).collect()
+    pub fn slots(&self, zones: usize, groups: &Groups) -> Vec<Slot> {
+        let kinds: Vec<&Name> = groups.shown().map(|(_, name)| name).collect();
+        self.slots.iter().map(|slot| slot.copy(&self.names.all, &kinds, zones * self.columns)).collect()
     }
 }
 
@@ -137,81 +175,157 @@ impl OpenSlot {
         }
     }
 
-    fn add(&mut self, group: usize, cell: usize, energy: Energy, emissions: Emissions) {
-        if self.rows.len() <= group {
-            self.rows.resize_with(group + 1, Row::default);
+    fn row(&mut self, name: usize) -> &mut Row {
+        if self.rows.len() <= name {
+            self.rows.resize_with(name + 1, Row::default);
         }
-        let row = &mut self.rows[group];
-        if row.energy.len() <= cell {
-            row.energy.resize(cell + 1, Energy::ZERO);
-            row.emissions.resize(cell + 1, Emissions::ZERO);
-        }
-        row.energy[cell] += energy;
-        row.emissions[cell] += emissions;
+        &mut self.rows[name]
     }
 
-    fn copy(&self, groups: &[Group], cells: usize) -> Slot {
-        let rows = groups.iter().zip(&self.rows).filter(|(_, row)| !row.energy.is_empty());
-        let rows = rows.map(|(group, row)| {
-            let (mut energy, mut emissions) = (row.energy.clone(), row.emissions.clone());
-            energy.resize(cells, Energy::ZERO);
-            emissions.resize(cells, Emissions::ZERO);
-            SlotRow { group: group.clone(), energy, emissions }
-        });
-        Slot { number: self.number, hour: self.hour, factors: self.factors.clone(), rows: rows.collect() }
+    /// The slot as it is kept: of each kind the groups that have something in it, and what they leave.
+    fn copy(&self, names: &[Group], kinds: &[&Name], cells: usize) -> Slot {
+        let there = || names.iter().zip(&self.rows).filter(|(_, row)| !row.energy.is_empty());
+        let mut rows: Vec<SlotRow> = there()
+            .map(|(group, row)| {
+                let Row { energy, emissions } = row.padded(cells);
+                SlotRow { group: group.clone(), energy, emissions }
+            })
+            .collect();
+        let mut kinds = kinds.to_vec();
+        // A kind that is counted no more may have counted a part of the hour.
+        for (group, _) in there() {
+            if &*group.kind != ACCOUNT && !kinds.contains(&&group.kind) {
+                kinds.push(&group.kind);
+            }
+        }
+        let of_kind = |kind: &str, cells: usize| {
+            let mut sum = Row::default().padded(cells);
+            there().filter(|(group, _)| *group.kind == *kind).for_each(|(_, row)| sum.add_all(row));
+            sum
+        };
+        let all = of_kind(ACCOUNT, cells);
+        for kind in kinds {
+            let Row { energy, emissions } = all.less(&of_kind(kind, cells));
+            let is_anything = energy.iter().any(|energy| *energy > Energy::ZERO)
+                || emissions.iter().any(|grams| *grams > Emissions::ZERO);
+            if is_anything {
+                rows.push(SlotRow {
+                    group: Group { kind: kind.clone(), name: "".into() },
+                    energy,
+                    emissions,
+                });
+            }
+        }
+        Slot { number: self.number, hour: self.hour, factors: self.factors.clone(), rows }
+    }
+}
+
+impl Row {
+    fn add(&mut self, cell: usize, energy: Energy, emissions: Emissions) {
+        if self.energy.len() <= cell {
+            self.energy.resize(cell + 1, Energy::ZERO);
+            self.emissions.resize(cell + 1, Emissions::ZERO);
+        }
+        self.energy[cell] += energy;
+        self.emissions[cell] += emissions;
+    }
+
+    fn add_all(&mut self, other: &Row) {
+        for (cell, (energy, emissions)) in (0..).zip(other.energy.iter().zip(&other.emissions)) {
+            self.add(cell, *energy, *emissions);
+        }
+    }
+
+    /// What `part` leaves of it.
+    fn less(&self, part: &Row) -> Row {
+        const IS_PART: &str = "a group has nothing that no account has";
+        let energy = self.energy.iter().zip(&part.energy);
+        let grams = self.emissions.iter().zip(&part.emissions);
+        let grams = grams.map(|(all, part)| all.as_nano().checked_sub(part.as_nano()).expect(IS_PART));
+        Row {
+            energy: energy.map(|(all, part)| all.checked_sub(*part).expect(IS_PART)).collect(),
+            emissions: grams.map(Emissions::from_nano).collect(),
+        }
+    }
+
+    fn padded(&self, cells: usize) -> Row {
+        let mut row = self.clone();
+        row.energy.resize(cells, Energy::ZERO);
+        row.emissions.resize(cells, Emissions::ZERO);
+        row
     }
 }
 
 impl Charge<'_> {
-    /// Adds what one account is charged with; `user` is whose it is, if anybody's.
-    pub fn add(&mut self, account: &'static str, user: Option<u32>, energy: Energy, emissions: Emissions) {
-        let groups = [self.groups.account(account), self.groups.user(user)];
+    /// What is added next is what this account is charged with.
+    pub fn of_account(&mut self, account: &'static str) {
+        self.names_of_part.clear();
+        self.names_of_part.push(self.names.account(account));
+    }
+
+    /// And this group.
+    pub fn of_group(&mut self, kind: usize, place: u32, groups: &Groups) {
+        if place != NONE {
+            self.names_of_part.push(self.names.group(kind, place, groups));
+        }
+    }
+
+    /// Adds it; `undecided` is the job's row in the ledger, if one of its groups is not known yet.
+    pub fn add(&mut self, undecided: Option<u32>, energy: Energy, emissions: Emissions) {
         if let [(place, _)] = self.hours[..] {
-            for group in groups {
-                self.slots[place].add(group, self.cell, energy, emissions);
-            }
-            return;
+            return self.add_to(place, undecided, energy, emissions);
         }
         let weights = || self.hours.iter().map(|&(_, nanoseconds)| nanoseconds).zip(0..);
         let energies = split(energy.as_micro(), weights()).unwrap_or_default();
         let grams = split(emissions.as_nano(), weights()).unwrap_or_default();
-        for ((&(place, _), energy), grams) in self.hours.iter().zip(energies).zip(grams) {
+        for (index, (energy, grams)) in energies.into_iter().zip(grams).enumerate() {
             let (energy, emissions) = (Energy::from_micro(energy), Emissions::from_nano(grams));
-            for group in groups {
-                self.slots[place].add(group, self.cell, energy, emissions);
-            }
+            self.add_to(self.hours[index].0, undecided, energy, emissions);
+        }
+    }
+
+    fn add_to(&mut self, place: usize, undecided: Option<u32>, energy: Energy, emissions: Emissions) {
+        let slot = &mut self.slots[place];
+        for name in &self.names_of_part {
+            slot.row(*name).add(self.cell, energy, emissions);
+        }
+        if let Some(row) = undecided {
+            slot.undecided.entry(row).or_default().add(self.cell, energy, emissions);
         }
     }
 }
 
-impl Groups {
+impl Names {
     fn account(&mut self, account: &'static str) -> usize {
         if let Some((_, place)) = self.accounts.iter().find(|(known, _)| *known == account) {
             return *place;
         }
-        let place = self.make(ACCOUNT, account.into());
+        let place = self.place(Group { kind: ACCOUNT.into(), name: account.into() });
         self.accounts.push((account, place));
         place
     }
 
-    fn user(&mut self, user: Option<u32>) -> usize {
-        if let Some(place) = self.users.get(&user) {
-            return *place;
+    fn group(&mut self, kind: usize, place: u32, groups: &Groups) -> usize {
+        let place = place as usize;
+        if self.groups.len() <= kind {
+            self.groups.resize_with(kind + 1, Vec::new);
         }
-        if self.users.len() > MAX_USERS {
-            let others =
-                self.all.iter().position(|group| &*group.kind == USER && &*group.name == OTHER_USERS);
-            return others.unwrap_or_else(|| self.make(USER, OTHER_USERS.into()));
+        if self.groups[kind].len() <= place {
+            self.groups[kind].resize(place + 1, None);
         }
-        let name = user.map(|user| user.to_string()).unwrap_or_default();
-        let place = self.make(USER, name.as_str().into());
-        self.users.insert(user, place);
-        place
+        if let Some(name) = self.groups[kind][place] {
+            return name;
+        }
+        let name = self.place(groups.name(kind, place));
+        self.groups[kind][place] = Some(name);
+        name
     }
 
-    fn make(&mut self, kind: &str, name: Name) -> usize {
-        self.all.push(Group { kind: kind.into(), name });
-        self.all.len() - 1
+    fn place(&mut self, group: Group) -> usize {
+        self.all.iter().position(|known| *known == group).unwrap_or_else(|| {
+            self.all.push(group);
+            self.all.len() - 1
+        })
     }
 }
 
@@ -270,66 +384,136 @@ mod tests {
         }
     }
 
+    fn at(hour: u64, nanoseconds: u64) -> Moment {
+        let wall = hour * HOUR + nanoseconds;
+        Moment { monotonic: Nanos::new(wall), boottime: Nanos::new(wall), wall: Nanos::new(wall) }
+    }
+
+    const fn micro(energy: u64) -> Energy {
+        Energy::from_micro(energy)
+    }
+
+    /// Kinds `user` and `team`, with groups at places from 1 on.
+    fn groups(names: &[String]) -> Groups {
+        let mut groups = Groups::new(vec![true]);
+        let _ = groups.show(&["user".into(), "team".into()], Nanos::ZERO);
+        for name in names {
+            groups.join(0, name);
+            groups.join(1, name);
+        }
+        groups
+    }
+
+    fn sum(slots: &[Slot], kind: &str, name: Option<&str>) -> (u64, u64) {
+        let is_it =
+            |row: &&SlotRow| &*row.group.kind == kind && name.is_none_or(|name| *row.group.name == *name);
+        let rows = || slots.iter().flat_map(|slot| &slot.rows).filter(is_it);
+        let energy: Energy = rows().flat_map(|row| &row.energy).copied().sum();
+        let emissions: Emissions = rows().flat_map(|row| &row.emissions).copied().sum();
+        (energy.as_micro(), emissions.as_nano())
+    }
+
     #[test]
     fn every_kind_of_group_divides_the_same_energy_and_an_hour_is_split_exactly() {
+        let names: Vec<String> = (0..500).map(|number| number.to_string()).collect();
+        let groups = groups(&names);
         let mut history = History::new(1);
-        let at =
-            |wall| Moment { monotonic: Nanos::new(wall), boottime: Nanos::new(wall), wall: Nanos::new(wall) };
         let mut number = 16;
-        history.begin(&at(10 * HOUR + MINUTE), Nanos::ZERO);
+        history.begin(&at(10, MINUTE), Nanos::ZERO);
         let mut charge = history.charge(Nanos::new(3 * MINUTE), (0, 0), &factor(), &mut number);
-        charge.add("unit", Some(1_000), Energy::from_micro(100), Emissions::from_nano(10));
-        charge.add("idle", None, Energy::from_micro(1), Emissions::from_nano(1));
-        for user in 0..500 {
-            charge.add("unit", Some(user), Energy::from_micro(3), Emissions::ZERO);
+        charge.of_account("unit");
+        charge.of_group(0, 1, &groups);
+        charge.add(None, micro(100), Emissions::from_nano(10));
+        charge.of_account("idle");
+        charge.add(None, micro(1), Emissions::from_nano(1));
+        for place in 1..=201 {
+            charge.of_account("unit");
+            charge.of_group(0, place, &groups);
+            charge.add(None, micro(3), Emissions::ZERO);
         }
-        let slots = history.slots(1);
+        let slots = history.slots(1, &groups);
         assert_eq!(slots.iter().map(|slot| slot.hour).collect::<Vec<_>>(), [9, 10]);
         assert_eq!(number, 18, "each slot has a number");
-        for kind in [ACCOUNT, USER] {
-            let rows = || slots.iter().flat_map(|slot| &slot.rows).filter(|row| &*row.group.kind == kind);
-            assert_eq!(
-                rows().flat_map(|row| &row.energy).copied().sum::<Energy>().as_micro(),
-                1_601,
-                "{kind}"
-            );
-            assert_eq!(rows().flat_map(|row| &row.emissions).copied().sum::<Emissions>().as_nano(), 11);
-            assert!(rows().count() <= 2 * (MAX_USERS + 2), "bounded");
+        for kind in [ACCOUNT, "user", "team"] {
+            assert_eq!(sum(&slots, kind, None), (704, 11), "{kind}");
         }
-        history.begin(&at(10 * HOUR + 2 * MINUTE), Nanos::ZERO);
-        assert_eq!(history.slots(1).len(), 2, "a past hour stays until it is on disk");
-        history.begin(&at(10 * HOUR + 3 * MINUTE), Nanos::new(11 * HOUR));
-        assert_eq!(history.slots(1).len(), 1);
+        assert_eq!(sum(&slots, "user", Some("")), (1, 1));
+        assert_eq!(sum(&slots, "user", Some("overflow")).0, 3);
+        assert_eq!(sum(&slots, "team", Some("")), (704, 11), "nobody is in a team");
+        history.begin(&at(10, 2 * MINUTE), Nanos::ZERO);
+        assert_eq!(history.slots(1, &groups).len(), 2, "a past hour stays until it is on disk");
+        history.begin(&at(10, 3 * MINUTE), Nanos::new(11 * HOUR));
+        assert_eq!(history.slots(1, &groups).len(), 1);
+    }
+
+    #[test]
+    fn what_waits_for_its_name_is_moved_in_the_hours_where_it_lies() {
+        let groups = groups(&["alice".to_owned(), "bob".to_owned()]);
+        let mut history = History::new(1);
+        let mut number = 16;
+        let mut charge = |history: &mut History, elapsed, undecided, energy| {
+            let mut charge = history.charge(Nanos::new(elapsed), (0, 0), &factor(), &mut number);
+            charge.of_account("pod");
+            charge.add(undecided, micro(energy), Emissions::from_nano(energy));
+        };
+        history.begin(&at(11, MINUTE / 2), Nanos::ZERO);
+        charge(&mut history, MINUTE, Some(7), 100);
+        charge(&mut history, MINUTE, Some(8), 10);
+        charge(&mut history, MINUTE, None, 1);
+        let slots = history.slots(1, &groups);
+        assert_eq!(sum(&slots, "user", Some("")), (111, 111));
+        // Everything is on disk, and a minute later the names are known.
+        history.begin(&at(11, MINUTE), Nanos::new(u64::MAX));
+        assert_eq!(history.slots(1, &groups).len(), 2, "the hour that is over stays for them");
+        history.decide(7, 0, 1, &groups);
+        history.decide(7, 1, NONE, &groups);
+        history.forget(7);
+        let slots = history.slots(1, &groups);
+        for (hour, slot) in (10..).zip(&slots) {
+            let slot = std::slice::from_ref(slot);
+            let expected = [(50, "alice"), (5 + u64::from(hour == 10), "")];
+            for (energy, name) in expected {
+                assert_eq!(sum(slot, "user", Some(name)).0, energy, "hour {hour}, {name}");
+            }
+            assert_eq!(sum(slot, "user", None), sum(slot, ACCOUNT, None));
+        }
+        assert_eq!(sum(&slots, "team", Some("")), (111, 111));
+        history.decide(8, 0, 2, &groups);
+        history.forget(8);
+        assert_eq!(sum(&history.slots(1, &groups), "user", Some("bob")), (10, 10));
+        history.begin(&at(11, 2 * MINUTE), at(11, MINUTE / 2).monotonic);
+        assert_eq!(history.slots(1, &groups).len(), 2, "what was moved is not on disk");
+        history.begin(&at(11, 3 * MINUTE), at(11, 3 * MINUTE).monotonic);
+        assert_eq!(history.slots(1, &groups).len(), 1);
     }
 
     #[test]
     fn a_store_that_fails_for_a_week_costs_detail_and_no_energy() {
         let mut history = History::new(1);
+        let groups = groups(&[]);
         let mut number = 16;
         for hour in 0..200 {
-            let time = Nanos::new(hour * HOUR + MINUTE);
-            history.begin(&Moment { monotonic: time, boottime: time, wall: time }, Nanos::new(HOUR / 2));
+            history.begin(&at(hour, MINUTE), Nanos::new(HOUR / 2));
             let mut charge = history.charge(Nanos::new(1), (0, 0), &factor(), &mut number);
-            charge.add("idle", None, Energy::from_micro(7), Emissions::from_nano(5));
-            assert!(history.slots(1).len() <= MAX_SLOTS);
+            charge.of_account("idle");
+            charge.add(None, micro(7), Emissions::from_nano(5));
+            assert!(history.slots(1, &groups).len() <= MAX_SLOTS);
         }
-        let slots = history.slots(1);
-        let rows = || slots.iter().flat_map(|slot| &slot.rows).filter(|row| &*row.group.kind == ACCOUNT);
         // The first hour is on disk.
-        assert_eq!(rows().flat_map(|row| &row.energy).copied().sum::<Energy>().as_micro(), 199 * 7);
-        assert_eq!(rows().flat_map(|row| &row.emissions).copied().sum::<Emissions>().as_nano(), 199 * 5);
+        assert_eq!(sum(&history.slots(1, &groups), ACCOUNT, None), (199 * 7, 199 * 5));
     }
 
     #[test]
     fn every_row_has_a_cell_for_each_zone_and_column_whichever_of_them_was_charged() {
         let mut history = History::new(3);
-        let at = |hour| Moment { wall: Nanos::new(hour * HOUR + MINUTE), ..Moment::default() };
+        let groups = groups(&[]);
         let mut number = 16;
         for (hour, cell) in [(10, (0, 1)), (11, (1, 0))] {
-            history.begin(&at(hour), Nanos::ZERO);
+            history.begin(&at(hour, MINUTE), Nanos::ZERO);
             let mut charge = history.charge(Nanos::new(MINUTE), cell, &factor(), &mut number);
-            charge.add("idle", None, Energy::from_micro(7), Emissions::from_nano(5));
-            for row in history.slots(2).iter().flat_map(|slot| &slot.rows) {
+            charge.of_account("idle");
+            charge.add(None, micro(7), Emissions::from_nano(5));
+            for row in history.slots(2, &groups).iter().flat_map(|slot| &slot.rows) {
                 assert_eq!((row.energy.len(), row.emissions.len()), (6, 6), "{row:?}");
             }
         }

@@ -1,17 +1,21 @@
 //! The accounts: every joule and gram of a column stands in exactly one row, and stays there until a
 //! job leaves the page and its row moves, whole, into `retired`.
 
+mod groups;
 mod position;
 
+use super::groups::{Groups, NONE};
 use super::history::History;
 use super::split::split;
+use super::sums::{Sums, table};
 use crate::model::description::{Description, Naming};
+use crate::model::groups::Standing;
 use crate::model::identity::{JobId, Name, Residual};
 use crate::model::quantity::{
     CpuTime, Emissions, EmissionsRemainder, Energy, MicroWatts, Nanos, emissions_of,
 };
 use crate::model::reading::{Factor, Hierarchy};
-use crate::model::snapshot::{Column, JobIdentity, JobTotals, Table, Totals};
+use crate::model::snapshot::{Column, JobIdentity, JobTotals, Totals};
 use crate::model::time::Moment;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -57,6 +61,8 @@ pub struct Newcomer<'a> {
     pub cgroup: &'a Name,
     /// Whose it is, where that is known.
     pub user: Option<u32>,
+    /// What has become known of it before it wanted a row.
+    pub naming: Option<&'a Naming>,
 }
 
 /// All rows.
@@ -69,14 +75,15 @@ pub struct Ledger {
     started: Option<Nanos>,
     next_number: u64,
     history: History,
+    groups: Groups,
     columns: Arc<[Column]>,
     zones: Vec<Name>,
     remainders: Vec<EmissionsRemainder>,
     // When each column was last charged, in monotonic time: powers are of that tick.
     charged: Vec<Nanos>,
-    host: Row,
+    host: Sums,
     residual: [Row; Residual::ALL.len()],
-    retired: Row,
+    retired: Sums,
     jobs: Vec<Option<JobRow>>,
     free: Vec<u32>,
     // Rows that have left the page and may still be named by claims that wait for their energy.
@@ -87,13 +94,12 @@ pub struct Ledger {
     overflowed: u64,
 }
 
-/// Energy by column, emissions by zone and column.
+/// One account.
 #[derive(Debug, Clone, Default)]
 struct Row {
-    energy: Vec<Energy>,
+    sums: Sums,
     // By column, over the last tick in which it was charged.
     power: Vec<MicroWatts>,
-    emissions: Vec<Emissions>,
 }
 
 #[derive(Debug)]
@@ -102,6 +108,9 @@ struct JobRow {
     description: Arc<Description>,
     key: u64,
     row: Row,
+    standing: Arc<Standing>,
+    // Of how many kinds its group is not decided.
+    undecided: usize,
     cpu: CpuTime,
     groups: [u32; 2],
     ended: Option<Nanos>,
@@ -110,22 +119,23 @@ struct JobRow {
 }
 
 impl Ledger {
-    /// An empty ledger with these columns.
+    /// An empty ledger with these columns; of each `shared` says whether all jobs use it.
     #[must_use]
-    pub fn new(columns: Arc<[Column]>, max_jobs: u32, retention: Nanos) -> Ledger {
-        let row = Row::new(columns.len(), 0);
+    pub fn new(columns: Arc<[Column]>, shared: Vec<bool>, max_jobs: u32, retention: Nanos) -> Ledger {
+        let sums = Sums::new(columns.len(), 0);
         Ledger {
             now: Moment::default(),
             durable: Nanos::new(u64::MAX),
             started: None,
             next_number: FIRST_NUMBER,
             history: History::new(columns.len()),
+            groups: Groups::new(shared),
             zones: Vec::new(),
             remainders: vec![EmissionsRemainder::default(); columns.len()],
             charged: vec![Nanos::ZERO; columns.len()],
-            host: row.clone(),
-            residual: std::array::from_fn(|_| row.clone()),
-            retired: row,
+            host: sums.clone(),
+            residual: std::array::from_fn(|_| Row::of(sums.clone())),
+            retired: sums,
             jobs: Vec::new(),
             free: Vec::new(),
             freed: Vec::new(),
@@ -146,7 +156,9 @@ impl Ledger {
     /// What follows happens at this time.
     pub fn begin(&mut self, at: &Moment) {
         self.now = *at;
+        self.groups.begin(at, self.started.is_none());
         self.started.get_or_insert(at.wall);
+        self.decide_overdue();
         self.history.begin(at, self.durable);
     }
 
@@ -259,40 +271,38 @@ impl Ledger {
         let weights = parts.iter().map(|part| (part.1.as_micro(), part.2));
         let grams = split(emitted.as_nano(), weights).expect("the parts of some energy are not all 0");
         let mut past = self.history.charge(elapsed, (zone, column), factor, &mut self.next_number);
+        let mut nobodys = (Energy::ZERO, Emissions::ZERO);
         for (&(account, energy, _), grams) in parts.iter().zip(grams) {
             let grams = Emissions::from_nano(grams);
             let row = match account {
                 Account::Job(row) => {
                     let job = self.jobs[row as usize].as_mut().expect(ROW_IN_USE);
                     job.changed = now;
-                    past.add(job.identity.id.kind().as_str(), job.identity.user, energy, grams);
+                    past.of_account(job.identity.id.kind().as_str());
+                    for (kind, membership) in (0..).zip(&job.standing.memberships) {
+                        let Some(place) = self.groups.place(kind, *membership) else { continue };
+                        past.of_group(kind, place, &self.groups);
+                        self.groups.charge((kind, place), (column, cell), energy, grams);
+                    }
+                    past.add((job.undecided > 0).then_some(row), energy, grams);
                     &mut job.row
                 }
                 Account::Residual(residual) => {
-                    past.add(residual.as_str(), None, energy, grams);
+                    past.of_account(residual.as_str());
+                    past.add(None, energy, grams);
+                    nobodys = (nobodys.0 + energy, nobodys.1 + grams);
                     &mut self.residual[residual as usize]
                 }
             };
-            row.energy[column] += energy;
-            row.emissions[cell] += grams;
+            row.sums.add((column, cell), energy, grams);
             row.draw(column, energy, elapsed);
         }
-        self.host.energy[column] += energy;
-        self.host.emissions[cell] += emitted;
-    }
-
-    /// Notes what has become known of a job that has a row. What was known stays known: after a restart
-    /// the source that told it may be dead.
-    pub fn describe(&mut self, naming: &Naming) {
-        let Some(&row) = self.rows_of.get(&naming.id) else { return };
-        let known = &mut self.job_mut(row).description;
-        let mut description = Description::clone(&naming.description);
-        description.fill(known);
-        *known = if description == *naming.description {
-            Arc::clone(&naming.description)
-        } else {
-            Arc::new(description)
-        };
+        for kind in 0..self.groups.count() {
+            if self.groups.is_shown(kind) {
+                self.groups.charge((kind, NONE), (column, cell), nobodys.0, nobodys.1);
+            }
+        }
+        self.host.add((column, cell), energy, emitted);
     }
 
     /// Takes jobs off the page whose time is over and whose last state is on disk.
@@ -339,8 +349,9 @@ impl Ledger {
         totals.columns = Arc::clone(&self.columns);
         totals.zones.clone_from(&self.zones);
         totals.host = table([&self.host]);
-        totals.residual_table = table(&self.residual);
+        totals.residual_table = table(self.residual.iter().map(|row| &row.sums));
         totals.retired_table = table([&self.retired]);
+        totals.groups = self.groups.fill(self.waiting());
         let jobs = || self.jobs.iter().flatten();
         totals.jobs = jobs()
             .map(|job| JobTotals {
@@ -352,7 +363,7 @@ impl Ledger {
             })
             .collect();
         totals.residual_power = self.residual.iter().map(Row::power).collect();
-        totals.job_table = table(jobs().map(|job| &job.row));
+        totals.job_table = table(jobs().map(|job| &job.row.sums));
         totals.live_jobs =
             u32::try_from(jobs().filter(|job| job.ended.is_none()).count()).unwrap_or(u32::MAX);
         totals.overflowed_jobs = self.overflowed;
@@ -368,6 +379,7 @@ impl Ledger {
         if !self.has_room() {
             return None;
         }
+        let standing = self.groups.newcomer();
         let job = JobRow {
             identity: Arc::new(JobIdentity {
                 number: self.next_number,
@@ -378,7 +390,9 @@ impl Ledger {
             }),
             description: Arc::default(),
             key: newcomer.id.fingerprint(),
-            row: Row::new(self.columns.len(), self.zones.len()),
+            row: Row::of(Sums::new(self.columns.len(), self.zones.len())),
+            undecided: self.groups.undecided(&standing),
+            standing: Arc::new(standing),
             cpu: CpuTime::ZERO,
             groups: [0, 0],
             ended: Some(self.now.monotonic),
@@ -391,19 +405,18 @@ impl Ledger {
         });
         self.jobs[row as usize] = Some(job);
         self.rows_of.insert(newcomer.id.clone(), row);
+        if let Some(naming) = newcomer.naming {
+            self.describe(naming);
+        }
         Some(row)
     }
 
     fn retire_row(&mut self, row: u32) {
+        self.decide_rest(row);
         let job = self.jobs[row as usize].take().expect("only a row in use is retired");
         self.rows_of.remove(&job.identity.id);
         self.freed.push(row);
-        for (sum, energy) in self.retired.energy.iter_mut().zip(job.row.energy) {
-            *sum += energy;
-        }
-        for (sum, grams) in self.retired.emissions.iter_mut().zip(job.row.emissions) {
-            *sum += grams;
-        }
+        self.retired.add_all(&job.row.sums);
     }
 
     /// The zone's place; a new zone adds a block of zeros to every row.
@@ -417,10 +430,11 @@ impl Ledger {
         let is_last = self.zones.len() == MAX_ZONES - 1;
         self.zones.push(if is_last { OTHER_ZONES.into() } else { Arc::clone(zone) });
         let cells = self.zones.len() * self.columns.len();
-        let jobs = self.jobs.iter_mut().flatten().map(|job| &mut job.row);
-        for row in jobs.chain(&mut self.residual).chain([&mut self.host, &mut self.retired]) {
-            row.emissions.resize(cells, Emissions::ZERO);
+        let rows = self.jobs.iter_mut().flatten().map(|job| &mut job.row).chain(&mut self.residual);
+        for sums in rows.map(|row| &mut row.sums).chain([&mut self.host, &mut self.retired]) {
+            sums.widen(cells);
         }
+        self.groups.widen(self.zones.len());
         self.zones.len() - 1
     }
 
@@ -442,12 +456,8 @@ impl Ledger {
 }
 
 impl Row {
-    fn new(columns: usize, zones: usize) -> Row {
-        Row {
-            energy: vec![Energy::ZERO; columns],
-            power: vec![MicroWatts::ZERO; columns],
-            emissions: vec![Emissions::ZERO; columns * zones],
-        }
+    fn of(sums: Sums) -> Row {
+        Row { power: vec![MicroWatts::ZERO; sums.energy.len()], sums }
     }
 
     fn draw(&mut self, column: usize, energy: Energy, elapsed: Nanos) {
@@ -457,42 +467,5 @@ impl Row {
 
     fn power(&self) -> MicroWatts {
         MicroWatts::new(self.power.iter().fold(0, |sum, power| sum.saturating_add(power.get())))
-    }
-}
-
-fn table<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Table {
-    let mut table = Table::default();
-    for row in rows {
-        table.energy.extend_from_slice(&row.energy);
-        table.emissions.extend_from_slice(&row.emissions);
-    }
-    table
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::description::Attribute;
-    use crate::model::identity::JobKind;
-
-    #[test]
-    fn what_is_known_of_a_job_is_not_lost_to_a_poorer_description() {
-        let mut ledger = Ledger::new(Arc::new([]), 10, Nanos::from_seconds(300));
-        ledger.begin(&Moment::default());
-        let id = JobId::new(JobKind::Pod, "a");
-        ledger.open(Newcomer { id: &id, cgroup: &"/a".into(), user: None }, Hierarchy::Primary);
-        let mut tell = |values: &[(Attribute, &str)]| {
-            let mut description = Description::default();
-            values.iter().for_each(|(attribute, value)| description.set(*attribute, value));
-            let description = Arc::new(description);
-            ledger.describe(&Naming { id: id.clone(), description, groups: Vec::new(), is_final: false });
-            let mut totals = Totals::default();
-            ledger.fill(&mut totals);
-            let known = &totals.jobs[0].description;
-            [Attribute::Namespace, Attribute::Pod].map(|attribute| known.get(attribute).to_owned())
-        };
-        assert_eq!(tell(&[(Attribute::Namespace, "shop"), (Attribute::Pod, "web-0")]), ["shop", "web-0"]);
-        assert_eq!(tell(&[(Attribute::Pod, "web-1")]), ["shop", "web-1"]);
-        assert_eq!(tell(&[]), ["shop", "web-1"]);
     }
 }

@@ -2,15 +2,18 @@
 //! The same ticks give the same totals.
 //!
 //! A tick passes through [`usage`] (who used the processors), one [`meter`] a domain (how much energy
-//! that was), [`floor`] and [`mod@split`] (whose it is) into the [`ledger`] and its [`history`] by the hour.
+//! that was), [`floor`] and [`mod@split`] (whose it is) into the [`ledger`], its [`groups`] of jobs and its [`history`] by
+//! the hour.
 
 pub mod floor;
+pub mod groups;
 pub mod history;
 pub mod ledger;
 pub mod meter;
 mod position;
 pub mod root;
 pub mod split;
+pub mod sums;
 pub mod usage;
 
 use crate::model::identity::{HwType, Residual};
@@ -92,10 +95,13 @@ impl Engine {
                 },
             })
             .collect();
+        let shared = columns.iter().map(|column| is_shared(&machine, column)).collect();
+        let mut ledger = Ledger::new(columns.into(), shared, accounting.max_jobs, accounting.retention);
+        ledger.group_by(&accounting.group_kinds, accounting.group_hold);
         Engine {
             domains,
             observer: Observer::default(),
-            ledger: Ledger::new(columns.into(), accounting.max_jobs, accounting.retention),
+            ledger,
             deficit: Nanos::ZERO,
             present: machine.domains.len(),
             machine,
@@ -112,6 +118,7 @@ impl Engine {
     /// Accounts differently from now on; what has been booked stays.
     pub fn reconfigure(&mut self, accounting: Accounting) {
         self.ledger.reconfigure(accounting.max_jobs, accounting.retention);
+        self.ledger.group_by(&accounting.group_kinds, accounting.group_hold);
         self.accounting = accounting;
     }
 
@@ -120,7 +127,8 @@ impl Engine {
         self.ledger.begin(&tick.at);
         self.ledger.enter_zone(&tick.factor.zone);
         let usage = self.observer.step(tick, &mut self.ledger);
-        tick.namings.iter().for_each(|naming| self.ledger.describe(naming));
+        let unplaced = tick.namings.iter().filter(|naming| !self.ledger.describe(naming)).collect();
+        self.observer.remember(unplaced);
         self.deficit = usage.deficit;
         // Jobs may have left the page to make room; what waits for energy must not name them.
         self.release_rows();
@@ -303,6 +311,13 @@ impl Engine {
 /// Where a domain's energy is booked.
 fn column(domain: &Domain) -> Column {
     Column { hw_type: domain.hw_type, gpu: domain.gpu.clone(), origin: domain.origin }
+}
+
+/// Whether all jobs use what is booked in this column.
+fn is_shared(machine: &Machine, of: &Column) -> bool {
+    machine.domains.iter().any(|domain| {
+        domain.place == Place::Counted && domain.hw_type != HwType::Gpu && column(domain) == *of
+    })
 }
 
 const fn is_root(domain: &Domain) -> bool {

@@ -109,6 +109,7 @@ impl Engine {
             totals,
             remainders,
             domains: self.domains.iter().map(|domain| domain.position(&self.ledger)).collect(),
+            groups: self.ledger.groups(),
             usage: UsagePosition { processors, view: view.0, is_complete, ..usage },
             slots,
             next_number,

@@ -6,10 +6,12 @@ mod position;
 
 use super::ledger::{Account, Ledger, Newcomer, Share};
 use super::split::split;
+use crate::model::description::Naming;
 use crate::model::identity::{JobId, Name, Residual};
 use crate::model::quantity::{CpuTime, Nanos};
 use crate::model::reading::{Attributes, Birth, GroupRole, GroupSlot, Groups, Hierarchy, Tick};
 use position::Earlier;
+use std::collections::HashMap;
 
 /// A deficit older than this much work of one CPU is a difference between two ways of accounting
 /// (ticks against exact times), not a reading taken a moment too early; it is not carried for ever.
@@ -71,6 +73,8 @@ struct Group {
     last: Option<CpuTime>,
     last_sockets: Option<Box<[CpuTime]>>,
     carry: i64,
+    // What is known of a job that has no row yet.
+    naming: Option<Box<Naming>>,
     now: Interval,
 }
 
@@ -147,6 +151,27 @@ impl Observer {
         self.claim(tick, uses, most_work, ledger)
     }
 
+    /// Keeps what has become known of jobs that have no row, for when they get one.
+    pub fn remember(&mut self, namings: Vec<&Naming>) {
+        if namings.is_empty() {
+            return;
+        }
+        let mut by_job: HashMap<&JobId, Vec<&Naming>> = HashMap::new();
+        namings.into_iter().for_each(|naming| by_job.entry(&naming.id).or_default().push(naming));
+        for group in self.groups.iter_mut().flatten() {
+            let (Kind::Job { id, row: None } | Kind::Slice { id, row: None, .. }) = &group.kind else {
+                continue;
+            };
+            for &naming in by_job.get(id).into_iter().flatten() {
+                let naming = match group.naming.take() {
+                    Some(earlier) => naming.clone().after(*earlier),
+                    None => naming.clone(),
+                };
+                group.naming = Some(Box::new(naming));
+            }
+        }
+    }
+
     fn admit(&mut self, groups: &Groups, ledger: &mut Ledger) {
         self.promote(ledger);
         for birth in &groups.births {
@@ -172,7 +197,7 @@ impl Observer {
     fn bear(&mut self, birth: &Birth, ledger: &mut Ledger) {
         let kind = match &birth.role {
             GroupRole::Job(id) => {
-                let newcomer = Newcomer { id, cgroup: &birth.path, user: birth.user };
+                let newcomer = Newcomer { id, cgroup: &birth.path, user: birth.user, naming: None };
                 let mut row = ledger.open(newcomer, birth.hierarchy);
                 if row.is_none() && ledger.evict() {
                     row = ledger.open(newcomer, birth.hierarchy);
@@ -184,7 +209,7 @@ impl Observer {
             }
             GroupRole::Slice(id) => {
                 // A row that an earlier process made for it goes on; else it gets one when it needs one.
-                let newcomer = Newcomer { id, cgroup: &birth.path, user: birth.user };
+                let newcomer = Newcomer { id, cgroup: &birth.path, user: birth.user, naming: None };
                 let has_row = self.earlier.is_some() && ledger.knows(id);
                 let row = if has_row { ledger.open(newcomer, birth.hierarchy) } else { None };
                 Kind::Slice { id: id.clone(), row, was_refused: false }
@@ -203,6 +228,7 @@ impl Observer {
             last: birth.is_new.then_some(CpuTime::ZERO),
             last_sockets: None,
             carry: 0,
+            naming: None,
             now: Interval::default(),
         };
         let is_new = self.recall(&mut group) || birth.is_new;
@@ -222,7 +248,8 @@ impl Observer {
         for &slot in &self.order {
             let Some(group) = self.groups[slot.0 as usize].as_mut() else { continue };
             if let Kind::Job { id, row: row @ None } = &mut group.kind {
-                let newcomer = Newcomer { id, cgroup: &group.path, user: group.user };
+                let naming = group.naming.as_deref();
+                let newcomer = Newcomer { id, cgroup: &group.path, user: group.user, naming };
                 *row = ledger.open(newcomer, group.hierarchy);
                 // Who has waited comes before who is born now.
                 if row.is_none() && ledger.evict() {
@@ -369,7 +396,8 @@ impl Group {
             },
             Kind::Slice { id, row, was_refused } => {
                 if row.is_none() {
-                    let newcomer = Newcomer { id, cgroup: &self.path, user: self.user };
+                    let naming = self.naming.as_deref();
+                    let newcomer = Newcomer { id, cgroup: &self.path, user: self.user, naming };
                     *row = ledger.open(newcomer, self.hierarchy);
                     if row.is_none() && !std::mem::replace(was_refused, true) {
                         ledger.count_overflow();

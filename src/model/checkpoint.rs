@@ -1,6 +1,7 @@
 //! What must outlive the process: everything after one tick, whole. The store keeps it, and a new
 //! process takes it up where the old one stopped.
 
+use super::groups::GroupsPosition;
 use super::identity::{Name, Residual};
 use super::quantity::{CpuTime, Emissions, Energy, Nanos};
 use super::reading::{Domain, Factor, Hierarchy, Machine};
@@ -26,6 +27,8 @@ pub struct Checkpoint {
     pub domains: Vec<DomainPosition>,
     /// Where the processors and the control groups stand.
     pub usage: UsagePosition,
+    /// How the groups of jobs stand.
+    pub groups: GroupsPosition,
     /// The hours that are being filled.
     pub slots: Vec<Slot>,
     /// The next number for a job or a slot; every smaller one has been used.
@@ -173,7 +176,7 @@ pub struct SlotRow {
 /// A group of jobs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Group {
-    /// By what is grouped: `account`, `user`.
+    /// By what is grouped: `account`, `user`, `namespace`.
     pub kind: Name,
     /// Which; empty for what belongs to none.
     pub name: Name,

@@ -194,6 +194,21 @@ pub struct Naming {
     pub is_final: bool,
 }
 
+impl Naming {
+    /// This, as what has become known after `earlier`: what was decided then stays.
+    #[must_use]
+    pub fn after(mut self, earlier: Naming) -> Naming {
+        let later = std::mem::replace(&mut self.groups, earlier.groups);
+        for (kind, group) in later {
+            if self.groups.iter().all(|(decided, _)| *decided != kind) {
+                self.groups.push((kind, group));
+            }
+        }
+        self.is_final |= earlier.is_final;
+        self
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
 
-/// Names a job may carry at most, in bytes; a longer one is cut and marked by its fingerprint.
-const MAX_JOB_ID_BYTES: usize = 200;
+/// Names of jobs and groups are no longer, in bytes; a longer one is cut and marked by its fingerprint.
+const MAX_NAME_BYTES: usize = 200;
 
 /// A short text that is copied often and never changed.
 pub type Name = Arc<str>;
@@ -78,15 +78,7 @@ impl JobId {
     /// A job of `kind`; an id too long for a label keeps its first bytes and a fingerprint of the whole.
     #[must_use]
     pub fn new(kind: JobKind, id: &str) -> JobId {
-        if id.len() <= MAX_JOB_ID_BYTES {
-            return JobId { kind, id: id.into() };
-        }
-        let mut end = MAX_JOB_ID_BYTES - 17;
-        while !id.is_char_boundary(end) {
-            end -= 1;
-        }
-        let cut = format!("{}~{:016x}", &id[..end], fingerprint(id.as_bytes()));
-        JobId { kind, id: cut.into() }
+        JobId { kind, id: bounded_name(id) }
     }
 
     /// What runs it.
@@ -106,6 +98,19 @@ impl JobId {
     pub fn fingerprint(&self) -> u64 {
         fingerprint(self.id.as_bytes()) ^ (self.kind as u64)
     }
+}
+
+/// A name that fits a label: one that is too long keeps its first bytes and a fingerprint of the whole.
+#[must_use]
+pub fn bounded_name(text: &str) -> Name {
+    if text.len() <= MAX_NAME_BYTES {
+        return text.into();
+    }
+    let mut end = MAX_NAME_BYTES - 17;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}~{:016x}", &text[..end], fingerprint(text.as_bytes())).into()
 }
 
 /// A newer version's jobs keep their counters: a kind that is not known yet is no reason to lose them.
@@ -229,7 +234,7 @@ mod tests {
         let long = "ä".repeat(150);
         let (one, other) = (format!("{long}1"), format!("{long}2"));
         let (one, other) = (JobId::new(JobKind::Custom, &one), JobId::new(JobKind::Custom, &other));
-        assert!(one.id().len() <= MAX_JOB_ID_BYTES);
+        assert!(one.id().len() <= MAX_NAME_BYTES);
         assert_ne!(one, other);
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod checkpoint;
 pub mod description;
+pub mod groups;
 pub mod history;
 pub mod identity;
 pub mod quantity;

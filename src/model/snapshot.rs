@@ -1,6 +1,7 @@
 //! What readers see: the whole state after one tick, immutable and shared. Every output is made from it.
 
 use super::description::Description;
+use super::groups::GroupKind;
 use super::identity::{HwType, JobId, Name, Origin};
 use super::quantity::{CpuTime, Emissions, Energy, MicroWatts, Nanos};
 use super::reading::{Factor, Fault, FloorMethod, Machine};
@@ -85,6 +86,8 @@ pub struct Totals {
     pub residual_power: Vec<MicroWatts>,
     /// Totals of jobs no longer on the page.
     pub retired_table: Table,
+    /// The kinds of groups, each of which divides the host.
+    pub groups: Vec<GroupKind>,
     /// Jobs that live now.
     pub live_jobs: u32,
     /// Jobs that found no room on the page.

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod condition;
+mod groups;
 mod own;
 mod push;
 mod store;
@@ -128,9 +129,16 @@ pub const HTTP_REQUESTS: (&str, &str) =
 
 /// All families, in the order of the page.
 pub fn families() -> impl Iterator<Item = &'static Family> {
-    [accounts::FAMILIES, condition::FAMILIES, store::FAMILIES, push::FAMILIES, own::FAMILIES]
-        .into_iter()
-        .flatten()
+    [
+        accounts::FAMILIES,
+        groups::FAMILIES,
+        condition::FAMILIES,
+        store::FAMILIES,
+        push::FAMILIES,
+        own::FAMILIES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The processor's architecture, in the words of OpenTelemetry's `host.arch`.

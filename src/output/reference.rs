@@ -9,7 +9,8 @@ pub fn markdown() -> String {
         "# Metrics\n\nPrinted by `jouleprint metrics`; do not edit by hand.\n\n\
          Counters are exact: joules to the µJ, grams to the ng, seconds to the ns. On every page, for each\n\
          `hw_type`, `gpu` and `origin`, the `hw_energy_joules_total` add up to the job, residual and retired\n\
-         energies to the last µJ; for each `origin` and `grid_zone` the same holds for the grams.\n\n\
+         energies to the last µJ; for each `origin` and `grid_zone` the same holds for the grams. So do, for\n\
+         each `group_kind`, the groups and what is pending.\n\n\
          | series | type | labels | meaning | OpenTelemetry |\n|---|---|---|---|---|\n",
     );
     let mut row = |name: &str, kind: &str, labels: &[&str], help: &str, otel: (&str, &str)| {

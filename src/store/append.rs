@@ -227,6 +227,7 @@ mod tests {
             remainders: vec![0],
             domains: Vec::new(),
             usage: UsagePosition::default(),
+            groups: Default::default(),
             slots: vec![Slot { number: 16, hour: second / HOUR, factors: vec![None], rows }],
             next_number: 17,
         }

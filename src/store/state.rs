@@ -6,6 +6,7 @@ use super::image::{Image, Table, numbers, put};
 use super::trouble::{Failure, signed, unsigned};
 use crate::model::checkpoint::{Checkpoint, DomainPosition, GroupPosition, UsagePosition};
 use crate::model::description::Description;
+use crate::model::groups::GroupsPosition;
 use crate::model::identity::{JobId, Name, Residual};
 use crate::model::quantity::{CpuTime, Emissions, Energy, MicroWatts, Nanos};
 use crate::model::reading::{Domain, Hierarchy, Machine};
@@ -310,6 +311,7 @@ pub(super) fn restore(
         remainders: state.remainders.clone(),
         domains,
         usage,
+        groups: GroupsPosition::default(),
         slots: Vec::new(),
         next_number,
     };

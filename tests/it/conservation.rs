@@ -4,6 +4,7 @@
 use super::world::{Dice, factor};
 use jouleprint::engine::Engine;
 use jouleprint::model::checkpoint::Checkpoint;
+use jouleprint::model::description::Naming;
 use jouleprint::model::identity::{HwType, JobId, JobKind, Name, Origin, Residual};
 use jouleprint::model::quantity::{Emissions, Energy, MicroWatts, Nanos};
 use jouleprint::model::reading::{
@@ -51,6 +52,14 @@ fn check(totals: &Totals, machine: &Machine) {
         }
     }
     assert_eq!(metered, totals.host.energy, "the meters are what is divided");
+    for of_kind in &totals.groups {
+        let (mut energy, mut emissions) = sums(&of_kind.table, columns, cells.max(1));
+        let pending = sums(&of_kind.pending, columns, cells.max(1));
+        energy.iter_mut().zip(pending.0).for_each(|(sum, part)| *sum += part);
+        emissions.iter_mut().zip(pending.1).for_each(|(sum, part)| *sum += part);
+        assert_eq!(energy, totals.host.energy, "joules by {}", of_kind.kind);
+        assert_eq!(emissions[..cells], totals.host.emissions, "grams by {}", of_kind.kind);
+    }
 }
 
 fn machine(dice: &mut Dice) -> Machine {
@@ -141,7 +150,7 @@ fn tick(dice: &mut Dice, number: u64, machine: &Machine, living: &mut Vec<GroupS
             },
             path: "/p".into(),
             inode: 0,
-            user: None,
+            user: dice.chance(30).then_some(1_000),
             is_new: dice.chance(70),
         });
         living.push(slot);
@@ -194,8 +203,52 @@ fn tick(dice: &mut Dice, number: u64, machine: &Machine, living: &mut Vec<GroupS
         busy,
         cpus: u32::try_from(dice.roll(16)).unwrap(),
         groups: Groups { crowded, births, deaths, attributes, readings },
-        namings: Vec::new(),
+        namings: namings(dice),
         factor: factor(["DE", "FR", "PL"][usize::try_from(dice.roll(3)).unwrap()], "344.14"),
+    }
+}
+
+const KINDS: [&str; 4] = ["user", "namespace", "team", "overflow"];
+
+/// Some of the kinds of groups, in some order.
+fn kinds(dice: &mut Dice) -> Vec<Name> {
+    let first = dice.roll(4);
+    (0..dice.roll(5)).map(|place| KINDS[usize::try_from((first + place) % 4).unwrap()].into()).collect()
+}
+
+/// What becomes known of jobs: late, never, another thing than before, all at once, of jobs that are not there.
+fn namings(dice: &mut Dice) -> Vec<Naming> {
+    let mut namings = Vec::new();
+    for _ in 0..dice.roll(6) {
+        let mut groups = Vec::new();
+        for _ in 0..dice.roll(4) {
+            let kind = KINDS[usize::try_from(dice.roll(4)).unwrap()];
+            let name = if dice.chance(20) { String::new() } else { format!("g-{}", dice.roll(300)) };
+            groups.push((kind.into(), name.as_str().into()));
+        }
+        namings.push(Naming {
+            id: JobId::new(JobKind::Unit, &format!("job-{}", dice.roll(14))),
+            description: Arc::default(),
+            groups,
+            is_final: dice.chance(15),
+        });
+    }
+    namings
+}
+
+/// No group's counter falls, and none is taken off while its kind is shown.
+fn groups_rise(before: &Totals, after: &Totals) {
+    for kind in &before.groups {
+        let Some(later) = after.groups.iter().find(|later| later.kind == kind.kind) else { continue };
+        for (place, group) in kind.groups.iter().enumerate() {
+            let same = later.groups.iter().position(|other| other.name == group.name).expect("it stays");
+            for (at, column) in before.columns.iter().enumerate() {
+                let now = after.columns.iter().position(|other| other == column).expect("it stays");
+                let then = kind.table.energy[place * before.columns.len() + at];
+                let now = later.table.energy[same * after.columns.len() + now];
+                assert!(then <= now, "{} {:?} fell from {then:?} to {now:?}", kind.kind, group.name);
+            }
+        }
     }
 }
 
@@ -204,6 +257,7 @@ fn rises(before: &Totals, after: &Totals) {
     assert!(pairs.clone().all(|(before, after)| before <= after), "host energy");
     assert!(before.residual_table.energy.iter().zip(&after.residual_table.energy).all(|(b, a)| b <= a));
     assert!(before.retired_table.energy.iter().zip(&after.retired_table.energy).all(|(b, a)| b <= a));
+    groups_rise(before, after);
     let columns = before.columns.len();
     for (index, job) in before.jobs.iter().enumerate() {
         let same = after.jobs.iter().position(|other| Arc::ptr_eq(&job.job, &other.job));
@@ -242,7 +296,8 @@ fn check_hours(start: &Totals, now: &Totals, checkpoint: &Checkpoint) {
         (totals.host.energy.iter().copied().sum(), totals.host.emissions.iter().copied().sum())
     };
     let (before, after) = (total(start), total(now));
-    for kind in ["account", "user"] {
+    let kinds = now.groups.iter().map(|kind| &*kind.kind);
+    for kind in kinds.chain(["account"]) {
         let rows =
             || checkpoint.slots.iter().flat_map(|slot| &slot.rows).filter(|row| &*row.group.kind == kind);
         let energy: Energy = rows().flat_map(|row| &row.energy).copied().sum();
@@ -261,6 +316,7 @@ fn rises_by_column(before: &Totals, after: &Totals) {
     let grams = |totals: &Totals| totals.host.emissions.iter().copied().sum::<Emissions>();
     assert_eq!(grams(before), grams(after));
     assert_eq!(before.jobs.len(), after.jobs.len());
+    groups_rise(before, after);
 }
 
 proptest! {
@@ -277,10 +333,11 @@ proptest! {
             retention: Nanos::from_seconds(1 + dice.roll(20)),
             max_jobs: u32::try_from(1 + dice.roll(8)).unwrap(),
             floors: vec![("domain-1".into(), MicroWatts::from_watts(dice.roll(80)))],
-            group_kinds: Vec::new(),
-            group_hold: Nanos::ZERO,
+            group_kinds: kinds(&mut dice),
+            group_hold: Nanos::from_seconds(dice.roll(3) * 4),
         };
         let mut machine = machine;
+        let mut accounting = accounting;
         let mut engine = Engine::new(Arc::clone(&machine), accounting.clone());
         let keeps_all = dice.chance(30);
         let mut living = Vec::new();
@@ -306,7 +363,15 @@ proptest! {
             if keeps_all {
                 check_hours(&at_start, &before, &checkpoint);
             }
+            if dice.chance(10) {
+                accounting.group_kinds = kinds(&mut dice);
+                engine.reconfigure(accounting.clone());
+                check(&engine.totals(), engine.machine());
+            }
             if dice.chance(20) {
+                if dice.chance(30) {
+                    accounting.group_kinds = kinds(&mut dice);
+                }
                 machine = Arc::new(changed(&mut dice, &machine));
                 engine = Engine::resume(&machine, accounting.clone(), &checkpoint, dice.chance(50));
                 at_start = engine.totals();

@@ -2,8 +2,13 @@
 //! and the page after the last tick is compared with `NAME.metrics`. `UPDATE=1 cargo test` rewrites
 //! them; read the diff.
 
+use crate::page::{Page, check_identity};
 use crate::tree::{Ground, Host, Run, at};
 use jouleprint::command::replay::Replay;
+use jouleprint::model::description::Naming;
+use jouleprint::model::identity::{JobKind, Name};
+use jouleprint::model::quantity::Nanos;
+use jouleprint::model::reading::GroupRole;
 use jouleprint::output::catalogue::ARCHITECTURE;
 use jouleprint::output::prometheus::{Format, render};
 use jouleprint::sampler::Sampler;
@@ -11,6 +16,7 @@ use jouleprint::source::recorded::Recording;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What depends on the run or the build and not on the host.
 const OF_THE_RUN: [&str; 3] = ["process_", "jouleprint_tick_duration_", "jouleprint_build"];
@@ -176,6 +182,45 @@ fn accounting(text: &str) -> Vec<(&str, Vec<&str>)> {
     families.retain(|family| !OF_THE_SAMPLER.iter().any(|start| family.0.starts_with(start)));
     assert!(families.iter().any(|family| family.0 == "jouleprint_job_energy_joules"));
     families
+}
+
+/// The page of a host whose pods get their namespaces tick by tick, as a recording has it.
+#[test]
+fn pods_in_their_namespaces() {
+    let host = host("k8s-v2-systemd");
+    let ground = Ground::new(&host);
+    let mut recorder = Sampler::new(ground.parts());
+    let mut header = recorder.header();
+    header.accounting.group_kinds = ["namespace", "user"].map(Name::from).into();
+    header.accounting.group_hold = Nanos::from_seconds(5);
+    let mut lines = vec![serde_json::to_string(&header).expect("a header")];
+    let first = (0, Vec::new());
+    let mut seen = 0;
+    for (seconds, changes) in std::iter::once(&first).chain(&host.ticks) {
+        ground.apply(changes);
+        let mut tick = recorder.read(at(*seconds)).expect("the processors can be read");
+        let jobs = tick.groups.births.iter().filter_map(|birth| match &birth.role {
+            GroupRole::Job(id) if id.kind() == JobKind::Pod => Some(id.clone()),
+            _ => None,
+        });
+        for id in jobs {
+            seen += 1;
+            let namespace = ["shop", "kube-system", "a \"quoted\" one"][seen % 3];
+            let groups = vec![("namespace".into(), namespace.into())];
+            // One of them is not known at all.
+            let is_final = seen % 3 == 0;
+            if seen % 4 > 0 {
+                tick.namings.push(Naming { id, description: Arc::default(), groups, is_final });
+            }
+        }
+        lines.push(serde_json::to_string(&tick).expect("a tick"));
+    }
+    assert!(seen > 2, "{seen} pods");
+    let page = replay_by_command(&lines);
+    check_identity(&Page::parse(&page).expect("a page")).expect("the sums are right");
+    let groups = families(&page).into_iter().filter(|family| family.0.starts_with("jouleprint_group"));
+    let text: String = groups.flat_map(|family| family.1).map(|line| format!("{line}\n")).collect();
+    compare("k8s-namespaces", &text);
 }
 
 #[test]

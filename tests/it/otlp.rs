@@ -264,6 +264,10 @@ fn a_start_never_moves_while_a_series_lives_and_never_lies_ahead_of_its_point() 
                     let id = point.attributes["job_id"].as_str();
                     let job = snapshot.totals.jobs.iter().find(|job| **job.job.id.id() == *id).unwrap();
                     assert_eq!(point.start, job.job.started.wall.get());
+                } else if point.attributes.get("group").is_some_and(|group| !group.is_empty()) {
+                    let mut groups = snapshot.totals.groups.iter().flat_map(|kind| &kind.groups);
+                    let (name, start) = (point.attributes["group"].as_str(), point.start);
+                    assert!(groups.any(|group| &*group.name == name && group.started.get() == start));
                 } else if point.name.contains("energy") || point.name.contains("co2e") {
                     assert_eq!(point.start, snapshot.totals.started.get());
                 }

@@ -2,7 +2,7 @@
 //! of any page after another. Sums are taken over the digits of the text, never over floats. The slow
 //! tier reads what the real program answers with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Labels of a series in order of their names.
 pub(crate) type Labels = BTreeMap<String, String>;
@@ -187,9 +187,54 @@ pub(crate) fn check_identity(page: &Page) -> Result<(), String> {
         page.sums_by(&["jouleprint_host_emissions_co2e_grams_total"], &by_zone),
         page.sums_by(&grams, &by_zone),
     )?;
+    check_groups(page)?;
     let is_used = page.sum("hw_energy_joules_total", &[]) > 0;
     if is_used && page.all("jouleprint_host_emissions_co2e_grams_total", &[]).is_empty() {
         return Err("energy is used and no emissions are on the page".to_owned());
+    }
+    Ok(())
+}
+
+/// Of each kind the groups and what is pending are the host, by column and by zone.
+fn check_groups(page: &Page) -> Result<(), String> {
+    let of_kind = |name: &str, kind: &str| -> Vec<(String, Labels, u128)> {
+        let samples = page.all(name, &[("group_kind", kind)]);
+        samples.iter().map(|sample| (sample.name.clone(), sample.labels.clone(), sample.nano())).collect()
+    };
+    let kinds: BTreeSet<String> = (page.all("jouleprint_groups_overflow_total", &[]).iter())
+        .map(|sample| sample.labels["group_kind"].clone())
+        .collect();
+    for kind in kinds {
+        for (hosts, groups, pending, keys) in [
+            (
+                &["hw_energy_joules_total"][..],
+                "jouleprint_group_energy_joules_total",
+                "jouleprint_group_pending_energy_joules",
+                &["host", "hw_type", "gpu", "origin"][..],
+            ),
+            (
+                &[
+                    "jouleprint_job_emissions_co2e_grams_total",
+                    "jouleprint_residual_emissions_co2e_grams_total",
+                    "jouleprint_retired_emissions_co2e_grams",
+                ],
+                "jouleprint_group_emissions_co2e_grams_total",
+                "jouleprint_group_pending_emissions_co2e_grams",
+                &["host", "hw_type", "gpu", "origin", "grid_zone"],
+            ),
+        ] {
+            let mut sums: BTreeMap<Vec<String>, u128> = BTreeMap::new();
+            for (_, labels, value) in of_kind(groups, &kind).into_iter().chain(of_kind(pending, &kind)) {
+                let key = keys.iter().map(|key| labels.get(*key).cloned().unwrap_or_default()).collect();
+                *sums.entry(key).or_default() += value;
+            }
+            let of_host = page.sums_by(hosts, keys).into_iter();
+            let of_host: BTreeMap<Vec<String>, u128> =
+                of_host.map(|(key, sum)| (key.into_iter().map(|(_, value)| value).collect(), sum)).collect();
+            if sums != of_host {
+                return Err(format!("groups by {kind} and the host differ: {sums:?} against {of_host:?}"));
+            }
+        }
     }
     Ok(())
 }

@@ -5,13 +5,14 @@ use super::simulation::page;
 use super::world::{Layout, World, factor};
 use jouleprint::engine::Engine;
 use jouleprint::model::checkpoint::Checkpoint;
-use jouleprint::model::identity::{HwType, JobId, JobKind, Origin, Residual};
+use jouleprint::model::description::Naming;
+use jouleprint::model::identity::{HwType, JobId, JobKind, Name, Origin, Residual};
 use jouleprint::model::quantity::{Energy, MicroWatts, Nanos};
 use jouleprint::model::reading::{
     Accounting, Birth, Domain, GroupReading, GroupRole, GroupSlot, Groups, Hierarchy, IdlePolicy, Machine,
     Measurement, Place, Tick, Value,
 };
-use jouleprint::model::snapshot::Totals;
+use jouleprint::model::snapshot::{Table, Totals};
 use jouleprint::model::time::Moment;
 use jouleprint::sampler::Past;
 use std::sync::Arc;
@@ -396,4 +397,95 @@ fn a_meter_that_changed_its_place_is_one_on_the_page() {
     let at = world.pass(Nanos::from_seconds(5), &idle);
     let page = page(&world.sampler_after(100, 100, 20, past).tick(at));
     assert_eq!(page.value("jouleprint_meter_resets_total", &[("hw_id", "meter-0")]), Some("7"));
+}
+
+fn with_kinds(kinds: &[&str]) -> Accounting {
+    let group_kinds = kinds.iter().map(|kind| Name::from(*kind)).collect();
+    Accounting { group_kinds, group_hold: Nanos::from_seconds(100), ..accounting() }
+}
+
+fn named(id: &str, team: &str) -> Naming {
+    Naming {
+        id: JobId::new(JobKind::Unit, id),
+        description: Arc::default(),
+        groups: vec![("team".into(), team.into())],
+        is_final: false,
+    }
+}
+
+/// Joules of the groups of a kind, and what is pending.
+fn grouped(totals: &Totals, kind: &str) -> Vec<(String, u64)> {
+    let of_kind = totals.groups.iter().find(|of_kind| &*of_kind.kind == kind).expect("it is shown");
+    let sums = |table: &Table| table.energy.chunks(1).map(|row| joules(row[0])).collect::<Vec<_>>();
+    let names = of_kind.groups.iter().map(|group| group.name.to_string()).chain(["…".to_owned()]);
+    names.zip(sums(&of_kind.table).into_iter().chain(sums(&of_kind.pending))).collect()
+}
+
+fn expect(totals: &Totals, kind: &str, expected: &[(&str, u64)]) {
+    let found = grouped(totals, kind);
+    let found: Vec<(&str, u64)> = found.iter().map(|(name, joules)| (name.as_str(), *joules)).collect();
+    assert_eq!(found, expected, "{kind}");
+}
+
+#[test]
+fn groups_go_on_where_they_stopped_and_what_is_left_of_a_wait_is_left() {
+    let machine = machine(&[domain("package-0", Origin::Measured)]);
+    let mut engine = Engine::new(Arc::new(machine.clone()), with_kinds(&["team"]));
+    let start = BEFORE.map(|(slot, parent, path, inode, _)| (slot, parent, path, inode, 0));
+    engine.step(&tick(1_000, 0, &[counter(5_000)], groups(&start, true)));
+    // Half of it for each: `a` is named late, `b` never.
+    let half = |seconds| {
+        let [slice, a, b] = BEFORE;
+        [
+            (slice.0, slice.1, slice.2, slice.3, 2 * seconds),
+            (a.0, a.1, a.2, a.3, seconds),
+            (b.0, b.1, b.2, b.3, seconds),
+        ]
+    };
+    engine.step(&tick(1_010, 20, &[counter(6_000)], groups(&half(10), false)));
+    let mut last = tick(1_050, 20, &[counter(6_000)], groups(&half(10), false));
+    last.namings = vec![named("/system.slice/a.service", "red")];
+    engine.step(&last);
+    expect(&engine.totals(), "team", &[("", 0), ("red", 0), ("…", 1_000)]);
+
+    // Another boot, whose clock stands lower. 50 s of the hold have passed, and of the patience.
+    let kept = checkpoint(&engine, &last);
+    let mut engine = Engine::resume(&machine, with_kinds(&["team", "user"]), &kept, true);
+    engine.step(&tick(30, 20, &[counter(6_000)], groups(&half(10), true)));
+    expect(&engine.totals(), "team", &[("", 0), ("red", 0), ("…", 1_000)]);
+    expect(&engine.totals(), "user", &[("", 1_000), ("…", 0)]);
+    let step = |engine: &mut Engine, seconds: u64, energy: u64| {
+        let last = tick(seconds, 20, &[counter(6_000 + energy)], groups(&half(10), false));
+        engine.step(&last);
+        last
+    };
+    step(&mut engine, 30 + 69, 0);
+    expect(&engine.totals(), "team", &[("", 0), ("red", 0), ("…", 1_000)]);
+    // `b` has waited for 120 s; what it had goes to nobody over ten times the hold, as the group's own does.
+    step(&mut engine, 30 + 100, 0);
+    let last = step(&mut engine, 30 + 200, 0);
+    expect(&engine.totals(), "team", &[("", 50), ("red", 50), ("…", 900)]);
+
+    let kept = checkpoint(&engine, &last);
+    let mut engine = Engine::resume(&machine, with_kinds(&["user"]), &kept, true);
+    engine.step(&tick(1_000, 20, &[counter(6_000)], groups(&half(10), true)));
+    let last = step(&mut engine, 1_010, 40);
+    expect(&engine.totals(), "user", &[("", 1_040), ("…", 0)]);
+    // The kind that was left out is there again, as it was; what it has not seen is nobody's.
+    let kept = checkpoint(&engine, &last);
+    let engine = Engine::resume(&machine, with_kinds(&["team"]), &kept, true);
+    expect(&engine.totals(), "team", &[("", 90), ("red", 50), ("…", 900)]);
+}
+
+#[test]
+fn what_was_counted_before_there_were_groups_is_in_none() {
+    let kept = first_life();
+    assert_eq!(kept.groups.kinds.len(), 0);
+    let machine = machine(&[domain("package-0", Origin::Measured)]);
+    let mut engine = Engine::resume(&machine, with_kinds(&["team"]), &kept, true);
+    expect(&engine.totals(), "team", &[("", 1_000), ("…", 0)]);
+    let mut next = tick(1_200, 100, &[counter(6_000)], groups(&BEFORE, true));
+    next.namings = vec![named("/system.slice/a.service", "red")];
+    engine.step(&next);
+    expect(&engine.totals(), "team", &[("", 1_000), ("red", 0), ("…", 0)]);
 }

@@ -3,11 +3,14 @@
 
 use super::page::{Page, check_identity, check_rising, check_rising_over_a_restart};
 use super::world::{Layout, World};
+use jouleprint::model::description::Naming;
+use jouleprint::model::identity::JobId;
 use jouleprint::model::quantity::Nanos;
 use jouleprint::model::snapshot::Snapshot;
 use jouleprint::output::prometheus::{Format, render};
 use jouleprint::sampler::{Past, Sampler};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Machines in a run, each with a seed of its own; the ticks each lives for.
 const MACHINES: u64 = 60;
@@ -36,6 +39,8 @@ pub(crate) struct Run {
     before: Option<Page>,
     /// Use of jobs that are gone, by id.
     truth_of_dead: BTreeMap<String, u64>,
+    /// The jobs of the last page.
+    jobs: Vec<JobId>,
     is_crowded: bool,
     is_restarted: bool,
 }
@@ -60,7 +65,8 @@ impl Run {
         let idle = vec![0; world.cpus()];
         let at = world.pass(Nanos::from_seconds(1), &idle);
         sampler.tick(at);
-        Run { world, sampler, before: None, truth_of_dead: BTreeMap::new(), is_crowded, is_restarted: false }
+        let (truth_of_dead, jobs) = (BTreeMap::new(), Vec::new());
+        Run { world, sampler, before: None, truth_of_dead, jobs, is_crowded, is_restarted: false }
     }
 
     fn act(&mut self) -> Vec<u64> {
@@ -126,7 +132,8 @@ impl Run {
     fn tick_after(&mut self, worked: Vec<u64>) -> Snapshot {
         let elapsed = Nanos::new(1_000_000_000 + self.world.dice.roll(6_000_000_000));
         let at = self.world.pass(elapsed, &worked);
-        let tick = self.sampler.read(at).expect("the processors can be read");
+        let mut tick = self.sampler.read(at).expect("the processors can be read");
+        tick.namings.extend(self.namings());
         if std::env::var_os("SHOW").is_some() {
             eprintln!("{}", serde_json::to_string(&tick.groups).expect("ticks are plain data"));
         }
@@ -139,8 +146,28 @@ impl Run {
             check(before, &page).expect("counters only rise");
         }
         self.before = Some(page);
+        self.jobs = snapshot.totals.jobs.iter().map(|job| job.job.id.clone()).collect();
         self.is_restarted = false;
         snapshot
+    }
+
+    /// What becomes known of some jobs, now or never, and not always the same.
+    fn namings(&mut self) -> Vec<Naming> {
+        let dice = &mut self.world.dice;
+        let ids: Vec<JobId> = self.jobs.iter().filter(|_| dice.chance(20)).cloned().collect();
+        let named = |id| Naming {
+            id,
+            description: Arc::default(),
+            groups: vec![
+                ("namespace".into(), format!("n-{}", dice.roll(400)).as_str().into()),
+                (
+                    "team".into(),
+                    ["", "red", "overflow"][usize::try_from(dice.roll(3)).expect("small")].into(),
+                ),
+            ],
+            is_final: dice.chance(30),
+        };
+        ids.into_iter().map(named).collect()
     }
 
     fn check(&self, snapshot: &Snapshot) {

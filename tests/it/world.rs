@@ -8,7 +8,7 @@ use jouleprint::job::processor::{Processors, Topology};
 use jouleprint::job::tree::{Surroundings, Tree};
 use jouleprint::job::{Resolvers, rule::Rule};
 use jouleprint::kernel_file::Buffer;
-use jouleprint::model::identity::{HwType, JobKind, Origin};
+use jouleprint::model::identity::{HwType, JobKind, Name, Origin};
 use jouleprint::model::quantity::{Energy, Intensity, MicroWatts, Nanos, Pue};
 use jouleprint::model::reading::{
     Accounting, Domain, Factor, Fault, Finding, IdlePolicy, Load, Measurement, Place, Value,
@@ -245,8 +245,8 @@ impl World {
                 retention: Nanos::from_seconds(retention),
                 max_jobs,
                 floors: Vec::new(),
-                group_kinds: Vec::new(),
-                group_hold: Nanos::ZERO,
+                group_kinds: ["namespace", "team", "user"].map(Name::from).into(),
+                group_hold: Nanos::from_seconds(30),
             },
             factor: factor("DE", "344.14"),
             interval: Nanos::from_seconds(5),

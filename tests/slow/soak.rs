@@ -132,7 +132,7 @@ fn inside() {
         retention: Nanos::from_seconds(300),
         max_jobs: 4_096,
         floors: Vec::new(),
-        group_kinds: Vec::new(),
+        group_kinds: vec!["user".into()],
         group_hold: Nanos::ZERO,
     };
     let mut engine = Engine::new(Arc::new(machine()), accounting);

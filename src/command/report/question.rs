@@ -190,6 +190,8 @@ pub struct Filter {
     pub zone: Option<String>,
     /// The user's id.
     pub user: Option<u32>,
+    /// The user's name, if it is known: sums are kept under the one or the other.
+    pub user_name: Option<String>,
     /// The kind of group, and perhaps which.
     pub group: Option<(String, Option<String>)>,
     /// The job's id.
@@ -412,7 +414,9 @@ impl Question {
     #[must_use]
     pub fn takes_group(&self, group: &Group) -> bool {
         let filter = &self.filter;
-        let is_user = |user: &u32| *group.name == *user.to_string();
+        let is_user = |user: &u32| {
+            *group.name == *user.to_string() || filter.user_name.as_deref() == Some(&*group.name)
+        };
         let is_kind = |kind: &JobKind| &*group.name == kind.as_str();
         let is_group =
             |(_, name): &(String, Option<String>)| name.as_deref().is_none_or(|name| name == &*group.name);

@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::job::processor::{Processors, Topology};
 use crate::kernel_file::Buffer;
 use crate::model::checkpoint::Checkpoint;
+use crate::model::description::Naming;
 use crate::model::identity::{JobId, Name, Origin};
 use crate::model::quantity::{CpuTime, Nanos};
 use crate::model::reading::{
@@ -21,6 +22,9 @@ use crate::source::hardware::Hardware;
 use crate::source::rapl::Probe;
 use crate::source::{Sources, Wishes, ipmi};
 use std::sync::Arc;
+
+/// The kind of groups that a run's hours are kept by, beside its own.
+const USER: &str = "user";
 
 /// The one job.
 const SLOT: GroupSlot = GroupSlot(0);
@@ -40,6 +44,8 @@ pub struct Meters {
     engine: Engine,
     factor: Factor,
     job: Option<Birth>,
+    // Whose it is, told with its birth.
+    naming: Option<Naming>,
     last: Option<(Moment, CpuTime, CpuTime)>,
     buffer: Buffer,
 }
@@ -99,6 +105,12 @@ impl Meters {
             kernel: "".into(),
             domains,
         });
+        let naming = Naming {
+            id: job.id.clone(),
+            description: Arc::default(),
+            groups: vec![(USER.into(), job.user.to_string().as_str().into())],
+            is_final: true,
+        };
         let job = Birth {
             slot: SLOT,
             parent: None,
@@ -116,6 +128,7 @@ impl Meters {
             processors,
             factor,
             job: Some(job),
+            naming: Some(naming),
             last: None,
             buffer: Buffer::default(),
         })
@@ -147,9 +160,10 @@ impl Meters {
             readings: vec![reading],
             ..Groups::default()
         };
+        let namings = self.naming.take().into_iter().collect();
         let factor = self.factor.clone();
         let busy = self.processors.busy().to_vec();
-        self.engine.step(&Tick { at, meters, busy, cpus, groups, namings: Vec::new(), factor });
+        self.engine.step(&Tick { at, meters, busy, cpus, groups, namings, factor });
     }
 
     /// How busy the machine was since the last tick: at least as busy as the job, whose use is told more
@@ -208,7 +222,7 @@ fn accounting(settings: &Settings) -> Accounting {
         retention: Nanos::from_seconds(1),
         max_jobs: 1,
         floors: settings.floors.iter().map(|(id, power)| (id.as_str().into(), *power)).collect(),
-        group_kinds: Vec::new(),
+        group_kinds: vec![USER.into()],
         group_hold: Nanos::ZERO,
     }
 }

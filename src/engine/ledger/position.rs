@@ -1,9 +1,11 @@
 //! Taking over the accounts of an earlier process.
 
 use super::{JobRow, Ledger, Row};
+use crate::engine::sums::Moving;
 use crate::model::checkpoint::{Checkpoint, Slot};
+use crate::model::groups::{GroupsPosition, Membership};
 use crate::model::quantity::{EmissionsRemainder, Nanos};
-use crate::model::snapshot::{Column, Table, Totals};
+use crate::model::snapshot::Column;
 use std::sync::Arc;
 
 impl Ledger {
@@ -22,12 +24,11 @@ impl Ledger {
         for (place, remainder) in places.iter().zip(&checkpoint.remainders) {
             self.remainders[*place] = EmissionsRemainder::from_raw(*remainder);
         }
-        let width = self.columns.len();
-        let row = |table: &Table, index: usize| moved(table, index, totals, &places, width);
-        self.host = row(&totals.host, 0);
-        self.retired = row(&totals.retired_table, 0);
+        let moving = Moving { places: &places, columns: self.columns.len(), zones: totals.zones.len() };
+        self.host = moving.row(&totals.host, 0);
+        self.retired = moving.row(&totals.retired_table, 0);
         for (index, residual) in self.residual.iter_mut().enumerate() {
-            *residual = row(&totals.residual_table, index);
+            *residual = Row::of(moving.row(&totals.residual_table, index));
         }
         for (index, job) in totals.jobs.iter().enumerate() {
             let number = u32::try_from(self.jobs.len()).expect("rows are bounded by max_jobs, a u32");
@@ -36,13 +37,26 @@ impl Ledger {
                 identity: Arc::clone(&job.job),
                 description: Arc::clone(&job.description),
                 key: job.job.id.fingerprint(),
-                row: row(&totals.job_table, index),
+                row: Row::of(moving.row(&totals.job_table, index)),
+                standing: checkpoint.groups.standings.get(index).cloned().unwrap_or_default(),
+                undecided: 0,
                 cpu: job.cpu,
                 groups: [0, 0],
                 ended: job.ended,
                 changed: Nanos::ZERO,
             }));
         }
+        let (kinds, hold) = self.groups.wanted();
+        self.groups.resume(&checkpoint.groups, &moving);
+        let known = self.groups.count();
+        for job in self.jobs.iter_mut().flatten() {
+            // One that an earlier schema has written stands nowhere.
+            if job.standing.memberships.len() != known {
+                Arc::make_mut(&mut job.standing).memberships.resize(known, Membership::Unnamed);
+            }
+            job.undecided = self.groups.undecided(&job.standing);
+        }
+        self.group_by(&kinds, hold);
     }
 
     /// Goes on with numbers that nobody has used.
@@ -64,26 +78,16 @@ impl Ledger {
     /// What is not shown and must not be lost either.
     pub(in crate::engine) fn rest(&self) -> (Vec<u64>, Vec<Slot>, u64) {
         let remainders = self.remainders.iter().map(|rest| rest.raw()).collect();
-        (remainders, self.history.slots(self.zones.len()), self.next_number)
+        (remainders, self.history.slots(self.zones.len(), &self.groups), self.next_number)
+    }
+
+    /// How the groups stand, and the jobs with them.
+    pub(in crate::engine) fn groups(&self) -> GroupsPosition {
+        self.groups.position(self.jobs.iter().flatten().map(|job| Arc::clone(&job.standing)).collect())
     }
 
     fn places(&self, columns: &[Column]) -> Vec<usize> {
         let place = |column: &Column| self.columns.iter().position(|known| known == column);
         columns.iter().map(|column| place(column).expect("the engine has a column for each")).collect()
     }
-}
-
-/// Row `index` of `table`, with its columns where they stand now.
-fn moved(table: &Table, index: usize, totals: &Totals, places: &[usize], width: usize) -> Row {
-    let columns = places.len();
-    let mut row = Row::new(width, totals.zones.len());
-    let energies = table.energy.iter().skip(index * columns).take(columns);
-    for (energy, place) in energies.zip(places) {
-        row.energy[*place] = *energy;
-    }
-    let cells = columns * totals.zones.len();
-    for (cell, grams) in table.emissions.iter().skip(index * cells).take(cells).enumerate() {
-        row.emissions[cell / columns * width + places[cell % columns]] = *grams;
-    }
-    row
 }

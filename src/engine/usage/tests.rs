@@ -1,4 +1,7 @@
+//! Who is charged where groups come, go and wait.
+
 use super::*;
+use crate::model::description::Naming;
 use crate::model::identity::JobKind;
 use crate::model::quantity::{Intensity, Pue};
 use crate::model::reading::{Factor, GroupReading};
@@ -30,7 +33,7 @@ fn tick(busy_seconds: u64, groups: Groups) -> Tick {
 /// went unread; the second one's processes may stand in a job of the primary hierarchy too.
 fn rest_of_the_slice(is_double: bool) -> Vec<(Account, u64)> {
     let service = |name: &str| GroupRole::Job(JobId::new(JobKind::Unit, name));
-    let mut ledger = Ledger::new(Vec::new().into(), 10, Nanos::ZERO);
+    let mut ledger = Ledger::new(Vec::new().into(), Vec::new(), 10, Nanos::ZERO);
     let mut observer = Observer::default();
     observer.step(&tick(0, Groups::default()), &mut ledger);
     let groups = Groups {
@@ -59,7 +62,7 @@ fn what_several_left_is_ended_unless_another_hierarchy_charges_one_of_them() {
 fn who_waits_for_room_comes_before_who_is_born_now() {
     let job = |number: u64| GroupRole::Job(JobId::new(JobKind::Unit, &format!("job-{number}.service")));
     let seconds = Nanos::from_seconds;
-    let mut ledger = Ledger::new(Vec::new().into(), 1, seconds(300));
+    let mut ledger = Ledger::new(Vec::new().into(), Vec::new(), 1, seconds(300));
     let mut observer = Observer::default();
     let mut step = |now: u64, births: Vec<Birth>, deaths: Vec<GroupSlot>| {
         let groups = Groups { births, deaths, ..Groups::default() };
@@ -78,4 +81,35 @@ fn who_waits_for_room_comes_before_who_is_born_now() {
         step(5 * number, vec![birth(slot, None, job(number))], Vec::new());
     }
     assert_eq!(step(150, Vec::new(), Vec::new()), ["job-1.service"]);
+}
+
+#[test]
+fn what_is_known_of_a_job_waits_with_it_for_a_row() {
+    let job = |number: u64| JobId::new(JobKind::Unit, &format!("job-{number}.service"));
+    let mut ledger = Ledger::new(Vec::new().into(), Vec::new(), 1, Nanos::from_seconds(300));
+    ledger.group_by(&["team".into(), "user".into()], Nanos::ZERO);
+    let mut observer = Observer::default();
+    let naming = |kind: &str, group: &str| Naming {
+        id: job(1),
+        description: Default::default(),
+        groups: vec![(kind.into(), group.into())],
+        is_final: false,
+    };
+    let mut step = |now: u64, births: Vec<Birth>, deaths: Vec<GroupSlot>, namings: &[Naming]| {
+        let mut tick = tick(0, Groups { births, deaths, ..Groups::default() });
+        tick.at.monotonic = Nanos::from_seconds(now);
+        ledger.begin(&tick.at);
+        observer.step(&tick, &mut ledger);
+        observer.remember(namings.iter().filter(|naming| !ledger.describe(naming)).collect());
+        ledger.release();
+        let mut totals = crate::model::snapshot::Totals::default();
+        ledger.fill(&mut totals);
+        let groups = totals.groups.iter().flat_map(|kind| &kind.groups);
+        groups.map(|group| group.name.to_string()).filter(|name| !name.is_empty()).collect::<Vec<_>>()
+    };
+    let births = (0..2).zip([0, 1]).map(|(slot, number)| birth(slot, None, GroupRole::Job(job(number))));
+    let known = [naming("team", "red"), naming("team", "blue"), naming("user", "anna")];
+    assert!(step(0, births.collect(), Vec::new(), &known).is_empty(), "there is one row, and another has it");
+    step(5, Vec::new(), vec![GroupSlot(0)], &[]);
+    assert_eq!(step(150, Vec::new(), Vec::new(), &[]), ["red", "anna"]);
 }

@@ -109,6 +109,7 @@ impl Sim {
             remainders: vec![0; columns.len()],
             domains: vec![DomainPosition::default(); present],
             usage: UsagePosition::default(),
+            groups: Default::default(),
             slots: Vec::new(),
             next_number: 16,
         };
