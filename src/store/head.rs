@@ -67,6 +67,9 @@ pub(super) struct State {
     pub(super) deficit: i64,
     pub(super) view: Name,
     pub(super) is_complete: bool,
+    /// See [`crate::model::groups::GroupsPosition::clock`].
+    #[serde(default)]
+    pub(super) groups_clock: Nanos,
 }
 
 impl State {
@@ -89,6 +92,7 @@ impl State {
             deficit: checkpoint.usage.deficit,
             view: Arc::clone(&checkpoint.usage.view),
             is_complete: checkpoint.usage.is_complete,
+            groups_clock: checkpoint.groups.clock,
         }
     }
 }

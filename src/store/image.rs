@@ -18,10 +18,13 @@ pub(super) enum Table {
     Cgroup,
     Position,
     Processor,
+    GroupKind,
+    GroupName,
+    GroupLive,
 }
 
 impl Table {
-    pub(super) const ALL: [Table; 7] = [
+    pub(super) const ALL: [Table; 10] = [
         Table::Domain,
         Table::Meter,
         Table::Job,
@@ -29,49 +32,44 @@ impl Table {
         Table::Cgroup,
         Table::Position,
         Table::Processor,
+        Table::GroupKind,
+        Table::GroupName,
+        Table::GroupLive,
     ];
 
     const fn is_text(self) -> bool {
         match self {
             Table::Domain | Table::Meter | Table::Job | Table::Cgroup => true,
-            Table::Live | Table::Position | Table::Processor => false,
+            Table::GroupKind | Table::GroupName => true,
+            Table::Live | Table::Position | Table::Processor | Table::GroupLive => false,
         }
     }
 
-    const fn select(self) -> &'static str {
+    const fn name(self) -> &'static str {
         match self {
-            Table::Domain => "SELECT id, body FROM domain ORDER BY id",
-            Table::Meter => "SELECT id, body FROM meter ORDER BY id",
-            Table::Job => "SELECT id, body FROM job ORDER BY id",
-            Table::Live => "SELECT id, body FROM live ORDER BY id",
-            Table::Cgroup => "SELECT id, body FROM cgroup ORDER BY id",
-            Table::Position => "SELECT id, body FROM position ORDER BY id",
-            Table::Processor => "SELECT id, body FROM processor ORDER BY id",
+            Table::Domain => "domain",
+            Table::Meter => "meter",
+            Table::Job => "job",
+            Table::Live => "live",
+            Table::Cgroup => "cgroup",
+            Table::Position => "position",
+            Table::Processor => "processor",
+            Table::GroupKind => "group_kind",
+            Table::GroupName => "group_name",
+            Table::GroupLive => "group_live",
         }
     }
 
-    const fn replace(self) -> &'static str {
-        match self {
-            Table::Domain => "REPLACE INTO domain(id, body) VALUES (?1, ?2)",
-            Table::Meter => "REPLACE INTO meter(id, body) VALUES (?1, ?2)",
-            Table::Job => "REPLACE INTO job(id, body) VALUES (?1, ?2)",
-            Table::Live => "REPLACE INTO live(id, body) VALUES (?1, ?2)",
-            Table::Cgroup => "REPLACE INTO cgroup(id, body) VALUES (?1, ?2)",
-            Table::Position => "REPLACE INTO position(id, body) VALUES (?1, ?2)",
-            Table::Processor => "REPLACE INTO processor(id, body) VALUES (?1, ?2)",
-        }
+    fn select(self) -> String {
+        format!("SELECT id, body FROM {} ORDER BY id", self.name())
     }
 
-    const fn delete(self) -> &'static str {
-        match self {
-            Table::Domain => "DELETE FROM domain WHERE id = ?1",
-            Table::Meter => "DELETE FROM meter WHERE id = ?1",
-            Table::Job => "DELETE FROM job WHERE id = ?1",
-            Table::Live => "DELETE FROM live WHERE id = ?1",
-            Table::Cgroup => "DELETE FROM cgroup WHERE id = ?1",
-            Table::Position => "DELETE FROM position WHERE id = ?1",
-            Table::Processor => "DELETE FROM processor WHERE id = ?1",
-        }
+    fn replace(self) -> String {
+        format!("REPLACE INTO {}(id, body) VALUES (?1, ?2)", self.name())
+    }
+
+    fn delete(self) -> String {
+        format!("DELETE FROM {} WHERE id = ?1", self.name())
     }
 }
 
@@ -159,7 +157,11 @@ impl Image {
     pub(super) fn read(sql: &Connection) -> Result<Image, Failure> {
         let mut image = Image::default();
         for table in Table::ALL {
-            let mut select = sql.prepare(table.select())?;
+            // One that is only read may be of a version that did not have it yet; the seal knows.
+            if !sql.table_exists(None, table.name())? {
+                continue;
+            }
+            let mut select = sql.prepare(&table.select())?;
             let mut rows = select.query([])?;
             while let Some(row) = rows.next()? {
                 let body = match row.get_ref(1)? {
@@ -203,12 +205,12 @@ impl Image {
                     let body = if row.table.is_text() { ValueRef::Text(body) } else { ValueRef::Blob(body) };
                     let statement = match &mut writer {
                         Some((table, statement)) if *table == row.table => statement,
-                        _ => &mut writer.insert((row.table, sql.prepare_cached(row.table.replace())?)).1,
+                        _ => &mut writer.insert((row.table, sql.prepare_cached(&row.table.replace())?)).1,
                     };
                     statement.execute(params![row.id, ToSqlOutput::Borrowed(body)])?;
                 }
                 (Some(row), None) => {
-                    sql.prepare_cached(row.table.delete())?.execute([Value::Integer(row.id)])?;
+                    sql.prepare_cached(&row.table.delete())?.execute([Value::Integer(row.id)])?;
                     if row.table == Table::Job {
                         gone.push(row.id);
                     }

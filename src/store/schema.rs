@@ -71,6 +71,13 @@ const MIGRATIONS: &[&str] = &[
     -- What was known of a job beside its id, as JSON; empty for nothing.
     ALTER TABLE record ADD COLUMN description TEXT NOT NULL DEFAULT '';
 ",
+    "
+    -- Of the live state too: the kinds of groups of jobs, the groups of each, numbered through with 65536 for each
+    -- kind, and of each group what it shows and then what it is owed, like the accounts in live.
+    CREATE TABLE group_kind(id INTEGER PRIMARY KEY, body TEXT NOT NULL);
+    CREATE TABLE group_name(id INTEGER PRIMARY KEY, body TEXT NOT NULL);
+    CREATE TABLE group_live(id INTEGER PRIMARY KEY, body BLOB NOT NULL);
+",
 ];
 
 /// The version that is written.

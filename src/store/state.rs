@@ -1,12 +1,14 @@
 //! A checkpoint as rows, and back. What describes a thing is a row of JSON for people to read; what
 //! changes at every tick is packed.
 
+mod groups;
+
 use super::head::{FIRST_NUMBER, State};
 use super::image::{Image, Table, numbers, put};
 use super::trouble::{Failure, signed, unsigned};
 use crate::model::checkpoint::{Checkpoint, DomainPosition, GroupPosition, UsagePosition};
 use crate::model::description::Description;
-use crate::model::groups::GroupsPosition;
+use crate::model::groups::{GroupState, Standing};
 use crate::model::identity::{JobId, Name, Residual};
 use crate::model::quantity::{CpuTime, Emissions, Energy, MicroWatts, Nanos};
 use crate::model::reading::{Domain, Hierarchy, Machine};
@@ -28,12 +30,14 @@ pub(super) struct Known {
     // By hierarchy and inode; the path tells a group from one that had its inode before.
     groups: HashMap<(u8, u64), (Name, i64)>,
     last_group: i64,
+    states: HashMap<i64, Arc<GroupState>>,
 }
 
 #[derive(Debug, Clone)]
 struct KnownJob {
     identity: Arc<JobIdentity>,
     description: Arc<Description>,
+    standing: Option<Arc<Standing>>,
     ended: Option<End>,
 }
 
@@ -49,6 +53,7 @@ pub(super) struct End {
 pub(super) struct News {
     jobs: Vec<(i64, KnownJob)>,
     groups: Vec<((u8, u64), (Name, i64))>,
+    states: Vec<(i64, Arc<GroupState>)>,
 }
 
 /// A row of [`Table::Job`].
@@ -61,6 +66,9 @@ pub(super) struct JobRow {
     pub(super) cgroup: Name,
     #[serde(default)]
     pub(super) description: Arc<Description>,
+    /// How it stands with the groups, by the number of each kind.
+    #[serde(default)]
+    pub(super) standing: Option<Arc<Standing>>,
     pub(super) ended: Option<End>,
 }
 
@@ -96,9 +104,11 @@ impl Known {
         let mut news = News::default();
         push_domains(&mut image, checkpoint)?;
         push_accounts(&mut image, &checkpoint.totals)?;
-        for job in &checkpoint.totals.jobs {
-            self.push_job(job, &checkpoint.at, last, &mut image, &mut news)?;
+        for (row, job) in checkpoint.totals.jobs.iter().enumerate() {
+            let standing = checkpoint.groups.standings.get(row);
+            self.push_job((job, standing), &checkpoint.at, last, &mut image, &mut news)?;
         }
+        self.push_groups(&checkpoint.groups, last, &mut image, &mut news)?;
         let mut next_group = self.last_group;
         for group in &checkpoint.usage.groups {
             self.push_group(group, last, &mut next_group, &mut image, &mut news)?;
@@ -122,11 +132,13 @@ impl Known {
         self.groups.extend(news.groups);
         self.jobs.retain(|id, _| image.get(Table::Job, *id).is_some());
         self.groups.retain(|_, (_, id)| image.get(Table::Cgroup, *id).is_some());
+        self.states.extend(news.states);
+        self.states.retain(|id, _| image.get(Table::GroupName, *id).is_some());
     }
 
     fn push_job(
         &self,
-        job: &JobTotals,
+        (job, standing): (&JobTotals, Option<&Arc<Standing>>),
         at: &Moment,
         last: &Image,
         image: &mut Image,
@@ -142,7 +154,8 @@ impl Known {
         });
         let is_known = known.is_some_and(|known| {
             let is_same = Arc::ptr_eq(&known.identity, &job.job);
-            known.ended == end && is_same && Arc::ptr_eq(&known.description, &job.description)
+            let stands = known.standing.as_ref().map(Arc::as_ptr) == standing.map(Arc::as_ptr);
+            known.ended == end && is_same && stands && Arc::ptr_eq(&known.description, &job.description)
         });
         if is_known && image.push_from(last, Table::Job, id) {
             return Ok(());
@@ -153,11 +166,13 @@ impl Known {
             started: job.job.started,
             cgroup: Arc::clone(&job.job.cgroup),
             description: Arc::clone(&job.description),
+            standing: standing.cloned(),
             ended: end,
         };
         image.push(Table::Job, id, |bytes| serde_json::to_writer(bytes, &row))?;
         let (identity, description) = (Arc::clone(&job.job), Arc::clone(&job.description));
-        news.jobs.push((id, KnownJob { identity, description, ended: end }));
+        let standing = standing.cloned();
+        news.jobs.push((id, KnownJob { identity, description, standing, ended: end }));
         Ok(())
     }
 
@@ -284,14 +299,19 @@ pub(super) fn restore(
     }
     append(&mut totals.retired_table, account(image, state, RETIRED)?);
     append(&mut totals.host, account(image, state, HOST)?);
+    let mut groups = groups::restore(image, state, &mut known)?;
     for (id, body) in image.table(Table::Job) {
         let row: JobRow = serde_json::from_slice(body)?;
+        let standing = row.standing.clone();
         let account = account(image, state, id)?;
         let ended = row.ended;
         let description = Arc::clone(&row.description);
         let job = Arc::new(row.identity(unsigned(id)?));
         let identity = Arc::clone(&job);
-        known.jobs.insert(id, KnownJob { identity, description: Arc::clone(&description), ended });
+        let known_job =
+            KnownJob { identity, description: Arc::clone(&description), standing: standing.clone(), ended };
+        known.jobs.insert(id, known_job);
+        groups.standings.push(standing.unwrap_or_default());
         totals.jobs.push(JobTotals {
             job,
             cpu: account.cpu,
@@ -311,7 +331,7 @@ pub(super) fn restore(
         remainders: state.remainders.clone(),
         domains,
         usage,
-        groups: GroupsPosition::default(),
+        groups,
         slots: Vec::new(),
         next_number,
     };

@@ -12,6 +12,7 @@ use super::{Identity, OpenError, Restored, Store, read};
 use crate::model::checkpoint::{
     Checkpoint, Claim, ClaimAccount, DomainPosition, Group, GroupPosition, Slot, SlotRow, UsagePosition,
 };
+use crate::model::groups::{GroupKindPosition, GroupState, GroupsPosition, Membership, Standing};
 use crate::model::history::History;
 use crate::model::identity::{HwType, JobId, JobKind, Name, Origin, Residual};
 use crate::model::quantity::{CpuTime, Emissions, Energy, Intensity, MicroWatts, Nanos, Pue};
@@ -109,7 +110,7 @@ impl Sim {
             remainders: vec![0; columns.len()],
             domains: vec![DomainPosition::default(); present],
             usage: UsagePosition::default(),
-            groups: Default::default(),
+            groups: GroupsPosition::default(),
             slots: Vec::new(),
             next_number: 16,
         };
@@ -310,6 +311,7 @@ impl Sim {
     }
 
     fn move_positions(&mut self) {
+        self.regroup();
         let at = self.state.at;
         let random = &mut self.random;
         for position in &mut self.state.domains {
@@ -344,6 +346,59 @@ impl Sim {
             domain.floor = Some((FloorMethod::Learnt, MicroWatts::new(3)));
             domain.quarantined =
                 vec![Quarantine { reason: Fault::Implausible, energy: Energy::from_micro(9), readings: 1 }];
+        }
+    }
+
+    /// Groups of jobs: what they show moves, some come, some kinds go.
+    fn regroup(&mut self) {
+        // Dice of their own: what else happens in a run does not depend on groups.
+        let random = &mut Random(self.state.at.monotonic.get());
+        let totals = &self.state.totals;
+        let (columns, cells) = (totals.columns.len(), totals.columns.len() * totals.zones.len());
+        let groups = &mut self.state.groups;
+        groups.clock += Nanos::new(5);
+        if groups.kinds.len() < 3 && random.one_in(5) {
+            let kind = format!("kind \"{}\"", groups.kinds.len()).as_str().into();
+            groups.kinds.push(GroupKindPosition {
+                kind,
+                since: groups.clock,
+                ..GroupKindPosition::default()
+            });
+        }
+        for kind in &mut groups.kinds {
+            kind.is_shown = random.one_in(2);
+            if kind.groups.is_empty() || kind.groups.len() < 6 && random.one_in(4) {
+                kind.groups.push(Arc::new(GroupState {
+                    name: format!("group-{}", kind.groups.len()).as_str().into(),
+                    started: Nanos::new(random.next()),
+                    opens: (0..columns)
+                        .map(|_| random.one_in(2).then(|| Nanos::new(random.next())))
+                        .collect(),
+                    paid_by: Nanos::new(random.next()),
+                }));
+            }
+            let place = random.below(kind.groups.len());
+            Arc::make_mut(&mut kind.groups[place]).paid_by += Nanos::new(1);
+            let rows = kind.groups.len();
+            let owes = random.one_in(2);
+            let mut table = |is_empty: bool| {
+                let mut number = || if is_empty { 0 } else { random.next() >> 20 };
+                Table {
+                    energy: (0..rows * columns).map(|_| Energy::from_micro(number())).collect(),
+                    emissions: (0..rows * cells).map(|_| Emissions::from_nano(number())).collect(),
+                }
+            };
+            (kind.shown, kind.owed) = (table(false), table(!owes));
+        }
+        let kinds = groups.kinds.len();
+        groups.standings.resize_with(totals.jobs.len(), Arc::default);
+        for standing in &mut groups.standings {
+            if !random.one_in(3) {
+                continue;
+            }
+            let of = [Membership::Waiting, Membership::Unnamed, Membership::In(7)];
+            let memberships = (0..kinds).map(|_| of[random.below(3)]).collect();
+            *standing = Arc::new(Standing { patience: Nanos::new(random.next()), memberships });
         }
     }
 
@@ -390,6 +445,8 @@ fn image_of(state: &Checkpoint) -> String {
     let (columns, zones) = (totals.columns.len(), totals.zones.len());
     let cells = columns * zones;
     totals.jobs = order.iter().map(|&row| totals.jobs[row].clone()).collect();
+    let standings = order.iter().map(|&row| state.groups.standings.get(row).cloned().unwrap_or_default());
+    state.groups.standings = standings.collect();
     let energy = |&row: &usize| totals.job_table.energy[row * columns..(row + 1) * columns].to_vec();
     let emissions = |&row: &usize| totals.job_table.emissions[row * cells..(row + 1) * cells].to_vec();
     totals.job_table = Table {

@@ -283,16 +283,36 @@ fn a_newer_version_is_refused_and_stays_as_it_is() {
 }
 
 #[test]
-fn a_store_of_the_first_version_is_read_as_it_is_and_taken_further_at_the_start() {
+fn a_store_of_an_earlier_version_is_read_as_it_is_and_taken_further_at_the_start() {
+    for version in 1..schema::VERSION {
+        taken_further(version);
+    }
+}
+
+fn taken_further(version: i64) {
     let disk = Disk::new();
-    let sim = ran(&disk, true);
+    let mut sim = Sim::new(7, &["alice", "bob"]);
+    let (mut store, _) = disk.open(&identity(), &sim.state.at);
+    for _ in 0..40 {
+        sim.tick(5);
+        sim.state.groups = GroupsPosition::default();
+        publish(&mut store, &mut sim);
+    }
+    store.close(&sim.state).expect("closed");
     let path = disk.path().join(schema::FILE);
     let sql = rusqlite::Connection::open(&path).expect("a database");
-    sql.execute_batch("DROP TABLE pushed; PRAGMA user_version = 1").expect("writable");
+    let later = ["DROP TABLE pushed", "DROP TABLE group_kind; DROP TABLE group_name; DROP TABLE group_live"];
+    for step in &later[usize::try_from(version - 1).expect("from 1 on")..] {
+        sql.execute_batch(step).expect("writable");
+    }
+    sql.pragma_update(None, "user_version", version).expect("writable");
     drop(sql);
     assert_eq!(charged_of(&disk.read()), sim.charged);
+    assert_eq!(disk.read().damaged, Vec::<String>::new());
     let (mut store, restored) = disk.open(&identity(), &sim.state.at);
     assert_eq!(&*restored.how, "continued");
+    let groups = restored.checkpoint.expect("continued").groups;
+    assert_eq!((groups.clock, groups.kinds.len()), (Nanos::ZERO, 0));
     assert_eq!(store.pushed(), []);
     let pushed = Pushed { series: 1 << 100, start: Nanos::new(1), value: u64::MAX, until: Nanos::new(2) };
     store.keep_pushed(&[pushed]).expect("writable");
