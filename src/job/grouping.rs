@@ -211,7 +211,9 @@ impl Grouping {
             return Err(KindError::TooMany(kinds.len()));
         }
         for kind in kinds {
-            if grouping.kinds.iter().any(|known| known.name == kind.name) {
+            // The history is kept by account beside all of them.
+            let is_taken = &*kind.name == "account";
+            if is_taken || grouping.kinds.iter().any(|known| known.name == kind.name) {
                 return Err(KindError::Taken(kind.name.to_string()));
             }
             grouping.kinds.push(kind);

@@ -291,8 +291,9 @@ mod tests {
             let plain = Record { description: Arc::default(), ..record };
             plain.write(&sql, &mut head.seals.record).expect("written");
             head.write(&sql).expect("written");
-            sql.execute_batch("ALTER TABLE record DROP COLUMN description; PRAGMA user_version = 2")
-                .expect("older");
+            let later = "DROP TABLE group_kind; DROP TABLE group_name; DROP TABLE group_live;
+                ALTER TABLE record DROP COLUMN description; PRAGMA user_version = 2";
+            sql.execute_batch(later).expect("older");
         }
         let history = read(folder.path()).expect("read as it is");
         assert!(history.jobs.len() == 1 && history.damaged.is_empty(), "{history:?}");

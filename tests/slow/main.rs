@@ -15,6 +15,7 @@ mod containers;
 mod crash;
 mod daemon;
 mod disk;
+mod groups;
 #[cfg(feature = "rare")]
 mod guest;
 mod http;

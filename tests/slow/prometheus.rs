@@ -30,7 +30,7 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    fn start(program: &Path, target: SocketAddr) -> Prometheus {
+    pub(crate) fn start(program: &Path, target: SocketAddr) -> Prometheus {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = format!(
             "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
@@ -66,7 +66,7 @@ impl Prometheus {
     }
 
     /// `data` of an API call; the query is escaped here.
-    fn api(&self, path: &str, key: &str, query: &str) -> Value {
+    pub(crate) fn api(&self, path: &str, key: &str, query: &str) -> Value {
         let escaped: String = query
             .bytes()
             .map(|byte| match byte {
@@ -81,7 +81,7 @@ impl Prometheus {
     }
 
     /// The only value of an instant query.
-    fn value(&self, query: &str) -> f64 {
+    pub(crate) fn value(&self, query: &str) -> f64 {
         let data = self.api("query", "query", query);
         let results = data["result"].as_array().expect("a vector");
         assert_eq!(results.len(), 1, "{query}: {data}");

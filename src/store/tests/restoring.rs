@@ -301,7 +301,11 @@ fn taken_further(version: i64) {
     store.close(&sim.state).expect("closed");
     let path = disk.path().join(schema::FILE);
     let sql = rusqlite::Connection::open(&path).expect("a database");
-    let later = ["DROP TABLE pushed", "DROP TABLE group_kind; DROP TABLE group_name; DROP TABLE group_live"];
+    let later = [
+        "DROP TABLE pushed",
+        "ALTER TABLE record DROP COLUMN description",
+        "DROP TABLE group_kind; DROP TABLE group_name; DROP TABLE group_live",
+    ];
     for step in &later[usize::try_from(version - 1).expect("from 1 on")..] {
         sql.execute_batch(step).expect("writable");
     }
