@@ -379,6 +379,38 @@ fn who_may_read_no_meter_has_those_of_a_running_exporter_and_its_intensity() {
 }
 
 #[test]
+fn a_meter_around_others_is_not_added_to_them_when_it_is_lent() {
+    let home = tempfile::tempdir().expect("a folder");
+    let socket = home.path().join("job.sock");
+    let _asked = exporter(&socket, |at| {
+        let at = at as u64;
+        let mut found: Value = serde_json::from_str(&host(1_000_000 * (1 + at))).expect("ours");
+        let mut node = found["domains"][0].clone();
+        node["domain"]["id"] = json!("node");
+        node["domain"]["hw_type"] = json!("other");
+        node["domain"]["place"] = json!({"around": ["package-0"]});
+        node["energy"] = json!(3_000_000 * (1 + at));
+        found["domains"].as_array_mut().expect("domains").push(node);
+        Some(ok(&found.to_string()))
+    });
+    let output = program(home.path())
+        .env("JOULEPRINT_JOB_SOCKET", &socket)
+        .args(["run", "-q", "--json", "-", "--path.sysfs"])
+        .arg(home.path())
+        .args(["sleep", "0.05"])
+        .output()
+        .expect("it runs");
+    let found = json_of(&output);
+    assert_eq!(found["machine"]["energy_joules"], json!(3), "{found:#}");
+    let parts = found["energy"].as_array().expect("parts").iter();
+    let of = |part: &Value| (part["hw_type"].to_string(), part["machine_joules"].to_string());
+    assert_eq!(
+        parts.map(of).collect::<Vec<_>>(),
+        [("\"cpu\"".to_owned(), "1".to_owned()), ("\"other\"".to_owned(), "2".to_owned())]
+    );
+}
+
+#[test]
 fn an_exporter_that_answers_badly_or_never_costs_nothing_but_itself() {
     type Answer = fn(usize) -> Option<String>;
     let answers: [Answer; 5] = [

@@ -234,9 +234,9 @@ def took(words):
     return [(y - x) * 1000 for x, y in zip(a, b)]
 plain, run = ['true'], [sys.argv[1], 'run', '-q', 'true']
 took(run)
-pairs = [[w - p for w, p in zip(took(run), took(plain))] for _ in range(60)]
-wall, cpu = (sorted(each) for each in zip(*pairs))
-print(wall[15], wall[30], cpu[30])
+pairs = [(took(run), took(plain)) for _ in range(60)]
+wall, cpu = (sorted(with_us[at] - without[at] for with_us, without in pairs) for at in (0, 1))
+print(min(one[0] for one, _ in pairs) - min(other[0] for _, other in pairs), wall[30], cpu[30])
 ";
     for is_nobody in [false, true] {
         let run = program(home.path(), is_nobody);
@@ -258,10 +258,10 @@ print(wall[15], wall[30], cpu[30])
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let times: Vec<f64> = said.split_whitespace().map(|word| word.parse().expect("a number")).collect();
         println!(
-            "run: adds {:.1} ms ({:.1} ms at the first quarter), {:.1} ms of CPU time, nobody {is_nobody}",
+            "run: adds {:.1} ms ({:.1} ms at best), {:.1} ms of CPU time, nobody {is_nobody}",
             times[1], times[0], times[2]
         );
-        // The slower pairs tell of what else the machine does.
+        // At best nobody else wanted the processors; the others tell of what else the machine does.
         assert!(times[0] < MOST_MILLISECONDS && times[2] < MOST_MILLISECONDS, "{times:?}");
     }
     let output = program(home.path(), false)
