@@ -3,6 +3,7 @@
 
 mod bmc;
 pub mod flags;
+mod hardware;
 pub mod jobs;
 pub mod names;
 mod otlp;
@@ -14,11 +15,11 @@ use crate::job::rule::RuleError;
 use crate::model::quantity::{Intensity, MicroWatts, Nanos, Pue};
 use crate::model::reading::IdlePolicy;
 use crate::output::otlp::wishes::Wishes;
-use crate::source::hwmon::table::Row;
 use crate::source::rapl::Probe;
 use crate::source::{self, estimate};
 use bmc::{IpmiSection, RedfishSection};
 use flags::Flags;
+use hardware::{InstanceType, Sensor};
 use jobs::{Jobs, JobsSection};
 use names::GroupsSection;
 use serde::{Deserialize, Deserializer, de};
@@ -232,39 +233,6 @@ impl<'de, T: Decimal> Deserialize<'de> for Parsed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         decimal(&text).map(Parsed).map_err(de::Error::custom)
-    }
-}
-
-/// `provider/type`, as in data/instance_types.csv.
-#[derive(Debug, Clone)]
-struct InstanceType(String);
-
-impl<'de> Deserialize<'de> for InstanceType {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if estimate::knows_instance(&text) {
-            return Ok(InstanceType(text));
-        }
-        Err(de::Error::custom(format!(
-            "{text:?} is no known instance type (write provider/type, such as aws/c5.large; see data/instance_types.csv)"
-        )))
-    }
-}
-
-/// A sensor of the hwmon class, as a row of data/hwmon.csv.
-#[derive(Debug, Clone)]
-struct Sensor(Row);
-
-impl<'de> Deserialize<'de> for Sensor {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let row = Row::deserialize(deserializer)?;
-        if row.covers("").is_none() {
-            let scope = &row.scope;
-            return Err(de::Error::custom(format!(
-                "{scope:?} is no scope (give node, module, leaf, beside or inside:ID)"
-            )));
-        }
-        Ok(Sensor(row))
     }
 }
 
