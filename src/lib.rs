@@ -28,8 +28,10 @@
 //!
 //! - Every joule and gram lands in exactly one account; sums are integers and exact, on the page too.
 //! - Counters only rise. A total moves once, when a job leaves the page, into `retired`.
+//! - The groups of one kind, and what is pending, are the host; a job's group once decided stays.
 //! - A missing thing is missing, never 0, and a status series says why.
 //! - Measured and estimated joules never share a series; an estimate never runs inside a measured root.
+//! - A name is found out late, and never part of a counter. Nobody speaks for a job but itself.
 //! - A scrape changes nothing and waits for nothing.
 //! - The engine has no clock, no I/O, no randomness and no float in its state.
 

@@ -19,7 +19,7 @@ use kind::Kind;
 pub const MAX_KINDS: usize = 16;
 
 /// Groups of one kind with a counter of their own: a counter is never taken off the page, so users who come and
-/// go would fill it. What is further goes to [`kind::OVERFLOW`].
+/// go would fill it. What is further goes to `overflow`.
 pub const MAX_GROUPS: usize = 200;
 
 /// How long a job's energy waits for the job's name. A cluster that has not told by then does not know it, and

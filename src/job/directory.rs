@@ -1,5 +1,5 @@
 //! What people call the jobs: the sampler says which ones live, sources are asked about them by a thread of
-//! its own ([`clerk`]), and what is new is handed to the engine with the next tick. Nothing here waits: a
+//! its own (`clerk`), and what is new is handed to the engine with the next tick. Nothing here waits: a
 //! source that is dead or slow costs names, never a tick or a counter.
 
 mod clerk;

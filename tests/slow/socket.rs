@@ -75,6 +75,14 @@ fn a_job_speaks_for_itself_and_for_nobody_else() {
         assert!(joules > 1.0, "{answer}");
         println!("{seconds:.2} CPU s ({used:.2} by its own word), {joules:.1} J");
     }
+    // What each said is on the page, and in no group: the configuration allows none.
+    let page = host.exporter.page();
+    for id in &ids {
+        let project = format!("p-{id}");
+        let labels = [("job_id", id.as_str()), ("project", project.as_str())];
+        assert_eq!(page.value("jouleprint_job_info", &labels), Some("1"), "{id}");
+    }
+    assert!(page.all("jouleprint_group_energy_joules_total", &[("group_kind", "project")]).is_empty());
     for (method, target, body, expected) in [
         ("PUT", "/api/v1/job/labels", "{\"job_id\":\"another\"}", 400),
         ("PUT", "/api/v1/job/labels", "[1", 400),

@@ -9,6 +9,7 @@ use crate::model::description::Attribute;
 use crate::model::identity::JobId;
 use crate::model::reading::{Fault, Hierarchy};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
@@ -194,12 +195,18 @@ fn word(values: &Values) -> Word {
     for (attribute, value) in [(Attribute::Project, project), (Attribute::Experiment, experiment)] {
         word.own.set(attribute, value.as_deref().unwrap_or_default());
     }
-    for (key, value) in
-        labels.iter().flat_map(|labels| labels.split(',')).filter_map(|pair| pair.split_once('='))
-    {
-        word.own.label(key.trim(), value.trim());
+    for (key, value) in labels.as_deref().map(pairs).unwrap_or_default() {
+        word.own.label(&key, &value);
     }
     word
+}
+
+/// Labels as people write them, `a=b,c=d`, or as `run` gives them to its command: a JSON object.
+fn pairs(labels: &str) -> BTreeMap<String, String> {
+    serde_json::from_str(labels).unwrap_or_else(|_| {
+        let pairs = labels.split(',').filter_map(|pair| pair.split_once('='));
+        pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect()
+    })
 }
 
 /// Asks the thread.
@@ -290,6 +297,8 @@ mod tests {
         let labels: Vec<(&str, &str)> =
             word.own.labels().iter().map(|(key, value)| (&**key, &**value)).collect();
         assert_eq!(labels, [("model", "b"), ("team", "a")]);
+        let given = pairs("{\"team\":\"a,b=c\"}");
+        assert_eq!(given, BTreeMap::from([("team".to_owned(), "a,b=c".to_owned())]));
     }
 
     /// A made-up job 7 with a step, whose first process is somebody else's.
