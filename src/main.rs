@@ -7,6 +7,7 @@ use jouleprint::command::doctor::Health;
 use jouleprint::command::record::RecordArguments;
 use jouleprint::command::report::Outcome;
 use jouleprint::command::report::arguments::{JobsArguments, ReportArguments};
+use jouleprint::command::run::OWN_FAILURE;
 use jouleprint::command::run::arguments::RunArguments;
 use jouleprint::command::run::child::follow;
 use jouleprint::command::{check, doctor, jobs, metrics, record, replay, report, run};
@@ -14,6 +15,7 @@ use jouleprint::config::flags::Flags;
 use jouleprint::config::{ConfigError, Settings, place};
 use jouleprint::daemon::{self, StartError};
 use jouleprint::output::prometheus::Format;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::filter::LevelFilter;
@@ -76,27 +78,41 @@ enum FormatName {
     Text,
 }
 
+/// Says what is wrong with the command line, or what was asked of it (help). Beside a command's own codes a
+/// mistake of ours needs one that is told from them.
+fn refuse(error: &clap::Error) -> ! {
+    let is_run = std::env::args_os().nth(1).is_some_and(|word| word == "run");
+    let _ = error.print();
+    std::process::exit(if is_run && error.use_stderr() { i32::from(OWN_FAILURE) } else { error.exit_code() })
+}
+
+/// Where standard error is full or closed, nobody is left to be told.
+fn complain(message: &str) {
+    let _ = writeln!(std::io::stderr(), "jouleprint: {message}");
+}
+
 fn main() -> ExitCode {
-    let matches = Arguments::command().get_matches();
-    let mut arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let matches = Arguments::command().try_get_matches().unwrap_or_else(|error| refuse(&error));
+    let mut arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| refuse(&error));
     forget_environment(&mut arguments, &matches);
     let arguments = match with_own_store(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
-            eprintln!("jouleprint: {error}");
+            complain(&error.to_string());
             return ExitCode::from(2);
         }
     };
     // Beside somebody else's output only what is wrong is worth a line.
-    let usual = if matches!(arguments.command, Some(Command::Run(_))) { "error" } else { "info" };
+    let (usual, own_failure) =
+        if matches!(arguments.command, Some(Command::Run(_))) { ("error", OWN_FAILURE) } else { ("info", 2) };
     if let Err(message) = start_log(&arguments.flags, usual) {
-        eprintln!("jouleprint: {message}");
-        return ExitCode::from(2);
+        complain(&message);
+        return ExitCode::from(own_failure);
     }
     match start(&arguments) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("jouleprint: {error:#}");
+            complain(&format!("{error:#}"));
             let is_in_use = matches!(error.downcast_ref(), Some(StartError::StoreInUse(_)));
             ExitCode::from(if is_in_use { 1 } else { 2 })
         }
@@ -137,7 +153,7 @@ fn measure(flags: &Flags, command: &RunArguments) -> u8 {
     match run::run(flags, command) {
         Ok(end) => follow(end),
         Err(error) => {
-            eprintln!("jouleprint: {error}");
+            complain(&error.to_string());
             error.exit_code()
         }
     }

@@ -105,12 +105,13 @@ pub fn run(flags: &Flags, arguments: &RunArguments) -> Result<End, RunError> {
     let (child, started) = measured.spawn(arguments)?;
     let end = measured.follow(&child, started, Live::new(arguments));
     let (outcome, checkpoint) = measured.finish(arguments, started, end);
-    deliver(&outcome, arguments);
+    // First what nobody can hold up: a pipe may have no reader.
     if let Some(folder) = place::runs(arguments.runs.clone())
         && let Err(error) = keep::keep(&folder, &outcome, user, &checkpoint)
     {
         complain(&format!("this run is not kept: {error} (--runs.path none keeps nothing)"));
     }
+    deliver(&outcome, arguments);
     Ok(end)
 }
 
@@ -218,11 +219,12 @@ impl Measured {
             daemon.label(&self.description);
         }
         let host = self.host_reading(clock::monotonic(), true);
-        if let Account::Group(group, before) = &mut self.account {
-            *before = group.used(&mut self.buffer).unwrap_or_default();
-        }
         let started = clock::now();
         self.meters.tick(started, CpuTime::ZERO, host.as_ref());
+        match &mut self.account {
+            Account::Group(group, before) => *before = group.used(&mut self.buffer).unwrap_or_default(),
+            Account::Tree(tree) => tree.begin(),
+        }
         let child = Child::spawn(&arguments.command, &variables);
         if let (Account::Group(group, _), true) = (&self.account, is_inside)
             && let Err(error) = group.leave()
@@ -262,6 +264,12 @@ impl Measured {
             let now = clock::now();
             if now.monotonic >= due {
                 let host = self.host_reading(now.monotonic, false);
+                // A parent that blocks SIGCHLD leaves us with it blocked.
+                if let Some(end) = child.attend() {
+                    self.ended = clock::now();
+                    live.clear();
+                    return end;
+                }
                 self.tick(now, host.as_ref());
                 live.show(&self.meters, now.since(&started));
                 // What has been missed, as while we were stopped, is not made up for.
@@ -371,9 +379,10 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     if path == Path::new("-") {
         return say(text);
     }
-    let is_special = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
-    if is_special {
-        return std::fs::OpenOptions::new().write(true).open(path)?.write_all(text);
+    let is_file = |metadata: &std::fs::Metadata| metadata.is_file();
+    // What is no file of its own, as a pipe, or only points to one, as /dev/stdout does, stays what it is.
+    if std::fs::symlink_metadata(path).is_ok_and(|metadata| !is_file(&metadata)) {
+        return std::fs::OpenOptions::new().append(true).open(path)?.write_all(text);
     }
     let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::IsADirectory))?;
     let beside = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));

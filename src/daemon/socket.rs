@@ -25,7 +25,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
@@ -42,6 +42,9 @@ const FRESH_WAIT: Nanos = Nanos::new(250_000_000);
 const FRESH: Nanos = Nanos::new(20_000_000);
 const FRESH_LOOK: Duration = Duration::from_millis(1);
 
+/// The job at the other end of a connection, or why it is not known.
+type Caller = Result<JobId, Refusal>;
+
 /// What the socket answers from.
 pub(super) struct Desk {
     /// The newest snapshot.
@@ -52,6 +55,22 @@ pub(super) struct Desk {
     pub(super) register: Register,
     /// For ticks between the regular ones.
     pub(super) wake: Arc<Wake>,
+    // The list of one snapshot is written once, however many ask for it.
+    jobs: Mutex<Option<(Arc<Snapshot>, Bytes)>>,
+}
+
+impl Desk {
+    fn jobs(&self, snapshot: Arc<Snapshot>) -> Bytes {
+        let mut made = self.jobs.lock().expect("writing a list does not panic");
+        match &*made {
+            Some((of, list)) if Arc::ptr_eq(of, &snapshot) => list.clone(),
+            _ => {
+                let list = Bytes::from(api::jobs(&snapshot));
+                *made = Some((snapshot, list.clone()));
+                list
+            }
+        }
+    }
 }
 
 /// The socket for the jobs of this host, if it can be had: the rest works without it.
@@ -79,6 +98,7 @@ pub(super) fn open(
         callers: ArcSwap::from_pointee(looking::callers(settings)?),
         register: Register::new(told),
         wake: Arc::new(wake),
+        jobs: Mutex::default(),
     };
     Ok(Some((Arc::new(desk), listener)))
 }
@@ -139,10 +159,13 @@ pub(super) async fn serve(
 }
 
 async fn attend(desk: &Arc<Desk>, stream: UnixStream) {
-    let pid = stream.peer_cred().ok().and_then(|credentials| credentials.pid());
+    // At once, while whoever has connected is likeliest to be there still.
+    let credentials = stream.peer_cred().ok();
+    let speaker = credentials.and_then(|peer| Some((peer.pid()?, peer.uid())));
+    let caller = Arc::new(desk.callers.load().job_of(speaker));
     let service = service_fn(move |request: Request<Incoming>| {
-        let desk = Arc::clone(desk);
-        async move { Ok::<_, Infallible>(answer(&desk, pid, request).await) }
+        let (desk, caller) = (Arc::clone(desk), Arc::clone(&caller));
+        async move { Ok::<_, Infallible>(answer(&desk, &caller, request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -151,11 +174,13 @@ async fn attend(desk: &Arc<Desk>, stream: UnixStream) {
     let _ = tokio::time::timeout(MAX_CONNECTION_LIFE, connection).await;
 }
 
-async fn answer(desk: &Desk, pid: Option<i32>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(desk: &Desk, caller: &Caller, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let wants_fresh = request.uri().query().is_some_and(|query| query.split('&').any(|key| key == "fresh=1"));
     let is_get = request.method() == Method::GET;
     match request.uri().path() {
-        "/api/v1/job/labels" if request.method() == Method::PUT => hear(desk, pid, request.into_body()).await,
+        "/api/v1/job/labels" if request.method() == Method::PUT => {
+            hear(desk, caller, request.into_body()).await
+        }
         "/api/v1/job/labels" => refuse(StatusCode::METHOD_NOT_ALLOWED, "only PUT", Some("PUT")),
         "/api/v1/host" | "/api/v1/jobs" | "/api/v1/job" if !is_get => {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET", Some("GET"))
@@ -165,11 +190,11 @@ async fn answer(desk: &Desk, pid: Option<i32>, request: Request<Incoming>) -> Re
                 return refuse(StatusCode::SERVICE_UNAVAILABLE, "the first reading is under way", None);
             };
             match path {
-                "/api/v1/host" => found(api::host(&snapshot)),
-                "/api/v1/jobs" => found(api::jobs(&snapshot)),
-                _ => match desk.callers.load().job_of(pid) {
-                    Ok(id) => own(&snapshot, &id),
-                    Err(refusal) => refused(&refusal),
+                "/api/v1/host" => found(Bytes::from(api::host(&snapshot))),
+                "/api/v1/jobs" => found(desk.jobs(snapshot)),
+                _ => match caller {
+                    Ok(id) => own(&snapshot, id),
+                    Err(refusal) => refused(refusal),
                 },
             }
         }
@@ -179,7 +204,7 @@ async fn answer(desk: &Desk, pid: Option<i32>, request: Request<Incoming>) -> Re
 
 fn own(snapshot: &Snapshot, id: &JobId) -> Response<Full<Bytes>> {
     match api::job(snapshot, id) {
-        Some(body) => found(body),
+        Some(body) => found(Bytes::from(body)),
         None => {
             let text =
                 format!("{} {} has not been read yet; ask again in a tick", id.kind().as_str(), id.id());
@@ -189,11 +214,10 @@ fn own(snapshot: &Snapshot, id: &JobId) -> Response<Full<Bytes>> {
 }
 
 /// Takes in the labels of the job that is speaking.
-async fn hear(desk: &Desk, pid: Option<i32>, body: Incoming) -> Response<Full<Bytes>> {
-    // Who it is, before it has time to be somebody else.
-    let job = match desk.callers.load().job_of(pid) {
+async fn hear(desk: &Desk, caller: &Caller, body: Incoming) -> Response<Full<Bytes>> {
+    let job = match caller {
         Ok(job) => job,
-        Err(refusal) => return refused(&refusal),
+        Err(refusal) => return refused(refusal),
     };
     let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
         let text = format!("the body is larger than {MAX_BODY_BYTES} bytes, or broke off");
@@ -208,7 +232,7 @@ async fn hear(desk: &Desk, pid: Option<i32>, body: Incoming) -> Response<Full<By
     match heard {
         Ok(()) => {
             let body = json!({ "job_kind": job.kind().as_str(), "job_id": &**job.id() });
-            found(body.to_string().into_bytes())
+            found(Bytes::from(body.to_string()))
         }
         Err(refusal) => refused(&refusal),
     }
@@ -238,14 +262,14 @@ fn refused(refusal: &Refusal) -> Response<Full<Bytes>> {
     refuse(status, &refusal.to_string(), None)
 }
 
-fn found(body: Vec<u8>) -> Response<Full<Bytes>> {
+fn found(body: Bytes) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
 fn refuse(status: StatusCode, why: &str, allowed: Option<&'static str>) -> Response<Full<Bytes>> {
-    let mut response = found(format!("{}\n", json!({ "error": why })).into_bytes());
+    let mut response = found(Bytes::from(format!("{}\n", json!({ "error": why }))));
     *response.status_mut() = status;
     if let Some(allowed) = allowed {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));

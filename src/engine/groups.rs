@@ -120,7 +120,7 @@ impl Groups {
                 continue;
             }
             let kind = Kind::new(name, self.clock, Sums::new(self.shared.len(), self.zones));
-            let hidden = self.kinds.iter().position(|kind| !kind.is_shown);
+            let hidden = self.kinds.iter().position(|kind| !kind.is_shown && !wanted.contains(&kind.name));
             match hidden.filter(|_| self.kinds.len() >= MAX_KINDS) {
                 Some(place) => {
                     renewed.push(place);

@@ -158,7 +158,6 @@ impl Ledger {
         self.now = *at;
         self.groups.begin(at, self.started.is_none());
         self.started.get_or_insert(at.wall);
-        self.decide_overdue();
         self.history.begin(at, self.durable);
     }
 

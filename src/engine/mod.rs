@@ -129,6 +129,8 @@ impl Engine {
         let usage = self.observer.step(tick, &mut self.ledger);
         let unplaced = tick.namings.iter().filter(|naming| !self.ledger.describe(naming)).collect();
         self.observer.remember(unplaced);
+        // After what is told in this tick: it may be what was waited for.
+        self.ledger.decide_overdue();
         self.deficit = usage.deficit;
         // Jobs may have left the page to make room; what waits for energy must not name them.
         self.release_rows();

@@ -19,9 +19,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// A job whose sources have not all told of it by then gets no group from them; what they tell later is
+/// Before the engine gives up by itself, at 120 s: a job whose sources have not all told of it by then gets no group from them; what they tell later is
 /// shown all the same.
-const GIVE_UP: Nanos = Nanos::from_seconds(120);
+const GIVE_UP: Nanos = Nanos::from_seconds(110);
 
 /// Jobs that are followed: those on the page at the most, and as many that came and went meanwhile.
 const MAX_JOBS: usize = 200_000;

@@ -115,7 +115,12 @@ impl Resolvers {
                 _ => GroupRole::Passage,
             };
         }
+        // What stands below a user's own groups he can name as he likes: such a name is his alone.
+        let is_in_users_hands = path.iter().any(|name| is_users_manager(name));
         match self.verdict(path) {
+            Verdict::Job(id) if is_in_users_hands && matches!(id.kind(), JobKind::Pod | JobKind::Slurm) => {
+                GroupRole::Job(self.qualified(&id, path))
+            }
             Verdict::Job(id) => GroupRole::Job(id),
             Verdict::Named(id) => GroupRole::Job(self.qualified(&id, path)),
             Verdict::Slice(id) => GroupRole::Slice(self.qualified(&id, path)),
@@ -144,6 +149,11 @@ impl Resolvers {
             None => id.clone(),
         }
     }
+}
+
+/// Whether this is the group of a user's own systemd, who may make others below it.
+fn is_users_manager(name: &str) -> bool {
+    name.starts_with("user@") && name.ends_with(".service")
 }
 
 /// The id of the user whose group this is: systemd keeps a slice for each, Slurm's v1 tree a folder.
@@ -267,6 +277,15 @@ mod tests {
             (format!("/docker/{ID}/system.slice/cron.service"), format!("unit:{ID}/cron.service")),
             // Measured commands, wherever they were started.
             ("/jouleprint-run-20261122-7.1_a".into(), "run:20261122-7.1_a".into()),
+            // Made by a user: nobody else's job.
+            (
+                format!("/user.slice/user-1000.slice/user@1000.service/kubepods-pod{scored}.slice"),
+                format!("pod:user@1000.service/{dashed}"),
+            ),
+            (
+                "/user.slice/user-1000.slice/user@1000.service/slurmstepd.scope/job_7".into(),
+                "slurm:user@1000.service/alpha.7".into(),
+            ),
             ("/user.slice/user-1000.slice/session-3.scope/jouleprint-run-1".into(), "run:1".into()),
             ("/user.slice/user-1000.slice/session-3.scope/jouleprint-run-1/deeper".into(), "-".into()),
             (format!("/kubepods/burstable/pod{dashed}/{ID}/jouleprint-run-1"), "run:1".into()),

@@ -16,6 +16,7 @@ use crate::model::reading::{Fault, Hierarchy};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -214,12 +215,14 @@ impl<T: Send + 'static> Aside<T> {
 /// # Errors
 /// The kernel's own; `FileTooLarge`. What is no plain file is `InvalidData`.
 pub fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    // A pipe in the place of a file would be waited for.
-    if !std::fs::metadata(path)?.is_file() {
+    // A pipe in the place of a file would be waited for, and so would some files of the kernel's.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
         return Err(io::ErrorKind::InvalidData.into());
     }
     let mut bytes = Vec::new();
-    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         return Err(io::ErrorKind::FileTooLarge.into());
     }

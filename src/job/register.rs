@@ -61,13 +61,18 @@ impl Callers {
         Callers { procfs: procfs.to_owned(), roots, resolvers }
     }
 
-    /// The job of the process at the other end of a socket; the kernel gives 0, or nothing, for one that
-    /// we have no number for.
+    /// The job of the process at the other end of a socket, by its number and user; the kernel gives 0, or
+    /// nothing, for one that we have no number for.
     ///
     /// # Errors
     /// It is not known, or in no job.
-    pub fn job_of(&self, pid: Option<i32>) -> Result<JobId, Refusal> {
-        let pid = pid.filter(|pid| *pid > 0).ok_or(Refusal::Foreign)?;
+    pub fn job_of(&self, speaker: Option<(i32, u32)>) -> Result<JobId, Refusal> {
+        let (pid, user) = speaker.filter(|(pid, _)| *pid > 0).ok_or(Refusal::Foreign)?;
+        // Another process may have got the number since.
+        let status = read_text(&self.procfs.join(pid.to_string()).join("status")).unwrap_or_default();
+        if effective_user(&status) != Some(user) {
+            return Err(Refusal::Gone(pid));
+        }
         let groups = read_text(&self.procfs.join(pid.to_string()).join("cgroup"));
         let groups = groups.map_err(|_| Refusal::Gone(pid))?;
         // The first hierarchy is the one that charges.
@@ -77,6 +82,12 @@ impl Callers {
         });
         found.ok_or(Refusal::NoJob(pid))
     }
+}
+
+/// Of a process, by its /proc/PID/status: real, effective, saved and file system user.
+fn effective_user(status: &str) -> Option<u32> {
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    users.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// The message of `PUT /api/v1/job/labels`.
@@ -174,11 +185,14 @@ mod tests {
         ] {
             fs::create_dir(proc.path().join(pid.to_string())).expect("made");
             fs::write(proc.path().join(format!("{pid}/cgroup")), groups).expect("written");
-            let found = callers.job_of(Some(pid)).map(|id| id.id().to_string());
+            fs::write(proc.path().join(format!("{pid}/status")), "Name:\tx\nUid:\t7\t8\t9\t9\n")
+                .expect("written");
+            assert_eq!(callers.job_of(Some((pid, 7))), Err(Refusal::Gone(pid)), "somebody else's by now");
+            let found = callers.job_of(Some((pid, 8))).map(|id| id.id().to_string());
             assert_eq!(found, expected.map(str::to_owned), "{groups}");
         }
-        assert_eq!(callers.job_of(Some(99)), Err(Refusal::Gone(99)));
-        assert_eq!(callers.job_of(Some(0)), Err(Refusal::Foreign));
+        assert_eq!(callers.job_of(Some((99, 8))), Err(Refusal::Gone(99)));
+        assert_eq!(callers.job_of(Some((0, 8))), Err(Refusal::Foreign));
         assert_eq!(callers.job_of(None), Err(Refusal::Foreign));
     }
 

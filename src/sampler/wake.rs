@@ -9,8 +9,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 
-/// Ticks that may be asked for at once, and how often one more: whoever asks all the time costs a fifth
-/// more ticks on the average, not ten times as many.
+/// Ticks that may be asked for at once, and how often one more: whoever asks all the time costs one tick a
+/// second, not one each 10 ms.
 const MAX_ASKED: u64 = 20;
 const ANOTHER: Nanos = Nanos::from_seconds(1);
 

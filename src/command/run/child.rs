@@ -205,7 +205,11 @@ fn is_in_foreground() -> bool {
 /// it died of. Returns the code to end with.
 #[must_use]
 pub fn follow(end: End) -> u8 {
-    if let End::Killed(signal) = end {
+    // The first process of a container cannot die of a signal that it has no handler for.
+    let is_first = std::process::id() == 1;
+    if let End::Killed(signal) = end
+        && !is_first
+    {
         // One core is enough.
         let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
         // The two that no handler can be given.

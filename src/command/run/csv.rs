@@ -145,7 +145,7 @@ pub fn append(path: &Path, row: &[u8]) -> Result<(), CsvError> {
     lock(&file)?;
     let length = file.metadata()?.len();
     if length == 0 {
-        return Ok(file.write_all(&[header(), row.to_vec()].concat())?);
+        return write_whole(&mut file, &[header(), row.to_vec()].concat(), 0);
     }
     let mut start = Vec::new();
     Read::by_ref(&mut file).take(MAX_HEADER_BYTES).read_to_end(&mut start)?;
@@ -161,7 +161,15 @@ pub fn append(path: &Path, row: &[u8]) -> Result<(), CsvError> {
         text.push(b'\n');
     }
     text.extend_from_slice(row);
-    Ok(file.write_all(&text)?)
+    write_whole(&mut file, &text, length)
+}
+
+/// All of it, or nothing: half a row on a full disk would spoil those after it.
+fn write_whole(file: &mut File, text: &[u8], length: u64) -> Result<(), CsvError> {
+    file.write_all(text).map_err(|error| {
+        let _ = file.set_len(length);
+        error.into()
+    })
 }
 
 fn lock(file: &File) -> Result<(), CsvError> {

@@ -19,6 +19,9 @@ const MAX_PROCESSES: usize = 4_096;
 pub struct Tree {
     procfs: PathBuf,
     root: u32,
+    // Children that were ours before the command: a shell that became us leaves us its own.
+    earlier: BTreeSet<u32>,
+    before: CpuTime,
     most: CpuTime,
 }
 
@@ -36,13 +39,25 @@ impl Tree {
     /// The descendants of `root`.
     #[must_use]
     pub fn new(procfs: &Path, root: u32) -> Tree {
-        Tree { procfs: procfs.to_owned(), root, most: CpuTime::ZERO }
+        Tree {
+            procfs: procfs.to_owned(),
+            root,
+            earlier: BTreeSet::new(),
+            before: CpuTime::ZERO,
+            most: CpuTime::ZERO,
+        }
+    }
+
+    /// From now on: what was ours before, and what that has used, is not the command's.
+    pub fn begin(&mut self) {
+        self.before = ended();
+        self.earlier = children(&self.procfs, self.root).unwrap_or_default().into_iter().collect();
     }
 
     /// What all of them have used. It never falls, though a process that ends between two looks at it may
     /// be missing from one.
     pub fn used(&mut self) -> CpuTime {
-        let used = ended() + self.living().1;
+        let used = ended().saturating_sub(self.before) + self.living().1;
         self.most = self.most.max(used);
         self.most
     }
@@ -65,7 +80,8 @@ impl Tree {
                     .unwrap_or_default(),
             };
             for child in children {
-                if found.len() < MAX_PROCESSES && found.insert(child) {
+                let is_earlier = parent == self.root && self.earlier.contains(&child);
+                if !is_earlier && found.len() < MAX_PROCESSES && found.insert(child) {
                     used = used.saturating_add(read(&self.procfs, child, &mut buffer).unwrap_or(0));
                     next.push(child);
                 }

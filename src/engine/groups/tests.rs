@@ -69,16 +69,21 @@ impl Run {
     }
 
     fn at(&mut self, seconds: u64) -> &mut Run {
-        self.now = seconds;
-        let time = Nanos::from_seconds(1_000 + seconds);
-        let wall = Nanos::from_seconds(1_800_000_000 + seconds);
-        self.ledger.begin(&Moment { monotonic: time, boottime: time, wall });
+        self.begins(seconds);
+        self.ledger.decide_overdue();
         self.ledger.enter_zone(&"DE".into());
         self.ledger.retire();
         let gone = self.ledger.release();
         self.rows.retain(|_, row| !gone.contains(row));
         self.check();
         self
+    }
+
+    fn begins(&mut self, seconds: u64) {
+        self.now = seconds;
+        let time = Nanos::from_seconds(1_000 + seconds);
+        let wall = Nanos::from_seconds(1_800_000_000 + seconds);
+        self.ledger.begin(&Moment { monotonic: time, boottime: time, wall });
     }
 
     fn is_born(&mut self, name: &str, user: Option<u32>) -> &mut Run {
@@ -217,6 +222,17 @@ fn a_job_waits_for_its_group_no_longer_than_two_minutes_and_stays_in_the_one_it_
     run.at(125).expect(&[("", 1), ("red", 110), ("…", 0)]);
     run.named("never", &[("team", "blue")]).uses("never", 1).uses("changed", 1);
     run.expect(&[("", 2), ("red", 111), ("…", 0)]);
+}
+
+#[test]
+fn what_is_told_at_the_last_moment_counts() {
+    let mut run = Run::new(&["namespace"], 0);
+    run.is_born("a", None).uses("a", 7);
+    run.begins(500);
+    run.named("a", &[("namespace", "web")]);
+    run.ledger.decide_overdue();
+    run.at(5_000);
+    assert!(run.groups("namespace").contains(&("web".to_owned(), 7)), "{:?}", run.groups("namespace"));
 }
 
 #[test]

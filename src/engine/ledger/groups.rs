@@ -74,7 +74,7 @@ impl Ledger {
     }
 
     /// Decides what has waited for as long as it may.
-    pub(super) fn decide_overdue(&mut self) {
+    pub fn decide_overdue(&mut self) {
         for row in 0..self.jobs.len() {
             for kind in 0..self.groups.count() {
                 let Some(job) = self.jobs[row].as_ref().filter(|job| job.undecided > 0) else { break };

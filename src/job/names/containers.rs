@@ -9,6 +9,7 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -100,6 +101,9 @@ impl NameSource for Containers {
     }
 }
 
+/// Storage drivers of one storage: there are six kinds, and one is in use.
+const MAX_DRIVERS: usize = 8;
+
 /// One look: what lists many is read once.
 #[derive(Debug, Default)]
 struct Search {
@@ -122,7 +126,9 @@ impl Search {
         }
         let homes = || {
             let own = |home: PathBuf| home.join(".local/share/containers/storage");
-            list(&places.homes).into_iter().map(own)
+            // Nobody's list but the user's own names his containers.
+            let is_his = |home: &PathBuf| fs::metadata(home).is_ok_and(|home| Some(home.uid()) == user);
+            list(&places.homes).into_iter().filter(is_his).map(own)
         };
         let storages = places.storage.clone().into_iter().chain(user.into_iter().flat_map(|_| homes()));
         for storage in storages {
@@ -150,7 +156,7 @@ impl Search {
             let mut all = HashMap::new();
             let drivers = list(storage);
             let is_list = |path: &&PathBuf| path.to_string_lossy().ends_with("-containers");
-            for driver in drivers.iter().filter(is_list) {
+            for driver in drivers.iter().filter(is_list).take(MAX_DRIVERS) {
                 for file in ["containers.json", "volatile-containers.json"] {
                     if let Some(text) = self.read_most(driver, &driver.join(file), MAX_LIST_BYTES) {
                         all.extend(storage_list(&text));

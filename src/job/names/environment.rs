@@ -231,6 +231,11 @@ impl NameSource for Environments {
     async fn look(&mut self, open: &[JobId], all: &Wanted) -> Look {
         let detail = "/proc/PID/environ of the jobs' processes".to_owned();
         let jobs = open.iter().take(MAX_JOBS).filter_map(|id| {
+            // None that a user made below his own groups.
+            let is_own = |outer: &str| outer.ends_with(".service") || outer.ends_with(".scope");
+            if id.id().rsplit_once('/').is_some_and(|(outer, _)| is_own(outer)) {
+                return None;
+            }
             let number = id.id().rsplit(['/', '.']).next()?.to_owned();
             Some((id, number, self.reader.group(all.get(id)?)?))
         });

@@ -103,7 +103,11 @@ fn question(what: &[&str]) -> Vec<String> {
 /// around it.
 #[must_use]
 pub fn number_of<'a>(id: &'a JobId, cluster: Option<&str>) -> Option<&'a str> {
-    let own = id.id().rsplit('/').next()?;
+    let (outer, own) = id.id().rsplit_once('/').unwrap_or(("", id.id()));
+    // A group that a user made below his own and called like a job.
+    if outer.ends_with(".service") || outer.ends_with(".scope") {
+        return None;
+    }
     let (of, number) = own.rsplit_once('.').map_or((None, own), |(of, number)| (Some(of), number));
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     (is_number && (of.is_none() || of == cluster)).then_some(number)
@@ -320,6 +324,8 @@ mod tests {
             ("7", Some("alpha"), Some("7")),
             ("7", None, Some("7")),
             ("container/7", None, Some("7")),
+            ("user@1000.service/7", None, None),
+            ("user@1000.service/alpha.7", Some("alpha"), None),
             ("alpha.x", Some("alpha"), None),
             ("", None, None),
         ] {
