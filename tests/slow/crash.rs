@@ -72,8 +72,10 @@ fn parse(trace: &str) -> Vec<Call> {
 
 /// `PID SECONDS.MICROSECONDS CALL(FD<PATH>, "BYTES", LENGTH, OFFSET) = RESULT`
 fn parse_line(line: &str) -> Option<Call> {
-    let mut words = line.splitn(3, ' ').filter(|word| !word.is_empty());
-    let (_, time, call) = (words.next()?, words.next()?, words.next()?.trim_start());
+    // A short process number has more than one blank after it.
+    let (_, rest) = line.split_once(' ')?;
+    let (time, call) = rest.trim_start().split_once(' ')?;
+    let call = call.trim_start();
     if call.starts_with("+++") || call.starts_with("---") {
         return None;
     }
