@@ -8,7 +8,7 @@ use super::{Asked, Look, NameSource, SourceName, Wanted, Word};
 use crate::model::description::Attribute;
 use crate::model::identity::JobId;
 use crate::model::reading::{Fault, Hierarchy};
-use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -102,6 +102,8 @@ fn serve(procfs: &Path, questions: &Receiver<Question>) {
         let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
         let _ = set_capabilities(None, sets);
     }
+    // The others get it with Landlock.
+    let _ = set_no_new_privs(true);
     while let Ok(question) = questions.recv() {
         let jobs = question.jobs.iter().take(MAX_JOBS);
         let answers = jobs.map(|(number, group)| of_job(procfs, group, number)).collect();
