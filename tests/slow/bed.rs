@@ -100,10 +100,16 @@ impl Bed {
     }
 }
 
+/// The files of a folder; a socket is none.
+pub(crate) fn files(folder: &Path) -> impl Iterator<Item = std::fs::DirEntry> {
+    let entries = std::fs::read_dir(folder).expect("it is there").flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+}
+
 /// Copies a folder of files.
 pub(crate) fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("made");
-    for entry in std::fs::read_dir(from).expect("it is there").flatten() {
+    for entry in files(from) {
         std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
     }
 }

@@ -1,7 +1,7 @@
 //! What a start makes of what it finds: the rules by which counters go on or start at 0, by the real
 //! program, one case after the other.
 
-use crate::bed::{Bed, copy_folder, empty_folder};
+use crate::bed::{Bed, copy_folder, empty_folder, files};
 use crate::machine::{RANGE, Truth};
 use crate::page::{Page, check_rising_over_a_restart};
 use crate::reader::{cpu, energy, info, start};
@@ -82,7 +82,7 @@ fn counters_go_on_where_that_can_be_proved_and_start_at_0_elsewhere() {
     let lost: Change = |bed| empty_folder(&bed.store());
     let moved: Change = |bed| bed.machine.become_another();
     let garbled: Change = |bed| {
-        for entry in std::fs::read_dir(bed.runtime()).expect("it is there").flatten() {
+        for entry in files(&bed.runtime()) {
             std::fs::write(entry.path(), "garbage").expect("written");
         }
     };

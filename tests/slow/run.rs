@@ -337,7 +337,10 @@ fn the_terminal_is_the_commands() {
     );
     assert_eq!(status, -2, "{seen}");
     // Ctrl-Z stops both, fg brings both back, under a shell as it is used.
-    let line = format!("{run} run -q -- sh -c 'echo rea\"\"dy; sleep 1; echo do\"\"ne; exit 5'\n");
+    // The command starts no other meanwhile: one that is stopped between vfork and exec holds up its parent, and
+    // every shell with it.
+    let work = "i=0; while [ $i -lt 500000 ]; do i=$((i+1)); done";
+    let line = format!("{run} run -q -- sh -c 'echo rea\"\"dy; {work}; echo do\"\"ne; exit 5'\n");
     let steps = [
         ("PROMPT", line.as_str()),
         ("ready", "\x1a"),
