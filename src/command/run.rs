@@ -225,7 +225,12 @@ impl Measured {
             Account::Group(group, before) => *before = group.used(&mut self.buffer).unwrap_or_default(),
             Account::Tree(tree) => tree.begin(),
         }
+        // What came before there was a command was meant for it all the same.
+        let early = self.signals.take();
         let child = Child::spawn(&arguments.command, &variables);
+        if let Ok(child) = &child {
+            early.into_iter().for_each(|signal| child.send(signal));
+        }
         if let (Account::Group(group, _), true) = (&self.account, is_inside)
             && let Err(error) = group.leave()
         {

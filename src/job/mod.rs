@@ -116,7 +116,7 @@ impl Resolvers {
             };
         }
         // What stands below a user's own groups he can name as he likes: such a name is his alone.
-        let is_in_users_hands = path.iter().any(|name| is_users_manager(name));
+        let is_in_users_hands = path.iter().copied().any(is_users_manager);
         match self.verdict(path) {
             Verdict::Job(id) if is_in_users_hands && matches!(id.kind(), JobKind::Pod | JobKind::Slurm) => {
                 GroupRole::Job(self.qualified(&id, path))
@@ -151,9 +151,15 @@ impl Resolvers {
     }
 }
 
-/// Whether this is the group of a user's own systemd, who may make others below it.
+/// Whether this is the group of a user's own systemd, who may make others below it. In an id it stands where a
+/// job is named after what is around it.
 fn is_users_manager(name: &str) -> bool {
     name.starts_with("user@") && name.ends_with(".service")
+}
+
+/// Whether a user made the group himself, below his own, and called it like a job: its id says nothing then.
+fn is_in_users_hands(id: &JobId) -> bool {
+    id.id().split('/').any(is_users_manager)
 }
 
 /// The id of the user whose group this is: systemd keeps a slice for each, Slurm's v1 tree a folder.

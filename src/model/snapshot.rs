@@ -96,6 +96,18 @@ pub struct Totals {
     pub cpu_deficit: CpuTime,
 }
 
+impl Totals {
+    /// One row of emissions with the zone and the column of each cell, the columns of a zone together.
+    pub fn by_zone<'a>(
+        &'a self,
+        row: &'a [Emissions],
+    ) -> impl Iterator<Item = (&'a Name, &'a Column, Emissions)> {
+        let columns = &*self.columns;
+        let cells = self.zones.iter().flat_map(move |zone| columns.iter().map(move |column| (zone, column)));
+        cells.zip(row).map(|((zone, column), emissions)| (zone, column, *emissions))
+    }
+}
+
 /// Rows of totals.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {

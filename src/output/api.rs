@@ -161,8 +161,7 @@ fn entry(totals: &Totals, row: usize) -> Job<'_> {
     let (columns, zones) = (totals.columns.len(), totals.zones.len());
     let energies = &totals.job_table.energy[row * columns..][..columns];
     let grams = &totals.job_table.emissions[row * columns * zones..][..columns * zones];
-    let cells = totals.zones.iter().flat_map(|zone| totals.columns.iter().map(move |column| (zone, column)));
-    let emissions = cells.zip(grams).filter(|(_, grams)| grams.as_nano() > 0);
+    let emissions = totals.by_zone(grams).filter(|(_, _, grams)| grams.as_nano() > 0);
     let attributes = Attribute::ALL.map(|attribute| (attribute.as_str(), description.get(attribute)));
     Job {
         job_kind: job.id.kind().as_str(),
@@ -175,7 +174,7 @@ fn entry(totals: &Totals, row: usize) -> Job<'_> {
         cpu_seconds: Exact(Number::Nano(cpu.get())),
         energy: energy_of(totals, energies),
         emissions: emissions
-            .map(|((zone, Column { hw_type, gpu, origin }), grams)| Emissions {
+            .map(|(zone, Column { hw_type, gpu, origin }, grams)| Emissions {
                 grid_zone: zone,
                 hw_type: hw_type.as_str(),
                 gpu,

@@ -265,12 +265,11 @@ impl Bygone {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_record_of_a_kind_that_another_version_knows_is_whole() {
-        let known = Record {
+    fn record(kind: JobKind) -> Record {
+        Record {
             number: 17,
             host: "n1".into(),
-            kind: JobKind::Custom,
+            kind,
             id: "a".into(),
             user: None,
             cgroup: "/a".into(),
@@ -280,7 +279,12 @@ mod tests {
             amounts: Amounts::default(),
             description: Arc::default(),
             is_live: false,
-        };
+        }
+    }
+
+    #[test]
+    fn a_record_of_a_kind_that_another_version_knows_is_whole() {
+        let known = record(JobKind::Custom);
         let sql = Connection::open_in_memory().expect("in memory");
         let cells = known.amounts.pack();
         let read = |kind: &str, digest: i64| {
@@ -301,20 +305,7 @@ mod tests {
             let read = sql.query_row(row, params![cells, digest, description], |row| Ok(Record::read(row)));
             read.expect("a row")
         };
-        let plain = Record {
-            number: 17,
-            host: "n1".into(),
-            kind: JobKind::Run,
-            id: "a".into(),
-            user: None,
-            cgroup: "/a".into(),
-            first_seen: Nanos::new(1),
-            last_seen: Nanos::new(2),
-            cpu: Nanos::new(3),
-            amounts: Amounts::default(),
-            description: Arc::default(),
-            is_live: false,
-        };
+        let plain = record(JobKind::Run);
         let mut known = Description::default();
         known.set(crate::model::description::Attribute::Project, "p\"1");
         let text = serde_json::to_string(&known).expect("JSON");

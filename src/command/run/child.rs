@@ -175,11 +175,18 @@ impl Child {
         }
     }
 
+    /// Sends it a signal, unless that is one of ours alone.
+    pub fn send(&self, signal: i32) {
+        if let Some(signal) = Signal::from_named_raw(signal).filter(|_| signal != SIGCHLD) {
+            let _ = kill_process(self.pid, signal);
+        }
+    }
+
     /// Passes a signal on, if the command has not had it from where we had it.
     pub fn pass_on(&self, signal: i32) {
         let is_known = PASSED_ON.contains(&signal) || FROM_TERMINAL.contains(&signal) && !is_in_foreground();
-        if let Some(signal) = Signal::from_named_raw(signal).filter(|_| is_known) {
-            let _ = kill_process(self.pid, signal);
+        if is_known {
+            self.send(signal);
         }
     }
 
@@ -196,7 +203,8 @@ fn end_of(status: WaitStatus) -> Option<End> {
 }
 
 /// Whether the terminal's signals come to all of us.
-fn is_in_foreground() -> bool {
+#[must_use]
+pub fn is_in_foreground() -> bool {
     let Ok(terminal) = std::fs::File::open("/dev/tty") else { return false };
     rustix::termios::tcgetpgrp(&terminal).is_ok_and(|group| group == rustix::process::getpgrp())
 }

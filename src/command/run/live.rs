@@ -2,6 +2,7 @@
 //! beside a command that writes to one, unless it is asked for.
 
 use super::arguments::RunArguments;
+use super::child::is_in_foreground;
 use super::meter::Meters;
 use super::outcome::parts;
 use super::summary;
@@ -29,7 +30,8 @@ impl Live {
 
     /// Writes it anew.
     pub fn show(&mut self, meters: &Meters, lasted: Nanos) {
-        if !self.is_shown {
+        // In the background the terminal is somebody else's.
+        if !self.is_shown || !is_in_foreground() {
             return;
         }
         let parts = parts(meters, &meters.totals());

@@ -5,6 +5,7 @@
 //! does nothing but this: it is told of control groups, and answers with the values of a few variables.
 
 use super::{Asked, Look, NameSource, SourceName, Wanted, Word};
+use crate::job::is_in_users_hands;
 use crate::model::description::Attribute;
 use crate::model::identity::JobId;
 use crate::model::reading::{Fault, Hierarchy};
@@ -233,9 +234,7 @@ impl NameSource for Environments {
     async fn look(&mut self, open: &[JobId], all: &Wanted) -> Look {
         let detail = "/proc/PID/environ of the jobs' processes".to_owned();
         let jobs = open.iter().take(MAX_JOBS).filter_map(|id| {
-            // None that a user made below his own groups.
-            let is_own = |outer: &str| outer.ends_with(".service") || outer.ends_with(".scope");
-            if id.id().rsplit_once('/').is_some_and(|(outer, _)| is_own(outer)) {
+            if is_in_users_hands(id) {
                 return None;
             }
             let number = id.id().rsplit(['/', '.']).next()?.to_owned();

@@ -3,6 +3,7 @@
 
 use super::{Aside, Look, NameSource, SourceName, Wanted, Word};
 use crate::clock;
+use crate::job::is_in_users_hands;
 use crate::model::description::{Attribute, Description};
 use crate::model::identity::JobId;
 use crate::model::quantity::Nanos;
@@ -103,11 +104,10 @@ fn question(what: &[&str]) -> Vec<String> {
 /// around it.
 #[must_use]
 pub fn number_of<'a>(id: &'a JobId, cluster: Option<&str>) -> Option<&'a str> {
-    let (outer, own) = id.id().rsplit_once('/').unwrap_or(("", id.id()));
-    // A group that a user made below his own and called like a job.
-    if outer.ends_with(".service") || outer.ends_with(".scope") {
+    if is_in_users_hands(id) {
         return None;
     }
+    let own = id.id().rsplit('/').next()?;
     let (of, number) = own.rsplit_once('.').map_or((None, own), |(of, number)| (Some(of), number));
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     (is_number && (of.is_none() || of == cluster)).then_some(number)
@@ -325,6 +325,8 @@ mod tests {
             ("7", None, Some("7")),
             ("container/7", None, Some("7")),
             ("user@1000.service/7", None, None),
+            ("user@1000.service/x.scope/7", None, None),
+            ("slurmstepd.scope/7", None, Some("7")),
             ("user@1000.service/alpha.7", Some("alpha"), None),
             ("alpha.x", Some("alpha"), None),
             ("", None, None),

@@ -227,23 +227,21 @@ pub(super) const FAMILIES: &[Family] = &[
             for (job, cells) in totals.jobs.iter().zip(emission_rows(&totals.job_table, columns * zones)) {
                 let id = &job.job.id;
                 sink.since(job.job.started.wall);
-                for (zone, cells) in totals.zones.iter().zip(cells.chunks(columns.max(1))) {
-                    for ((column, grams), is_shared) in totals.columns.iter().zip(cells).zip(&shared) {
-                        if !is_shared && *grams == Emissions::ZERO {
-                            continue;
-                        }
-                        let labels = [
-                            host(snapshot),
-                            id.kind().as_str(),
-                            id.id(),
-                            column.hw_type.as_str(),
-                            &column.gpu,
-                            "",
-                            column.origin.as_str(),
-                            zone,
-                        ];
-                        sink.sample(&labels, Number::Nano(grams.as_nano()));
+                for ((zone, column, grams), is_shared) in totals.by_zone(cells).zip(shared.iter().cycle()) {
+                    if !is_shared && grams == Emissions::ZERO {
+                        continue;
                     }
+                    let labels = [
+                        host(snapshot),
+                        id.kind().as_str(),
+                        id.id(),
+                        column.hw_type.as_str(),
+                        &column.gpu,
+                        "",
+                        column.origin.as_str(),
+                        zone,
+                    ];
+                    sink.sample(&labels, Number::Nano(grams.as_nano()));
                 }
             }
         },
@@ -260,18 +258,16 @@ pub(super) const FAMILIES: &[Family] = &[
             let (columns, zones) = (totals.columns.len(), totals.zones.len());
             let accounts = emission_rows(&totals.residual_table, columns * zones);
             for (account, cells) in Residual::ALL.iter().zip(accounts) {
-                for (zone, cells) in totals.zones.iter().zip(cells.chunks(columns.max(1))) {
-                    for (column, grams) in totals.columns.iter().zip(cells) {
-                        let labels = [
-                            host(snapshot),
-                            account.as_str(),
-                            column.hw_type.as_str(),
-                            &column.gpu,
-                            column.origin.as_str(),
-                            zone,
-                        ];
-                        sink.sample(&labels, Number::Nano(grams.as_nano()));
-                    }
+                for (zone, column, grams) in totals.by_zone(cells) {
+                    let labels = [
+                        host(snapshot),
+                        account.as_str(),
+                        column.hw_type.as_str(),
+                        &column.gpu,
+                        column.origin.as_str(),
+                        zone,
+                    ];
+                    sink.sample(&labels, Number::Nano(grams.as_nano()));
                 }
             }
         },
@@ -285,14 +281,10 @@ pub(super) const FAMILIES: &[Family] = &[
         otel: ("jouleprint.retired.emissions.co2e", "g"),
         collect: |snapshot, sink| {
             let totals = &snapshot.totals;
-            for (zone, cells) in
-                totals.zones.iter().zip(zone_rows(&totals.retired_table, totals.columns.len()))
-            {
-                for (column, grams) in totals.columns.iter().zip(cells) {
-                    let labels =
-                        [host(snapshot), column.hw_type.as_str(), &column.gpu, column.origin.as_str(), zone];
-                    sink.sample(&labels, Number::Nano(grams.as_nano()));
-                }
+            for (zone, column, grams) in totals.by_zone(&totals.retired_table.emissions) {
+                let labels =
+                    [host(snapshot), column.hw_type.as_str(), &column.gpu, column.origin.as_str(), zone];
+                sink.sample(&labels, Number::Nano(grams.as_nano()));
             }
         },
     },

@@ -67,26 +67,24 @@ pub(super) const FAMILIES: &[Family] = &[
         otel: ("jouleprint.group.emissions.co2e", "g"),
         collect: |snapshot, sink| {
             let totals = &snapshot.totals;
-            let (columns, zones) = (totals.columns.len().max(1), totals.zones.len());
+            let cells = (totals.columns.len() * totals.zones.len()).max(1);
             for (kind, place, group) in groups(snapshot) {
                 sink.since(since(snapshot, place, group));
-                let rows = kind.table.emissions.chunks(columns).skip(place * zones);
-                for (zone, cells) in totals.zones.iter().zip(rows) {
-                    for ((column, grams), opens) in totals.columns.iter().zip(cells).zip(&group.opens) {
-                        if opens.is_none() {
-                            continue;
-                        }
-                        let labels = [
-                            host(snapshot),
-                            &*kind.kind,
-                            &group.name,
-                            column.hw_type.as_str(),
-                            &column.gpu,
-                            column.origin.as_str(),
-                            zone,
-                        ];
-                        sink.sample(&labels, Number::Nano(grams.as_nano()));
+                let row = kind.table.emissions.chunks(cells).nth(place).unwrap_or_default();
+                for ((zone, column, grams), opens) in totals.by_zone(row).zip(group.opens.iter().cycle()) {
+                    if opens.is_none() {
+                        continue;
                     }
+                    let labels = [
+                        host(snapshot),
+                        &*kind.kind,
+                        &group.name,
+                        column.hw_type.as_str(),
+                        &column.gpu,
+                        column.origin.as_str(),
+                        zone,
+                    ];
+                    sink.sample(&labels, Number::Nano(grams.as_nano()));
                 }
             }
         },
@@ -101,19 +99,16 @@ pub(super) const FAMILIES: &[Family] = &[
         collect: |snapshot, sink| {
             let totals = &snapshot.totals;
             for kind in &totals.groups {
-                let rows = kind.pending.emissions.chunks(totals.columns.len().max(1));
-                for (zone, cells) in totals.zones.iter().zip(rows) {
-                    for (column, grams) in totals.columns.iter().zip(cells) {
-                        let labels = [
-                            host(snapshot),
-                            &*kind.kind,
-                            column.hw_type.as_str(),
-                            &column.gpu,
-                            column.origin.as_str(),
-                            zone,
-                        ];
-                        sink.sample(&labels, Number::Nano(grams.as_nano()));
-                    }
+                for (zone, column, grams) in totals.by_zone(&kind.pending.emissions) {
+                    let labels = [
+                        host(snapshot),
+                        &*kind.kind,
+                        column.hw_type.as_str(),
+                        &column.gpu,
+                        column.origin.as_str(),
+                        zone,
+                    ];
+                    sink.sample(&labels, Number::Nano(grams.as_nano()));
                 }
             }
         },
