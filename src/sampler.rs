@@ -280,6 +280,8 @@ impl Sampler {
             None => Vec::new(),
         };
         Some(Tick {
+            domains: None,
+            gpus: Vec::new(),
             at,
             meters,
             busy: self.processors.busy().to_vec(),

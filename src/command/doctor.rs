@@ -336,6 +336,7 @@ fn ipmi_remedy(detail: &str, fault: Fault) -> Option<&'static str> {
         Fault::OutOfRange | Fault::Malformed => "its sensor fails: ipmitool dcmi power reading",
         Fault::Limit => "the BMC has no room: end other sessions, or wait",
         Fault::Masked | Fault::NotAdvancing | Fault::Implausible | Fault::PrivateNamespace => return None,
+        Fault::Unsupported | Fault::Mismatch | Fault::Lost => return None,
     })
 }
 
@@ -356,7 +357,7 @@ fn redfish_remedy(fault: Fault) -> Option<&'static str> {
             "the BMC or its sensor hangs; starting the BMC anew mends most of them"
         }
         Fault::Inactive | Fault::Masked | Fault::NotAdvancing | Fault::Implausible => return None,
-        Fault::PrivateNamespace => return None,
+        Fault::PrivateNamespace | Fault::Unsupported | Fault::Mismatch | Fault::Lost => return None,
     })
 }
 

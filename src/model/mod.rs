@@ -3,6 +3,7 @@
 
 pub mod checkpoint;
 pub mod description;
+pub mod gpu;
 pub mod groups;
 pub mod history;
 pub mod identity;

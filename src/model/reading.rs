@@ -2,6 +2,7 @@
 //! after another. A recording is a [`Header`] and its ticks; the same ticks give the same page.
 
 use super::description::Naming;
+use super::gpu::Use;
 use super::identity::{HwType, JobId, Name, Origin, Residual};
 use super::quantity::{CpuTime, Energy, Intensity, MicroWatts, Nanos, Pue};
 use super::time::Moment;
@@ -189,11 +190,20 @@ pub enum Fault {
     /// The device says that it is not measuring.
     #[error("measuring is switched off")]
     Inactive,
+    /// The hardware or its driver has no such thing.
+    #[error("not supported here")]
+    Unsupported,
+    /// The library is of another version than the driver in the kernel.
+    #[error("library and driver are of different versions")]
+    Mismatch,
+    /// It has fallen off the bus, and must be reset.
+    #[error("the device is lost")]
+    Lost,
 }
 
 impl Fault {
     /// Every fault, in the order of the page.
-    pub const ALL: [Fault; 15] = [
+    pub const ALL: [Fault; 18] = [
         Fault::PermissionDenied,
         Fault::Missing,
         Fault::Masked,
@@ -209,6 +219,9 @@ impl Fault {
         Fault::Untrusted,
         Fault::Stale,
         Fault::Inactive,
+        Fault::Unsupported,
+        Fault::Mismatch,
+        Fault::Lost,
     ];
 
     /// The `reason` label.
@@ -230,6 +243,9 @@ impl Fault {
             Fault::Untrusted => "untrusted",
             Fault::Stale => "stale",
             Fault::Inactive => "inactive",
+            Fault::Unsupported => "unsupported",
+            Fault::Mismatch => "mismatch",
+            Fault::Lost => "lost",
         }
     }
 }
@@ -374,6 +390,10 @@ pub struct Factor {
 pub struct Tick {
     /// When.
     pub at: Moment,
+    /// Everything that gives joules or watts from this tick on, where that has changed: what was there
+    /// before, in its order, and then what is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domains: Option<Vec<Domain>>,
     /// One outcome for each of [`Machine::domains`], in their order.
     pub meters: Vec<Result<Value, Fault>>,
     /// Busy time of each socket since start; only rises.
@@ -382,6 +402,9 @@ pub struct Tick {
     pub cpus: u32,
     /// The control groups.
     pub groups: Groups,
+    /// Who holds and uses the accelerators.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<Use>,
     /// What has become known of jobs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namings: Vec<Naming>,

@@ -16,6 +16,7 @@ pub mod recorded;
 pub mod redfish;
 
 use crate::kernel_file::Buffer;
+use crate::model::gpu::Sight;
 use crate::model::identity::HwType;
 use crate::model::quantity::Nanos;
 use crate::model::reading::{Domain, Fault, Finding, Load, Value};
@@ -27,7 +28,7 @@ use std::path::Path;
 
 /// Something that gives one value for each of its domains whenever it is asked.
 pub trait PowerSource: Send {
-    /// What it measures; fixed at discovery.
+    /// What it measures. Devices that appear later come at the end; none ever leaves.
     fn domains(&self) -> &[Domain];
 
     /// What the domain with this number stands around.
@@ -37,6 +38,16 @@ pub trait PowerSource: Send {
 
     /// Reads all of them, in that order, onto the end of `values`.
     fn read(&mut self, load: Load, buffer: &mut Buffer, values: &mut Vec<Result<Value, Fault>>);
+
+    /// The accelerators it has seen, as they were when it last saw them.
+    fn gpus(&self) -> &[Sight] {
+        &[]
+    }
+
+    /// How the source as a whole fares, where that changes while it is in use.
+    fn condition(&self) -> Option<Finding> {
+        None
+    }
 }
 
 /// What the user knows or wants of the hardware.
@@ -123,6 +134,16 @@ impl Sources {
         }
         found.take(estimates);
         Sources { readers: found.readers, domains, findings: found.findings }
+    }
+
+    /// Every accelerator that was seen.
+    pub fn gpus(&self) -> impl Iterator<Item = &Sight> {
+        self.readers.iter().flat_map(|reader| reader.gpus())
+    }
+
+    /// How sources fare as a whole that may come and go.
+    pub fn conditions(&self) -> impl Iterator<Item = Finding> {
+        self.readers.iter().filter_map(|reader| reader.condition())
     }
 
     /// Every domain, in the order of [`Sources::read`].

@@ -198,6 +198,8 @@ fn tick(dice: &mut Dice, number: u64, machine: &Machine, living: &mut Vec<GroupS
         busy.push(Nanos::new(number * dice.roll(40_000_000_000)));
     }
     Tick {
+        domains: None,
+        gpus: Vec::new(),
         at: Moment { monotonic: time, boottime: time, wall: Nanos::new(dice.roll(1 << 60)) },
         meters,
         busy,

@@ -86,6 +86,8 @@ fn groups(seen: &[Seen<'_>], are_born: bool) -> Groups {
 fn tick(seconds: u64, busy_seconds: u64, meters: &[Value], groups: Groups) -> Tick {
     let time = Nanos::from_seconds(seconds);
     Tick {
+        domains: None,
+        gpus: Vec::new(),
         at: Moment { monotonic: time, boottime: time, wall: Nanos::from_seconds(1_800_000_000 + seconds) },
         meters: meters.iter().copied().map(Ok).collect(),
         busy: vec![Nanos::from_seconds(busy_seconds)],

@@ -81,6 +81,8 @@ fn tick(number: u64) -> Tick {
     }
     let joules = |watts: u64| Ok(Value::Counter(Energy::from_micro(watts * 5_000_000 * number)));
     Tick {
+        domains: None,
+        gpus: Vec::new(),
         at: Moment { monotonic: time, boottime: time, wall: Nanos::from_seconds(1_800_000_000) + time },
         meters: vec![joules(300), joules(40)],
         busy: vec![Nanos::from_seconds(number * 60)],

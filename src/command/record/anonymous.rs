@@ -108,6 +108,8 @@ mod tests {
             crate::carbon::resolve(&crate::carbon::Choice::Unknown, crate::model::quantity::Pue::ONE);
         let births = vec![birth(1, "secret.service"), birth(2, "other.service"), birth(3, "secret.service")];
         let mut tick = Tick {
+            domains: None,
+            gpus: Vec::new(),
             at: at(500),
             meters: Vec::new(),
             busy: Vec::new(),

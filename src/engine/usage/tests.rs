@@ -19,6 +19,8 @@ fn tick(busy_seconds: u64, groups: Groups) -> Tick {
     let (basis, accounting, quality) = (text(), text(), text());
     let (source, year, zone) = (text(), text(), text());
     Tick {
+        domains: None,
+        gpus: Vec::new(),
         at: Moment::default(),
         meters: Vec::new(),
         busy: vec![Nanos::from_seconds(busy_seconds)],
