@@ -233,7 +233,8 @@ fn state(jobs: usize) -> Checkpoint {
         boottime: Nanos::from_seconds(3_600),
         wall: Nanos::from_seconds(1_750_000_000),
     };
-    let column = |hw_type| Column { hw_type, gpu: "".into(), origin: Origin::Measured };
+    let column =
+        |hw_type| Column { hw_type, gpu: "".into(), gpu_instance: "".into(), origin: Origin::Measured };
     let columns: Vec<Column> = [HwType::Cpu, HwType::Memory].map(column).into();
     let domains: Vec<Domain> = (0..4).map(domain).collect();
     let groups = (0..jobs).map(|job| GroupPosition {
@@ -245,6 +246,7 @@ fn state(jobs: usize) -> Checkpoint {
         carry: 0,
     });
     let identities = (0..jobs).map(|job| JobTotals {
+        held: Vec::new(),
         job: Arc::new(JobIdentity {
             number: job as u64 + 17,
             id: JobId::new(JobKind::Pod, &format!("0f0a1e5c-{job:04}-4cbe-9a53-1a3d6b0c7e11")),

@@ -3,6 +3,7 @@
 //! reader or for the disk, and no reader waits for it.
 
 pub mod keeper;
+mod states;
 pub mod wake;
 
 use crate::clock;
@@ -12,7 +13,7 @@ use crate::job::directory::Directory;
 use crate::job::own::OwnProcess;
 use crate::job::processor::Processors;
 use crate::kernel_file::Buffer;
-use crate::model::checkpoint::{Buckets, Checkpoint, floor_key};
+use crate::model::checkpoint::{Buckets, Checkpoint};
 use crate::model::identity::Name;
 use crate::model::quantity::{CpuTime, Nanos};
 use crate::model::reading::{Accounting, Factor, Fault, Finding, Groups, Header, Load, Machine, Tick};
@@ -22,6 +23,7 @@ use crate::source::Sources;
 use arc_swap::ArcSwapOption;
 use keeper::Keeper;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use states::{States, note};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use wake::Wake;
@@ -99,8 +101,7 @@ pub struct Sampler {
     accounting: Accounting,
     factor: Arc<Factor>,
     interval: Nanos,
-    domain_states: Vec<SourceState>,
-    other_states: Vec<SourceState>,
+    states: States,
     state: SamplerState,
     last: Option<(Moment, CpuTime)>,
     clocks: Option<Moment>,
@@ -150,37 +151,7 @@ impl Sampler {
     pub fn new(mut parts: Parts) -> Sampler {
         let domains = parts.sources.domains();
         let machine = Machine { host: parts.host, cpu_model: parts.cpu_model, kernel: parts.kernel, domains };
-        let state_of = |finding: &Finding| SourceState {
-            source: finding.source.clone(),
-            hw_id: finding.hw_id.clone(),
-            fault: finding.fault,
-            last_success: None,
-            errors: finding.fault.map(|fault| (fault, 1)).into_iter().collect(),
-            detail: finding.detail.clone(),
-        };
-        let all: Vec<SourceState> =
-            parts.sources.findings.iter().chain(&parts.findings).map(state_of).collect();
-        let is_of = |state: &SourceState, domain: &crate::model::reading::Domain| {
-            state.source == domain.source && state.hw_id == domain.id
-        };
-        let domain_states = machine
-            .domains
-            .iter()
-            .map(|domain| {
-                all.iter().find(|state| is_of(state, domain)).cloned().unwrap_or_else(|| SourceState {
-                    source: domain.source.clone(),
-                    hw_id: domain.id.clone(),
-                    fault: None,
-                    last_success: None,
-                    errors: Vec::new(),
-                    detail: "".into(),
-                })
-            })
-            .collect();
-        let other_states = all
-            .into_iter()
-            .filter(|state| !machine.domains.iter().any(|domain| is_of(state, domain)))
-            .collect();
+        let states = States::new(&machine.domains, parts.sources.findings.iter().chain(&parts.findings));
         let rules = parts.consumers.as_ref().map(Consumers::view).unwrap_or_default();
         let engine = engine(machine, &parts.accounting, &parts.past, &rules);
         if let Some(checkpoint) = parts.past.checkpoint {
@@ -197,8 +168,7 @@ impl Sampler {
             accounting: parts.accounting,
             factor: Arc::new(parts.factor),
             interval: parts.interval,
-            domain_states,
-            other_states,
+            states,
             state: SamplerState::default(),
             last: None,
             clocks: None,
@@ -238,7 +208,7 @@ impl Sampler {
     pub fn read(&mut self, at: Moment) -> Option<Tick> {
         self.watch_clocks(&at);
         let cpus = self.processors.read(&mut self.buffer);
-        if let Some(state) = self.source_state(CPU) {
+        if let Some(state) = self.states.get_mut(CPU) {
             note(state, cpus.err(), &at);
         }
         self.blind_ticks = if cpus.is_ok() { 0 } else { self.blind_ticks.saturating_add(1) };
@@ -253,9 +223,7 @@ impl Sampler {
         self.view.clone_from(&self.rules);
         let load = self.load(&at, cpus);
         let meters = self.sources.read(load, &mut self.buffer);
-        for (state, outcome) in self.domain_states.iter_mut().zip(&meters) {
-            note(state, outcome.as_ref().err().copied(), &at);
-        }
+        let domains = self.states.note_meters(&self.sources, &meters, &at);
         if let Some(consumers) = &self.consumers {
             let sight = consumers.state();
             let observed = u32::try_from(sight.observed).unwrap_or(u32::MAX);
@@ -270,7 +238,7 @@ impl Sampler {
                     PROCESS
                 }
             };
-            if let Some(state) = self.source_state(source) {
+            if let Some(state) = self.states.get_mut(source) {
                 note(state, (sight.hidden > 0).then_some(Fault::Limit), &at);
                 state.errors = sight.errors;
             }
@@ -280,9 +248,9 @@ impl Sampler {
             None => Vec::new(),
         };
         Some(Tick {
-            domains: None,
-            gpus: Vec::new(),
             at,
+            domains,
+            gpus: Vec::new(),
             meters,
             busy: self.processors.busy().to_vec(),
             cpus,
@@ -305,13 +273,15 @@ impl Sampler {
     /// Accounts for what was read.
     pub fn step(&mut self, tick: &Tick) {
         self.engine.step(tick);
+        if tick.domains.is_some() {
+            self.machine = Arc::clone(self.engine.machine());
+        }
     }
 
     /// The state after the last tick.
     #[must_use]
     pub fn snapshot(&mut self, at: Moment) -> Snapshot {
-        let mut sources: Vec<SourceState> =
-            self.domain_states.iter().chain(&self.other_states).cloned().collect();
+        let mut sources: Vec<SourceState> = self.states.all().cloned().collect();
         sources.extend(self.directory.as_ref().map(Directory::sources).unwrap_or_default());
         Snapshot {
             at,
@@ -320,6 +290,7 @@ impl Sampler {
             totals: Arc::new(self.engine.totals()),
             factor: Arc::clone(&self.factor),
             sources,
+            gpus: states::gpus(&self.sources),
             sampler: self.state.clone(),
             store: None,
             push: self.push.as_ref().map(|state| state.lock().expect("nothing panics with it").clone()),
@@ -460,10 +431,6 @@ impl Sampler {
         }
     }
 
-    fn source_state(&mut self, source: &str) -> Option<&mut SourceState> {
-        self.other_states.iter_mut().find(|state| *state.source == *source)
-    }
-
     /// How busy the machine was since the last tick.
     fn load(&mut self, at: &Moment, cpus: u32) -> Load {
         let busy: CpuTime = self.processors.busy().iter().fold(CpuTime::ZERO, |sum, busy| sum + *busy);
@@ -489,11 +456,7 @@ fn engine(machine: Machine, accounting: &Accounting, past: &Past, view: &Name) -
         }
         None => Engine::new(Arc::new(machine), accounting.clone()),
     };
-    let cpu_model = Arc::clone(&engine.machine().cpu_model);
-    engine.learn(|domain| {
-        let key = floor_key(&cpu_model, domain);
-        past.floors.iter().find(|(known, _)| *known == key).map(|(_, buckets)| Arc::clone(buckets))
-    });
+    engine.learn(&past.floors);
     engine.number_from(past.next_number);
     engine
 }
@@ -505,24 +468,4 @@ fn engine(machine: Machine, accounting: &Accounting, past: &Past, view: &Name) -
 pub fn stop_pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     Ok((read, write))
-}
-
-/// Books the outcome of a reading, with one line in the log for each change.
-fn note(state: &mut SourceState, fault: Option<Fault>, at: &Moment) {
-    if state.fault != fault {
-        match fault {
-            Some(fault) => {
-                tracing::warn!(source = &*state.source, hw_id = &*state.hw_id, "cannot be read: {fault}");
-            }
-            None => tracing::info!(source = &*state.source, hw_id = &*state.hw_id, "can be read again"),
-        }
-    }
-    state.fault = fault;
-    match fault {
-        None => state.last_success = Some(at.wall),
-        Some(fault) => match state.errors.iter_mut().find(|(known, _)| *known == fault) {
-            Some((_, count)) => *count += 1,
-            None => state.errors.push((fault, 1)),
-        },
-    }
 }

@@ -64,7 +64,6 @@ pub fn run(path: &Path, format: Format) -> Result<(), ReplayError> {
 pub struct Replay {
     engine: Engine,
     header: Header,
-    machine: Arc<crate::model::reading::Machine>,
 }
 
 impl Replay {
@@ -72,11 +71,7 @@ impl Replay {
     #[must_use]
     pub fn new(header: &Header) -> Replay {
         let machine = Arc::new(header.machine.clone());
-        Replay {
-            engine: Engine::new(Arc::clone(&machine), header.accounting.clone()),
-            header: header.clone(),
-            machine,
-        }
+        Replay { engine: Engine::new(machine, header.accounting.clone()), header: header.clone() }
     }
 
     /// The state after one more tick.
@@ -85,9 +80,10 @@ impl Replay {
         Snapshot {
             at: tick.at,
             interval: self.header.interval,
-            machine: Arc::clone(&self.machine),
+            machine: Arc::clone(self.engine.machine()),
             totals: Arc::new(self.engine.totals()),
             factor: Arc::new(tick.factor.clone()),
+            gpus: Vec::new(),
             sources: Vec::new(),
             sampler: SamplerState::default(),
             store: None,

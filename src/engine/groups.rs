@@ -94,6 +94,15 @@ impl Groups {
         self.kinds.iter_mut().flat_map(|kind| &mut kind.groups).for_each(|group| group.widen(cells));
     }
 
+    /// Makes room for more columns; of each, whether all jobs use it.
+    pub fn grow(&mut self, shared: &[bool]) {
+        self.shared.extend(shared);
+        let (columns, zones) = (self.shared.len(), self.zones);
+        for group in self.kinds.iter_mut().flat_map(|kind| &mut kind.groups) {
+            group.grow(shared, columns, zones);
+        }
+    }
+
     /// The kinds that are shown now and are not among `wanted`.
     #[must_use]
     pub fn leaving(&self, wanted: &[Name]) -> Vec<usize> {

@@ -79,6 +79,14 @@ impl History {
         History { columns, now: Moment::default(), names: Names::default(), slots: Vec::new() }
     }
 
+    /// Makes room for more columns.
+    pub fn grow(&mut self, columns: usize) {
+        let before = std::mem::replace(&mut self.columns, columns);
+        let rows =
+            self.slots.iter_mut().flat_map(|slot| slot.rows.iter_mut().chain(slot.undecided.values_mut()));
+        rows.for_each(|row| row.grow(before, columns));
+    }
+
     /// What follows happens at this time. Past hours that are on disk are let go, unless something in them may
     /// still be moved: jobs wait for their names for [`super::groups::PATIENCE`].
     pub fn begin(&mut self, at: &Moment, durable: Nanos) {
@@ -228,6 +236,13 @@ impl Row {
         }
         self.energy[cell] += energy;
         self.emissions[cell] += emissions;
+    }
+
+    fn grow(&mut self, before: usize, columns: usize) {
+        let row = std::mem::take(self);
+        for (cell, (energy, emissions)) in (0..).zip(row.energy.into_iter().zip(row.emissions)) {
+            self.add(cell / before * columns + cell % before, energy, emissions);
+        }
     }
 
     fn add_all(&mut self, other: &Row) {

@@ -17,6 +17,7 @@ use crate::model::quantity::{
 use crate::model::reading::{Factor, Hierarchy};
 use crate::model::snapshot::{Column, JobIdentity, JobTotals, Totals};
 use crate::model::time::Moment;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -48,8 +49,23 @@ pub struct Share {
     pub account: Account,
     /// How much, in proportion to the other claims.
     pub weight: u64,
-    /// Unique to the account.
+    /// Unique to the account and the part.
     pub key: u64,
+    /// The column of the part of a device that it is for; `None` for the whole.
+    pub part: Option<u32>,
+}
+
+/// What one account is charged with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Charge {
+    /// Whom.
+    pub account: Account,
+    /// How much.
+    pub energy: Energy,
+    /// See [`Share::key`].
+    pub key: u64,
+    /// See [`Share::part`].
+    pub part: Option<u32>,
 }
 
 /// A job that wants a row.
@@ -77,6 +93,8 @@ pub struct Ledger {
     history: History,
     groups: Groups,
     columns: Arc<[Column]>,
+    // Of each the column of the whole device: only a job's row has amounts for parts.
+    wholes: Vec<usize>,
     zones: Vec<Name>,
     remainders: Vec<EmissionsRemainder>,
     // When each column was last charged, in monotonic time: powers are of that tick.
@@ -112,6 +130,8 @@ struct JobRow {
     // Of how many kinds its group is not decided.
     undecided: usize,
     cpu: CpuTime,
+    // Accelerators that it was given: column, and how much of it in ppm.
+    held: Vec<(u32, u32)>,
     groups: [u32; 2],
     ended: Option<Nanos>,
     // When its totals last changed.
@@ -124,6 +144,7 @@ impl Ledger {
     pub fn new(columns: Arc<[Column]>, shared: Vec<bool>, max_jobs: u32, retention: Nanos) -> Ledger {
         let sums = Sums::new(columns.len(), 0);
         Ledger {
+            wholes: wholes(&columns),
             now: Moment::default(),
             durable: Nanos::new(u64::MAX),
             started: None,
@@ -145,6 +166,48 @@ impl Ledger {
             overflowed: 0,
             columns,
         }
+    }
+
+    /// More columns, at the end; of each, whether all jobs use it.
+    pub fn grow(&mut self, more: &[Column], shared: &[bool]) {
+        let all: Arc<[Column]> = self.columns.iter().chain(more).cloned().collect();
+        let (columns, zones) = (all.len(), self.zones.len());
+        for row in self.jobs.iter_mut().flatten().map(|job| &mut job.row).chain(&mut self.residual) {
+            row.sums.grow(columns, zones);
+            row.power.resize(columns, MicroWatts::ZERO);
+        }
+        self.host.grow(columns, zones);
+        self.retired.grow(columns, zones);
+        self.remainders.resize(columns, EmissionsRemainder::default());
+        self.charged.resize(columns, Nanos::ZERO);
+        self.history.grow(columns);
+        self.groups.grow(shared);
+        self.wholes = wholes(&all);
+        self.columns = all;
+    }
+
+    /// Notes which jobs hold accelerators from now on: row, column, and how much of the device in ppm.
+    pub fn hold(&mut self, held: &[(u32, u32, u32)]) {
+        self.jobs.iter_mut().flatten().for_each(|job| job.held.clear());
+        for (row, column, share) in held {
+            let Some(job) = self.jobs[*row as usize].as_mut() else { continue };
+            match job.held.iter_mut().find(|(known, _)| known == column) {
+                Some((_, sum)) => *sum += share,
+                None => job.held.push((*column, *share)),
+            }
+        }
+    }
+
+    /// The columns of every row.
+    #[must_use]
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The row of this job, if it has one.
+    #[must_use]
+    pub fn row_of(&self, id: &JobId) -> Option<u32> {
+        self.rows_of.get(id).copied()
     }
 
     /// Changes the bounds from now on.
@@ -249,14 +312,8 @@ impl Ledger {
 
     /// Books the parts of one device's energy of the last `elapsed`, and their emissions, split alike:
     /// for the column the sums of both are exact.
-    pub fn charge(
-        &mut self,
-        column: usize,
-        elapsed: Nanos,
-        factor: &Factor,
-        parts: &[(Account, Energy, u64)],
-    ) {
-        let energy: Energy = parts.iter().map(|part| part.1).sum();
+    pub fn charge(&mut self, column: usize, elapsed: Nanos, factor: &Factor, parts: &[Charge]) {
+        let energy: Energy = parts.iter().map(|part| part.energy).sum();
         if energy == Energy::ZERO {
             return;
         }
@@ -267,12 +324,13 @@ impl Ledger {
             self.rest_column(column);
         }
         let emitted = emissions_of(energy, factor.intensity, factor.pue, &mut self.remainders[column]);
-        let weights = parts.iter().map(|part| (part.1.as_micro(), part.2));
+        let weights = parts.iter().map(|part| (part.energy.as_micro(), part.key));
         let grams = split(emitted.as_nano(), weights).expect("the parts of some energy are not all 0");
         let mut past = self.history.charge(elapsed, (zone, column), factor, &mut self.next_number);
         let mut nobodys = (Energy::ZERO, Emissions::ZERO);
-        for (&(account, energy, _), grams) in parts.iter().zip(grams) {
+        for (&Charge { account, energy, part, .. }, grams) in parts.iter().zip(grams) {
             let grams = Emissions::from_nano(grams);
+            let mut own = column;
             let row = match account {
                 Account::Job(row) => {
                     let job = self.jobs[row as usize].as_mut().expect(ROW_IN_USE);
@@ -284,6 +342,7 @@ impl Ledger {
                         self.groups.charge((kind, place), (column, cell), energy, grams);
                     }
                     past.add((job.undecided > 0).then_some(row), energy, grams);
+                    own = part.map_or(column, |part| part as usize);
                     &mut job.row
                 }
                 Account::Residual(residual) => {
@@ -293,8 +352,8 @@ impl Ledger {
                     &mut self.residual[residual as usize]
                 }
             };
-            row.sums.add((column, cell), energy, grams);
-            row.draw(column, energy, elapsed);
+            row.sums.add((own, cell - column + own), energy, grams);
+            row.draw(own, energy, elapsed);
         }
         for kind in 0..self.groups.count() {
             if self.groups.is_shown(kind) {
@@ -359,6 +418,7 @@ impl Ledger {
                 ended: job.ended,
                 description: Arc::clone(&job.description),
                 power: job.row.power(),
+                held: job.held.clone(),
             })
             .collect();
         totals.residual_power = self.residual.iter().map(Row::power).collect();
@@ -393,6 +453,7 @@ impl Ledger {
             undecided: self.groups.undecided(&standing),
             standing: Arc::new(standing),
             cpu: CpuTime::ZERO,
+            held: Vec::new(),
             groups: [0, 0],
             ended: Some(self.now.monotonic),
             changed: self.now.monotonic,
@@ -415,7 +476,7 @@ impl Ledger {
         let job = self.jobs[row as usize].take().expect("only a row in use is retired");
         self.rows_of.remove(&job.identity.id);
         self.freed.push(row);
-        self.retired.add_all(&job.row.sums);
+        self.retired.add_all(&whole(&self.wholes, &job.row.sums));
     }
 
     /// The zone's place; a new zone adds a block of zeros to every row.
@@ -440,8 +501,9 @@ impl Ledger {
     /// Nobody has drawn anything from this column yet in this tick.
     fn rest_column(&mut self, column: usize) {
         let jobs = self.jobs.iter_mut().flatten().map(|job| &mut job.row);
+        let parts: Vec<usize> = (0..self.wholes.len()).filter(|part| self.wholes[*part] == column).collect();
         for row in jobs.chain(&mut self.residual) {
-            row.power[column] = MicroWatts::ZERO;
+            parts.iter().for_each(|part| row.power[*part] = MicroWatts::ZERO);
         }
     }
 
@@ -452,6 +514,24 @@ impl Ledger {
     fn job_mut(&mut self, row: u32) -> &mut JobRow {
         self.jobs[row as usize].as_mut().expect(ROW_IN_USE)
     }
+}
+
+/// Of each column that of the whole device.
+fn wholes(columns: &[Column]) -> Vec<usize> {
+    let whole = |part: &Column| {
+        let is_whole = |column: &Column| {
+            column.is_whole()
+                && (column.hw_type, &column.gpu, column.origin) == (part.hw_type, &part.gpu, part.origin)
+        };
+        columns.iter().position(is_whole).expect("a part is one of a device that is counted")
+    };
+    columns.iter().map(whole).collect()
+}
+
+/// A job's row with what it used of parts of devices added to the devices.
+fn whole<'a>(wholes: &[usize], sums: &'a Sums) -> Cow<'a, Sums> {
+    let has_parts = wholes.iter().zip(0..).any(|(whole, column)| *whole != column);
+    if has_parts { Cow::Owned(sums.folded(wholes)) } else { Cow::Borrowed(sums) }
 }
 
 impl Row {

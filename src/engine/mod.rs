@@ -6,7 +6,9 @@
 //! the hour.
 
 pub mod floor;
+pub mod gpu;
 pub mod groups;
+mod grow;
 pub mod history;
 pub mod ledger;
 pub mod meter;
@@ -16,12 +18,15 @@ pub mod split;
 pub mod sums;
 pub mod usage;
 
-use crate::model::identity::{HwType, Residual};
+use crate::model::checkpoint::Buckets;
+use crate::model::gpu::Method;
+use crate::model::identity::{HwType, Name, Residual};
 use crate::model::quantity::{Energy, MicroWatts, Nanos};
 use crate::model::reading::{Accounting, Domain, Fault, FloorMethod, IdlePolicy, Machine, Place, Tick};
 use crate::model::snapshot::{Column, DomainTotals, Quarantine, RootTotals, Totals};
 use floor::IdleFloor;
-use ledger::{Account, Ledger, Share};
+use gpu::Claims;
+use ledger::{Account, Charge, Ledger, Share};
 use meter::{Meter, Step};
 use root::{Root, Shown};
 use split::split;
@@ -40,7 +45,16 @@ pub struct Engine {
     observer: Observer,
     ledger: Ledger,
     deficit: Nanos,
+    // How each accelerator's energy was divided in the last tick.
+    methods: Vec<(Name, Method)>,
+    // When that was, in monotonic time.
+    last: Option<Nanos>,
+    // What earlier processes had learnt about idle power.
+    learnt: Arc<[(Name, Buckets)]>,
 }
+
+/// Claims by whose they are and for which part of a device.
+type Waiting = HashMap<(Account, Option<u32>), Share>;
 
 /// What is kept for one domain.
 #[derive(Debug)]
@@ -58,9 +72,9 @@ struct DomainState {
     /// The next energy covers more time than the tick it comes in.
     is_behind: bool,
     /// Claims whose energy has not been read yet.
-    waiting: HashMap<Account, Share>,
+    waiting: Waiting,
     /// Claims up to a reading that was not believed, in case it was a glitch and their energy comes after all.
-    doubted: HashMap<Account, Share>,
+    doubted: Waiting,
     totals: DomainTotals,
 }
 
@@ -75,27 +89,9 @@ impl Engine {
         let domains = machine
             .domains
             .iter()
-            .map(|domain| DomainState {
-                meter: Meter::new(domain.measurement),
-                column: columns
-                    .iter()
-                    .position(|known| *known == column(domain))
-                    .filter(|_| domain.is_leaf()),
-                parts: parts(&machine, domain),
-                root: Root::default(),
-                drawn: Energy::ZERO,
-                floor: IdleFloor::default(),
-                floor_remainder: 0,
-                is_behind: false,
-                waiting: HashMap::new(),
-                doubted: HashMap::new(),
-                totals: DomainTotals {
-                    root: is_root(domain).then(RootTotals::default),
-                    ..DomainTotals::default()
-                },
-            })
+            .map(|domain| DomainState::new(domain, &columns, parts(&machine.domains, domain)))
             .collect();
-        let shared = columns.iter().map(|column| is_shared(&machine, column)).collect();
+        let shared = columns.iter().map(|column| is_shared(&machine.domains, column)).collect();
         let mut ledger = Ledger::new(columns.into(), shared, accounting.max_jobs, accounting.retention);
         ledger.group_by(&accounting.group_kinds, accounting.group_hold);
         Engine {
@@ -104,6 +100,9 @@ impl Engine {
             ledger,
             deficit: Nanos::ZERO,
             present: machine.domains.len(),
+            methods: Vec::new(),
+            last: None,
+            learnt: Arc::default(),
             machine,
             accounting,
         }
@@ -125,6 +124,9 @@ impl Engine {
     /// Takes in one tick. This is the program on one screen.
     pub fn step(&mut self, tick: &Tick) {
         self.ledger.begin(&tick.at);
+        if let Some(domains) = &tick.domains {
+            self.grow(domains);
+        }
         self.ledger.enter_zone(&tick.factor.zone);
         let usage = self.observer.step(tick, &mut self.ledger);
         let unplaced = tick.namings.iter().filter(|naming| !self.ledger.describe(naming)).collect();
@@ -136,12 +138,13 @@ impl Engine {
         self.release_rows();
         // Domains of earlier starts stand at the end: nobody reads them any more. Roots come last.
         self.domains.iter_mut().for_each(|domain| domain.drawn = Energy::ZERO);
+        let mut gpus = self.hold(tick);
         let (parts, roots): (Vec<usize>, Vec<usize>) = (0..self.present.min(tick.meters.len()))
             .partition(|&index| !is_root(&self.machine.domains[index]));
         for index in parts.into_iter().chain(roots) {
             let reading = tick.meters[index].ok();
             let step = reading.map(|value| self.domains[index].meter.read(&tick.at, value));
-            self.book(index, step, tick, &usage);
+            self.book(index, step, tick, &usage, gpus.remove(&index).as_ref());
         }
         self.ledger.retire();
         self.release_rows();
@@ -152,6 +155,7 @@ impl Engine {
     pub fn totals(&self) -> Totals {
         let mut totals = Totals { cpu_deficit: self.deficit, ..Totals::default() };
         self.ledger.fill(&mut totals);
+        totals.gpus.clone_from(&self.methods);
         totals.domains = (0..self.domains.len())
             .map(|index| {
                 let mut domain = self.domains[index].totals.clone();
@@ -163,12 +167,13 @@ impl Engine {
         totals
     }
 
-    fn book(&mut self, index: usize, step: Option<Step>, tick: &Tick, usage: &Usage) {
+    fn book(&mut self, index: usize, step: Option<Step>, tick: &Tick, usage: &Usage, gpu: Option<&Claims>) {
         // Who keeps the processors busy need not be who keeps an accelerator busy.
         let shares = match self.machine.domains[index].hw_type {
             HwType::Cpu | HwType::Memory | HwType::Other => usage.shares(self.machine.domains[index].socket),
-            HwType::Gpu => &[],
+            HwType::Gpu => gpu.map_or(&[][..], |gpu| &gpu.active),
         };
+        let is_gpu = self.machine.domains[index].hw_type == HwType::Gpu;
         let taken = self.domains[index].take(step);
         if is_root(&self.machine.domains[index]) {
             return self.settle(index, taken, tick, usage);
@@ -194,7 +199,14 @@ impl Engine {
         if std::mem::take(&mut domain.is_behind) {
             domain.floor.restart_window();
         } else {
-            domain.floor.observe(energy, elapsed, usage.busy, tick.cpus);
+            // An accelerator is idle when nobody holds it, whoever works beside it.
+            let is_free = gpu.is_some_and(|gpu| gpu.is_free);
+            let busy = if is_free { Nanos::ZERO } else { usage.busy };
+            if is_gpu && !is_free {
+                domain.floor.restart_window();
+            } else {
+                domain.floor.observe(energy, elapsed, busy, tick.cpus);
+            }
         }
         if domain.column.is_none() {
             return;
@@ -203,7 +215,11 @@ impl Engine {
             return domain.wait(shares);
         }
         let shares = domain.claims(shares);
-        self.divide(index, (energy, elapsed), &shares, tick, usage);
+        let reserved = match gpu {
+            Some(gpu) => Reserved::Gpu(&gpu.reserved),
+            None => Reserved::Cpus(usage),
+        };
+        self.divide(index, (energy, elapsed), &shares, tick, reserved);
     }
 
     /// What a root draws beyond its parts belongs to no job: fans, disks, losses.
@@ -242,7 +258,7 @@ impl Engine {
         }
         domain.floor.observe(rest.energy, elapsed, usage.busy, tick.cpus);
         if rest.energy > Energy::ZERO {
-            self.divide(index, (rest.energy, elapsed), &[], tick, usage);
+            self.divide(index, (rest.energy, elapsed), &[], tick, Reserved::Cpus(usage));
         }
     }
 
@@ -252,7 +268,7 @@ impl Engine {
         (energy, elapsed): (Energy, Nanos),
         shares: &[Share],
         tick: &Tick,
-        usage: &Usage,
+        reserved: Reserved<'_>,
     ) {
         let (_, floor) = self.floor(index);
         let domain = &mut self.domains[index];
@@ -266,7 +282,10 @@ impl Engine {
             }
             IdlePolicy::Separate => vec![idle_account(1)],
             IdlePolicy::Usage => shares.to_vec(),
-            IdlePolicy::Reserved => reserved_shares(&usage.reserved, capacity, &self.ledger),
+            IdlePolicy::Reserved => match reserved {
+                Reserved::Cpus(usage) => reserved_shares(&usage.reserved, capacity, &self.ledger),
+                Reserved::Gpu(shares) => shares.to_vec(),
+            },
         };
         let mut parts = Vec::with_capacity(shares.len() + idle_shares.len());
         divide_into(&mut parts, idle, &idle_shares, Residual::Idle);
@@ -294,15 +313,12 @@ impl Engine {
         for row in self.ledger.release() {
             for domain in &mut self.domains {
                 for claims in [&mut domain.waiting, &mut domain.doubted] {
-                    if let Some(share) = claims.remove(&Account::Job(row)) {
-                        add_claim(
-                            claims,
-                            Share {
-                                account: Account::Residual(Residual::Ended),
-                                key: Residual::Ended as u64,
-                                ..share
-                            },
-                        );
+                    let is_its =
+                        |(account, _): &(Account, Option<u32>), _: &mut Share| *account == Account::Job(row);
+                    let gone: Vec<Share> = claims.extract_if(is_its).map(|(_, share)| share).collect();
+                    for share in gone {
+                        let (account, key) = (Account::Residual(Residual::Ended), Residual::Ended as u64);
+                        add_claim(claims, Share { account, key, part: None, ..share });
                     }
                 }
             }
@@ -312,12 +328,17 @@ impl Engine {
 
 /// Where a domain's energy is booked.
 fn column(domain: &Domain) -> Column {
-    Column { hw_type: domain.hw_type, gpu: domain.gpu.clone(), origin: domain.origin }
+    Column {
+        hw_type: domain.hw_type,
+        gpu: domain.gpu.clone(),
+        gpu_instance: "".into(),
+        origin: domain.origin,
+    }
 }
 
 /// Whether all jobs use what is booked in this column.
-fn is_shared(machine: &Machine, of: &Column) -> bool {
-    machine.domains.iter().any(|domain| {
+fn is_shared(domains: &[Domain], of: &Column) -> bool {
+    domains.iter().any(|domain| {
         domain.place == Place::Counted && domain.hw_type != HwType::Gpu && column(domain) == *of
     })
 }
@@ -327,12 +348,12 @@ const fn is_root(domain: &Domain) -> bool {
 }
 
 /// The domains that `domain` stands around.
-fn parts(machine: &Machine, domain: &Domain) -> Vec<usize> {
+fn parts(domains: &[Domain], domain: &Domain) -> Vec<usize> {
     let Place::Around(ids) = &domain.place else { return Vec::new() };
     let is_part = |part: &Domain| {
         part.place == Place::Counted && part.origin == domain.origin && ids.contains(&part.id)
     };
-    (0..).zip(&machine.domains).filter_map(|(index, part)| is_part(part).then_some(index)).collect()
+    (0..).zip(domains).filter_map(|(index, part)| is_part(part).then_some(index)).collect()
 }
 
 /// What a reading gave.
@@ -346,7 +367,35 @@ enum Taken {
     Silent,
 }
 
+/// Who has reserved what.
+#[derive(Debug, Clone, Copy)]
+enum Reserved<'a> {
+    Cpus(&'a Usage),
+    Gpu(&'a [Share]),
+}
+
 impl DomainState {
+    /// Of a domain that has not been read.
+    fn new(domain: &Domain, columns: &[Column], parts: Vec<usize>) -> DomainState {
+        let own = columns.iter().position(|known| *known == column(domain));
+        DomainState {
+            meter: Meter::new(domain.measurement),
+            column: own.filter(|_| domain.is_leaf()),
+            parts,
+            root: Root::default(),
+            drawn: Energy::ZERO,
+            floor: IdleFloor::default(),
+            floor_remainder: 0,
+            is_behind: false,
+            waiting: HashMap::new(),
+            doubted: HashMap::new(),
+            totals: DomainTotals {
+                root: is_root(domain).then(RootTotals::default),
+                ..DomainTotals::default()
+            },
+        }
+    }
+
     /// Takes in a reading and counts what was odd about it.
     fn take(&mut self, step: Option<Step>) -> Taken {
         self.totals.power = None;
@@ -427,8 +476,8 @@ impl DomainState {
     }
 }
 
-fn add_claim(claims: &mut HashMap<Account, Share>, share: Share) {
-    let claim = claims.entry(share.account).or_insert(Share { weight: 0, ..share });
+fn add_claim(claims: &mut Waiting, share: Share) {
+    let claim = claims.entry((share.account, share.part)).or_insert(Share { weight: 0, ..share });
     claim.weight = claim.weight.saturating_add(share.weight);
 }
 
@@ -443,7 +492,7 @@ fn quarantine(totals: &mut DomainTotals, reason: Fault, claimed: Energy) {
 }
 
 const fn idle_account(weight: u64) -> Share {
-    Share { account: Account::Residual(Residual::Idle), weight, key: Residual::Idle as u64 }
+    Share { account: Account::Residual(Residual::Idle), weight, key: Residual::Idle as u64, part: None }
 }
 
 /// Who has reserved CPUs pays for the idle machine in that proportion; the rest is nobody's.
@@ -451,29 +500,28 @@ fn reserved_shares(reserved: &[(Account, u64)], capacity: u64, ledger: &Ledger) 
     let taken: u64 = reserved.iter().map(|(_, millicpus)| millicpus).sum();
     reserved
         .iter()
-        .map(|&(account, weight)| Share { account, weight, key: ledger.key(account) })
+        .map(|&(account, weight)| Share { account, weight, key: ledger.key(account), part: None })
         .chain([idle_account(capacity.saturating_sub(taken))])
         .collect()
 }
 
 /// Splits `energy` over `shares`, or gives it whole to `otherwise` if nobody claims any.
-fn divide_into(
-    parts: &mut Vec<(Account, Energy, u64)>,
-    energy: Energy,
-    shares: &[Share],
-    otherwise: Residual,
-) {
+fn divide_into(parts: &mut Vec<Charge>, energy: Energy, shares: &[Share], otherwise: Residual) {
     if energy == Energy::ZERO {
         return;
     }
     match split(energy.as_micro(), shares.iter().map(|share| (share.weight, share.key))) {
-        Some(amounts) => parts.extend(
-            shares
-                .iter()
-                .zip(amounts)
-                .filter(|(_, amount)| *amount > 0)
-                .map(|(share, amount)| (share.account, Energy::from_micro(amount), share.key)),
-        ),
-        None => parts.push((Account::Residual(otherwise), energy, otherwise as u64)),
+        Some(amounts) => parts.extend(shares.iter().zip(amounts).filter(|(_, amount)| *amount > 0).map(
+            |(&Share { account, key, part, .. }, amount)| Charge {
+                account,
+                energy: Energy::from_micro(amount),
+                key,
+                part,
+            },
+        )),
+        None => {
+            let account = Account::Residual(otherwise);
+            parts.push(Charge { account, energy, key: otherwise as u64, part: None });
+        }
     }
 }

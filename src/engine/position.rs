@@ -1,15 +1,17 @@
 //! What outlives the process: out of the engine as a [`Checkpoint`], and into a new one.
 
 use super::floor::IdleFloor;
+use super::gpu;
 use super::ledger::{Account, Ledger, Share};
 use super::usage::Observer;
-use super::{DomainState, Engine, is_root};
-use crate::model::checkpoint::{Buckets, Checkpoint, Claim, ClaimAccount, DomainPosition, UsagePosition};
+use super::{DomainState, Engine, Waiting, is_root};
+use crate::model::checkpoint::{
+    Buckets, Checkpoint, Claim, ClaimAccount, DomainPosition, UsagePosition, floor_key,
+};
 use crate::model::identity::Name;
 use crate::model::reading::{Accounting, Domain, Machine, Measurement};
 use crate::model::snapshot::{DomainTotals, Totals};
 use crate::model::time::Moment;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Beyond this many, domains of earlier starts that are in no sum are forgotten.
@@ -38,6 +40,10 @@ impl Engine {
         }
         let mut engine = Engine::new(Arc::new(machine), accounting);
         engine.present = present;
+        // Parts of devices that jobs were charged for.
+        let mut more = checkpoint.totals.columns.to_vec();
+        more.retain(|column| !column.is_whole() && !engine.ledger.columns().contains(column));
+        engine.ledger.grow(&more, &vec![false; more.len()]);
         engine.ledger.resume(checkpoint);
         engine.observer = Observer::resume(&checkpoint.usage, checkpoint.at.monotonic, knew_all);
         let machine = Arc::clone(&engine.machine);
@@ -70,10 +76,11 @@ impl Engine {
     }
 
     /// Starts with what earlier processes had learnt about the idle machine.
-    pub fn learn(&mut self, floor_of: impl Fn(&Domain) -> Option<Buckets>) {
+    pub fn learn(&mut self, floors: &[(Name, Buckets)]) {
+        self.learnt = floors.into();
         for (domain, state) in self.machine.domains.iter().zip(&mut self.domains) {
-            if let Some(buckets) = floor_of(domain) {
-                state.floor = IdleFloor::from_buckets(&buckets);
+            if let Some(floor) = learnt(&self.learnt, &self.machine.cpu_model, domain) {
+                state.floor = floor;
             }
         }
     }
@@ -119,7 +126,7 @@ impl Engine {
 
 impl DomainState {
     fn position(&self, ledger: &Ledger) -> DomainPosition {
-        let claims = |claims: &HashMap<Account, Share>| {
+        let claims = |claims: &Waiting| {
             let mut all: Vec<Claim> = claims
                 .values()
                 .map(|share| Claim {
@@ -128,12 +135,13 @@ impl DomainState {
                         Account::Residual(residual) => ClaimAccount::Residual(residual),
                     },
                     weight: share.weight,
+                    part: share.part.map_or_else(
+                        || "".into(),
+                        |part| ledger.columns()[part as usize].gpu_instance.clone(),
+                    ),
                 })
                 .collect();
-            all.sort_unstable_by_key(|claim| match claim.account {
-                ClaimAccount::Job(number) => (1, number),
-                ClaimAccount::Residual(residual) => (0, residual as u64),
-            });
+            all.sort_unstable_by(|one, other| one.key().cmp(&other.key()));
             all
         };
         let meter = self.meter.position();
@@ -150,13 +158,15 @@ impl DomainState {
     }
 
     fn resume(&mut self, position: &DomainPosition, ledger: &Ledger) {
-        let claims = |claims: &[Claim]| -> HashMap<Account, Share> {
+        let claims = |claims: &[Claim]| -> Waiting {
             let share = |claim: &Claim| {
                 let account = match claim.account {
                     ClaimAccount::Job(number) => Account::Job(ledger.row_of_number(number)?),
                     ClaimAccount::Residual(residual) => Account::Residual(residual),
                 };
-                Some((account, Share { account, weight: claim.weight, key: ledger.key(account) }))
+                let part = self.column.and_then(|column| gpu::part_column(&claim.part, column, ledger));
+                let key = gpu::key(ledger.key(account), part);
+                Some(((account, part), Share { account, weight: claim.weight, key, part }))
             };
             claims.iter().filter_map(share).collect()
         };
@@ -169,8 +179,14 @@ impl DomainState {
     }
 }
 
+/// What an earlier process had learnt about this domain.
+pub(super) fn learnt(floors: &[(Name, Buckets)], cpu_model: &str, domain: &Domain) -> Option<IdleFloor> {
+    let key = floor_key(cpu_model, domain);
+    floors.iter().find(|(known, _)| *known == key).map(|(_, buckets)| IdleFloor::from_buckets(buckets))
+}
+
 /// Whether two domains are shown as the same series.
-fn is_same_series(one: &Domain, other: &Domain) -> bool {
+pub(super) fn is_same_series(one: &Domain, other: &Domain) -> bool {
     let labels = |domain: &Domain| (domain.id.clone(), domain.hw_type, domain.gpu.clone(), domain.origin);
     let are_counted = [one, other].map(Domain::is_leaf);
     labels(one) == labels(other) && are_counted[0] == are_counted[1]

@@ -24,6 +24,34 @@ impl Sums {
         self.emissions.resize(cells, Emissions::ZERO);
     }
 
+    /// Makes room for more columns; `zones` is how many it has.
+    pub fn grow(&mut self, columns: usize, zones: usize) {
+        let before = std::mem::replace(self, Sums::new(columns, zones));
+        let of_then = before.energy.len();
+        self.energy[..of_then].copy_from_slice(&before.energy);
+        if of_then > 0 {
+            let rows = self.emissions.chunks_mut(columns).zip(before.emissions.chunks(of_then));
+            rows.for_each(|(row, before)| row[..of_then].copy_from_slice(before));
+        }
+    }
+
+    /// The same with each column's amounts in the column that `places` says.
+    #[must_use]
+    pub fn folded(&self, places: &[usize]) -> Sums {
+        let mut folded = Sums {
+            energy: vec![Energy::ZERO; self.energy.len()],
+            emissions: vec![Emissions::ZERO; self.emissions.len()],
+        };
+        for (place, energy) in places.iter().zip(&self.energy) {
+            folded.energy[*place] += *energy;
+        }
+        for (index, grams) in self.emissions.iter().enumerate() {
+            let (zone, column) = (index / places.len(), index % places.len());
+            folded.emissions[zone * places.len() + places[column]] += *grams;
+        }
+        folded
+    }
+
     /// Adds to one column, and to the cell of it and of a zone.
     pub fn add(&mut self, (column, cell): (usize, usize), energy: Energy, emissions: Emissions) {
         self.energy[column] += energy;

@@ -446,14 +446,19 @@ impl Group {
 fn machine_shares(uses: &[Use], system: u64, ledger: &Ledger) -> Vec<Share> {
     let mut shares: Vec<Share> = uses
         .iter()
-        .map(|item| Share { account: item.account, weight: item.used, key: ledger.key(item.account) })
+        .map(|item| Share {
+            account: item.account,
+            weight: item.used,
+            key: ledger.key(item.account),
+            part: None,
+        })
         .collect();
     shares.push(system_share(system));
     shares
 }
 
 const fn system_share(weight: u64) -> Share {
-    Share { account: Account::Residual(Residual::System), weight, key: Residual::System as u64 }
+    Share { account: Account::Residual(Residual::System), weight, key: Residual::System as u64, part: None }
 }
 
 /// Jobs whose socket is known weigh their use there; the others share what is left of each socket.
@@ -480,7 +485,7 @@ fn socket_shares(uses: &[Use], busy: &[u64], system: u64, ledger: &Ledger) -> Ve
         for (socket, weight) in (0..).zip(parts_by_socket(item, busy, &left)) {
             if weight > 0 {
                 claimed[socket] += weight;
-                shares[socket].push(Share { account: item.account, weight, key });
+                shares[socket].push(Share { account: item.account, weight, key, part: None });
             }
         }
     }

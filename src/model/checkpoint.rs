@@ -98,12 +98,30 @@ pub fn floor_key(cpu_model: &str, domain: &Domain) -> Name {
 }
 
 /// A claim to energy that is still to come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// Whose.
     pub account: ClaimAccount,
     /// How much, in proportion to the others.
     pub weight: u64,
+    /// The part of a device that it is for; empty for the whole.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub part: Name,
+}
+
+fn is_empty(name: &Name) -> bool {
+    name.is_empty()
+}
+
+impl Claim {
+    /// By which claims are put in order.
+    #[must_use]
+    pub fn key(&self) -> (u8, u64, &str) {
+        match self.account {
+            ClaimAccount::Residual(residual) => (0, residual as u64, &self.part),
+            ClaimAccount::Job(number) => (1, number, &self.part),
+        }
+    }
 }
 
 /// Who claims.

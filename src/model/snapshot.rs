@@ -1,6 +1,7 @@
 //! What readers see: the whole state after one tick, immutable and shared. Every output is made from it.
 
 use super::description::Description;
+use super::gpu::{Method, Sight};
 use super::groups::GroupKind;
 use super::identity::{HwType, JobId, Name, Origin};
 use super::quantity::{CpuTime, Emissions, Energy, MicroWatts, Nanos};
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub factor: Arc<Factor>,
     /// One state for each source, and for each domain of it.
     pub sources: Vec<SourceState>,
+    /// The accelerators as they were last seen.
+    pub gpus: Vec<Sight>,
     /// How the sampler itself fares.
     pub sampler: SamplerState,
     /// How the store fares; `None` if none is wanted.
@@ -59,8 +62,24 @@ pub struct Column {
     pub hw_type: HwType,
     /// The `gpu` label.
     pub gpu: Name,
+    /// The `gpu_instance` label: the part of the device, where a job was charged for one. All else is booked
+    /// for the device.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub gpu_instance: Name,
     /// The `origin` label.
     pub origin: Origin,
+}
+
+fn is_empty(name: &Name) -> bool {
+    name.is_empty()
+}
+
+impl Column {
+    /// Whether it is that of a whole device, or of what is none.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.gpu_instance.is_empty()
+    }
 }
 
 /// Everything the engine counts. Tables are flat: `rows × columns` energies, `rows × zones × columns` emissions.
@@ -76,6 +95,8 @@ pub struct Totals {
     pub domains: Vec<DomainTotals>,
     /// What was measured and estimated, by column.
     pub host: Table,
+    /// How each accelerator's energy was divided in the last tick.
+    pub gpus: Vec<(Name, Method)>,
     /// The jobs on the page.
     pub jobs: Vec<JobTotals>,
     /// Their table, in the same order.
@@ -174,6 +195,8 @@ pub struct JobTotals {
     pub description: Arc<Description>,
     /// What it drew over the last tick.
     pub power: MicroWatts,
+    /// Accelerators that it was given: column, and how much of the device in ppm.
+    pub held: Vec<(u32, u32)>,
 }
 
 /// What is said about a job beside its counters.

@@ -64,8 +64,19 @@ struct Job<'a> {
     labels: &'a BTreeMap<Name, Name>,
     power_watts: Exact,
     cpu_seconds: Exact,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gpus: Vec<Held<'a>>,
     energy: Vec<Energy<'a>>,
     emissions: Vec<Emissions<'a>>,
+}
+
+/// An accelerator that a job was given, and how much of it.
+#[derive(Serialize)]
+struct Held<'a> {
+    gpu: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    gpu_instance: &'a str,
+    allocated: Exact,
 }
 
 #[derive(Serialize)]
@@ -73,6 +84,8 @@ struct Energy<'a> {
     hw_type: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     gpu: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    gpu_instance: &'a str,
     origin: &'a str,
     joules: Exact,
 }
@@ -83,6 +96,8 @@ struct Emissions<'a> {
     hw_type: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     gpu: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    gpu_instance: &'a str,
     origin: &'a str,
     co2e_grams: Exact,
 }
@@ -157,7 +172,7 @@ pub fn host(snapshot: &Snapshot) -> Vec<u8> {
 }
 
 fn entry(totals: &Totals, row: usize) -> Job<'_> {
-    let JobTotals { job, cpu, ended, description, power } = &totals.jobs[row];
+    let JobTotals { job, cpu, ended, description, power, held } = &totals.jobs[row];
     let (columns, zones) = (totals.columns.len(), totals.zones.len());
     let energies = &totals.job_table.energy[row * columns..][..columns];
     let grams = &totals.job_table.emissions[row * columns * zones..][..columns * zones];
@@ -172,12 +187,20 @@ fn entry(totals: &Totals, row: usize) -> Job<'_> {
         labels: description.labels(),
         power_watts: Exact(Number::Micro(power.get())),
         cpu_seconds: Exact(Number::Nano(cpu.get())),
+        gpus: held
+            .iter()
+            .map(|(column, share)| {
+                let Column { gpu, gpu_instance, .. } = &totals.columns[*column as usize];
+                Held { gpu, gpu_instance, allocated: Exact(Number::Micro(u64::from(*share))) }
+            })
+            .collect(),
         energy: energy_of(totals, energies),
         emissions: emissions
-            .map(|(zone, Column { hw_type, gpu, origin }, grams)| Emissions {
+            .map(|(zone, Column { hw_type, gpu, gpu_instance, origin }, grams)| Emissions {
                 grid_zone: zone,
                 hw_type: hw_type.as_str(),
                 gpu,
+                gpu_instance,
                 origin: origin.as_str(),
                 co2e_grams: Exact(Number::Nano(grams.as_nano())),
             })
@@ -187,9 +210,10 @@ fn entry(totals: &Totals, row: usize) -> Job<'_> {
 
 fn energy_of<'a>(totals: &'a Totals, energies: &[quantity::Energy]) -> Vec<Energy<'a>> {
     let columns = totals.columns.iter().zip(energies).filter(|(_, energy)| energy.as_micro() > 0);
-    let energy = columns.map(|(Column { hw_type, gpu, origin }, energy)| Energy {
+    let energy = columns.map(|(Column { hw_type, gpu, gpu_instance, origin }, energy)| Energy {
         hw_type: hw_type.as_str(),
         gpu,
+        gpu_instance,
         origin: origin.as_str(),
         joules: Exact(Number::Micro(energy.as_micro())),
     });

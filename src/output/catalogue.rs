@@ -3,6 +3,7 @@
 
 mod accounts;
 mod condition;
+mod gpus;
 mod groups;
 mod own;
 mod push;
@@ -131,6 +132,7 @@ pub const HTTP_REQUESTS: (&str, &str) =
 pub fn families() -> impl Iterator<Item = &'static Family> {
     [
         accounts::FAMILIES,
+        gpus::FAMILIES,
         groups::FAMILIES,
         condition::FAMILIES,
         store::FAMILIES,

@@ -67,6 +67,24 @@ pub fn choose(domains: &mut [(Domain, Scope)]) {
     }
 }
 
+/// Adds a meter that has come later. What is counted stays so, for jobs have been charged with it: a root stands
+/// around the new one too, and what is measured whole contains it.
+pub fn join(domains: &mut Vec<Domain>, (mut new, scope): (Domain, Scope)) {
+    let is_leaf = matches!(scope, Scope::Own | Scope::Spare) && new.place == Place::Counted;
+    let is_node = |domain: &&mut Domain| {
+        domain.hw_type == HwType::Other && domain.socket.is_none() && domain.origin == Origin::Measured
+    };
+    if !is_leaf {
+        new.place = Place::Beside;
+    } else if let Some(node) = domains.iter_mut().filter(is_node).find(|domain| domain.is_leaf()) {
+        match &mut node.place {
+            Place::Around(parts) => parts.push(new.id.clone()),
+            Place::Counted | Place::Inside(_) | Place::Beside => new.place = Place::Inside(node.id.clone()),
+        }
+    }
+    domains.push(new);
+}
+
 /// Around something it is a root; alone it is all there is, and jobs share it.
 fn around<'a>(parts: impl Iterator<Item = &'a Name>) -> Place {
     let parts: Vec<Name> = parts.cloned().collect();

@@ -73,6 +73,8 @@ pub struct Wishes {
 pub struct Sources {
     readers: Vec<Box<dyn PowerSource>>,
     domains: Vec<Domain>,
+    // Of each reader the places of its domains among all.
+    places: Vec<Vec<usize>>,
     /// What was found, and what was not and why.
     pub findings: Vec<Finding>,
 }
@@ -82,7 +84,7 @@ impl Sources {
     #[must_use]
     pub fn of(readers: Vec<Box<dyn PowerSource>>, findings: Vec<Finding>) -> Sources {
         let domains = readers.iter().flat_map(|reader| reader.domains().iter().cloned()).collect();
-        Sources { readers, domains, findings }
+        Sources { places: places(&readers), readers, domains, findings }
     }
 
     /// Looks the machine over. `socket_of_package` gives the socket of the kernel's package number.
@@ -133,7 +135,7 @@ impl Sources {
             domains.extend(estimates.domains().iter().cloned());
         }
         found.take(estimates);
-        Sources { readers: found.readers, domains, findings: found.findings }
+        Sources { places: places(&found.readers), readers: found.readers, domains, findings: found.findings }
     }
 
     /// Every accelerator that was seen.
@@ -152,14 +154,28 @@ impl Sources {
         self.domains.clone()
     }
 
-    /// One outcome for each domain.
+    /// One outcome for each domain, those among them that have come since the last time.
     pub fn read(&mut self, load: Load, buffer: &mut Buffer) -> Vec<Result<Value, Fault>> {
+        let mut all = vec![Err(Fault::Missing); self.domains.len()];
         let mut values = Vec::new();
-        for reader in &mut self.readers {
+        for (reader, places) in self.readers.iter_mut().zip(&mut self.places) {
             reader.read(load, buffer, &mut values);
+            for index in places.len()..reader.domains().len() {
+                let new = (reader.domains()[index].clone(), reader.scope(index));
+                places.push(self.domains.len());
+                cut::join(&mut self.domains, new);
+                all.push(Err(Fault::Missing));
+            }
+            places.iter().zip(values.drain(..)).for_each(|(place, value)| all[*place] = value);
         }
-        values
+        all
     }
+}
+
+/// Readers stand one after the other at first.
+fn places(readers: &[Box<dyn PowerSource>]) -> Vec<Vec<usize>> {
+    let mut next = 0..;
+    readers.iter().map(|reader| next.by_ref().take(reader.domains().len()).collect()).collect()
 }
 
 /// What discovery has found so far.

@@ -181,7 +181,7 @@ mod tests {
     const HOUR: u64 = 3_600;
 
     fn column() -> Column {
-        Column { hw_type: HwType::Cpu, gpu: "".into(), origin: Origin::Measured }
+        Column { hw_type: HwType::Cpu, gpu: "".into(), gpu_instance: "".into(), origin: Origin::Measured }
     }
 
     fn job(id: &str, project: &str, second: u64) -> JobRecord {
@@ -292,7 +292,7 @@ mod tests {
             plain.write(&sql, &mut head.seals.record).expect("written");
             head.write(&sql).expect("written");
             let later = "DROP TABLE group_kind; DROP TABLE group_name; DROP TABLE group_live;
-                ALTER TABLE record DROP COLUMN description; PRAGMA user_version = 2";
+                ALTER TABLE record DROP COLUMN description; ALTER TABLE cell DROP COLUMN gpu_instance; PRAGMA user_version = 2";
             sql.execute_batch(later).expect("older");
         }
         let history = read(folder.path()).expect("read as it is");

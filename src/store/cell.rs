@@ -43,13 +43,17 @@ impl Dictionary {
     pub(super) fn read(sql: &Connection, seal: Seal) -> Result<Dictionary, Failure> {
         let mut dictionary = Dictionary::default();
         let mut found = Seal::default();
-        let mut select =
-            sql.prepare("SELECT id, zone, hw_type, gpu, origin, digest FROM cell ORDER BY id")?;
+        let of_now = "SELECT id, zone, hw_type, gpu, origin, digest, gpu_instance FROM cell ORDER BY id";
+        // A file from before instances were told apart, which is only read.
+        let of_then = "SELECT id, zone, hw_type, gpu, origin, digest, '' FROM cell ORDER BY id";
+        let has_instances = sql.column_exists(None, "cell", "gpu_instance")?;
+        let mut select = sql.prepare(if has_instances { of_now } else { of_then })?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
-            let (zone, gpu): (Name, Name) = (row.get(1)?, row.get(3)?);
+            let (zone, gpu, gpu_instance): (Name, Name, Name) = (row.get(1)?, row.get(3)?, row.get(6)?);
             let (hw_type, origin): (String, String) = (row.get(2)?, row.get(4)?);
-            let column = Column { hw_type: hw_type_of(&hw_type)?, gpu, origin: origin_of(&origin)? };
+            let (hw_type, origin) = (hw_type_of(&hw_type)?, origin_of(&origin)?);
+            let column = Column { hw_type, gpu, gpu_instance, origin };
             let number = dictionary.number(&zone, &column)?;
             let digest = digest_of(number, &(zone, column));
             if row.get::<_, i64>(0)? != i64::from(number) || row.get::<_, i64>(5)? != digest {
@@ -70,7 +74,8 @@ impl Dictionary {
             let (zone, column) = cell;
             let digest = digest_of(number, cell);
             sql.prepare_cached(
-                "INSERT INTO cell(id, zone, hw_type, gpu, origin, digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO cell(id, zone, hw_type, gpu, origin, digest, gpu_instance)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
             .execute(params![
                 number,
@@ -78,7 +83,8 @@ impl Dictionary {
                 column.hw_type.as_str(),
                 column.gpu,
                 column.origin.as_str(),
-                digest
+                digest,
+                column.gpu_instance
             ])?;
             seal.add_signed(digest);
         }
@@ -98,7 +104,9 @@ impl Dictionary {
 
 fn digest_of(number: u32, (zone, column): &Cell) -> i64 {
     let names = Fields::of("cell").number(i64::from(number)).text(zone).text(column.hw_type.as_str());
-    names.text(&column.gpu).text(column.origin.as_str()).digest()
+    let names = names.text(&column.gpu).text(column.origin.as_str());
+    // As it was before there were instances.
+    if column.is_whole() { names.digest() } else { names.text(&column.gpu_instance).digest() }
 }
 
 fn hw_type_of(text: &str) -> Result<HwType, Failure> {

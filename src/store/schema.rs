@@ -78,6 +78,10 @@ const MIGRATIONS: &[&str] = &[
     CREATE TABLE group_name(id INTEGER PRIMARY KEY, body TEXT NOT NULL);
     CREATE TABLE group_live(id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 ",
+    "
+    -- Of a device that is divided, the part that a job was charged for; empty for the whole.
+    ALTER TABLE cell ADD COLUMN gpu_instance TEXT NOT NULL DEFAULT '';
+",
 ];
 
 /// The version that is written.

@@ -318,6 +318,7 @@ pub(super) fn restore(
             ended: ended.map(|end| end.monotonic),
             description,
             power: MicroWatts::ZERO,
+            held: Vec::new(),
         });
         append(&mut totals.job_table, account);
     }

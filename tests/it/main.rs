@@ -6,6 +6,7 @@
 mod commands;
 mod conservation;
 mod faults;
+mod gpus;
 mod hosts;
 mod house;
 mod keeper;

@@ -4,7 +4,7 @@
 use super::simulation::page;
 use super::world::{Layout, World, factor};
 use jouleprint::engine::Engine;
-use jouleprint::model::checkpoint::Checkpoint;
+use jouleprint::model::checkpoint::{Checkpoint, floor_key};
 use jouleprint::model::description::Naming;
 use jouleprint::model::identity::{HwType, JobId, JobKind, Name, Origin, Residual};
 use jouleprint::model::quantity::{Energy, MicroWatts, Nanos};
@@ -358,9 +358,10 @@ fn what_was_learnt_about_idle_power_outlives_everything() {
     let last = last.expect("there were ticks");
     let learnt = engine.totals().domains[0].floor;
     let buckets = checkpoint(&engine, &last).domains[0].floor.clone();
-    let mut engine = Engine::new(Arc::new(machine), accounting());
+    let mut engine = Engine::new(Arc::new(machine.clone()), accounting());
     assert_ne!(engine.totals().domains[0].floor, learnt);
-    engine.learn(|_| Some(buckets.clone()));
+    let key = floor_key(&machine.cpu_model, &machine.domains[0]);
+    engine.learn(&[(key, buckets)]);
     assert_eq!(engine.totals().domains[0].floor, learnt);
     assert_eq!(learnt.map(|(_, floor)| floor), Some(MicroWatts::from_watts(12)));
 }

@@ -32,7 +32,8 @@ pub(crate) fn spans() -> [Span; 6] {
 
 /// The columns.
 pub(crate) fn columns() -> [Column; 3] {
-    let column = |hw_type, gpu: &str, origin| Column { hw_type, gpu: gpu.into(), origin };
+    let column =
+        |hw_type, gpu: &str, origin| Column { hw_type, gpu: gpu.into(), gpu_instance: "".into(), origin };
     [
         column(HwType::Cpu, "", Origin::Measured),
         column(HwType::Gpu, GPU, Origin::Measured),

@@ -339,7 +339,8 @@ fn column(labels: &BTreeMap<String, String>) -> Option<Column> {
     let origin = labels.get("origin")?;
     let origin = Origin::ALL.into_iter().find(|known| known.as_str() == origin)?;
     let hw_type = labels.get("hw_type").and_then(|text| hardware(text).ok()).unwrap_or(HwType::Other);
-    Some(Column { hw_type, gpu: label(labels, "gpu"), origin })
+    let gpu_instance = label(labels, "gpu_instance");
+    Some(Column { hw_type, gpu: label(labels, "gpu"), gpu_instance, origin })
 }
 
 /// A float as an integer of a smaller unit; through text, which rounds and never wraps.

@@ -105,6 +105,15 @@ impl Group {
         self.owed.iter_mut().for_each(|owed| owed.widen(cells));
     }
 
+    /// A new column that all jobs share is 0 on the next page for the host too: there is nothing to hold back.
+    pub(super) fn grow(&mut self, shared: &[bool], columns: usize, zones: usize) {
+        self.shown.grow(columns, zones);
+        self.owed.iter_mut().for_each(|owed| owed.grow(columns, zones));
+        let state = Arc::make_mut(&mut self.state);
+        let is_none = state.name.is_empty();
+        state.opens.extend(shared.iter().map(|is_shared| (*is_shared || is_none).then_some(Nanos::ZERO)));
+    }
+
     /// What it is owed, to add to.
     pub(super) fn owed(&mut self) -> &mut Sums {
         let shown = &self.shown;

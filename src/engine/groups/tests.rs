@@ -1,6 +1,6 @@
 //! Groups rule by rule, through the ledger that charges them.
 
-use super::super::ledger::{Account, Ledger, Newcomer};
+use super::super::ledger::{Account, Charge, Ledger, Newcomer};
 use super::*;
 use crate::model::description::Naming;
 use crate::model::identity::{HwType, JobId, JobKind, Origin, Residual};
@@ -28,7 +28,8 @@ fn factor() -> Factor {
 }
 
 fn columns() -> Vec<Column> {
-    let column = |hw_type| Column { hw_type, gpu: "".into(), origin: Origin::Measured };
+    let column =
+        |hw_type| Column { hw_type, gpu: "".into(), gpu_instance: "".into(), origin: Origin::Measured };
     vec![column(HwType::Cpu), column(HwType::Gpu)]
 }
 
@@ -108,7 +109,8 @@ impl Run {
     }
 
     fn uses_in(&mut self, column: usize, account: Account, joules: u64) -> &mut Run {
-        let parts = [(account, Energy::from_micro(joules * 1_000_000), 1)];
+        let energy = Energy::from_micro(joules * 1_000_000);
+        let parts = [Charge { account, energy, key: 1, part: None }];
         self.ledger.charge(column, Nanos::from_seconds(5), &factor(), &parts);
         self.check();
         self

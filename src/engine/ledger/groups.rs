@@ -1,7 +1,7 @@
 //! Which groups a job is in. Until that is known its energy waits: what waits is its whole row, for it has
 //! waited since its birth, so there is no second count that could differ from the first.
 
-use super::{Ledger, ROW_IN_USE};
+use super::{Ledger, ROW_IN_USE, whole};
 use crate::engine::groups::NONE;
 use crate::engine::sums::Sums;
 use crate::model::description::{Description, Naming};
@@ -20,7 +20,7 @@ impl Ledger {
         for kind in self.groups.leaving(kinds) {
             for job in self.jobs.iter_mut().flatten() {
                 if job.standing.memberships[kind] == Membership::Waiting {
-                    self.groups.owe(kind, NONE, &job.row.sums);
+                    self.groups.owe(kind, NONE, &whole(&self.wholes, &job.row.sums));
                     Arc::make_mut(&mut job.standing).memberships[kind] = Membership::Unnamed;
                 }
             }
@@ -99,7 +99,7 @@ impl Ledger {
         for job in self.jobs.iter().flatten().filter(|job| job.undecided > 0) {
             for ((kind, _), sums) in self.groups.shown().zip(&mut waiting) {
                 if job.standing.memberships.get(kind) == Some(&Membership::Waiting) {
-                    sums.add_all(&job.row.sums);
+                    sums.add_all(&whole(&self.wholes, &job.row.sums));
                 }
             }
         }
@@ -122,7 +122,7 @@ impl Ledger {
         }
         let place = self.groups.join(kind, name);
         if membership == Membership::Waiting {
-            self.groups.owe(kind, place, &job.row.sums);
+            self.groups.owe(kind, place, &whole(&self.wholes, &job.row.sums));
             self.history.decide(row, kind, place, &self.groups);
         }
         Arc::make_mut(&mut job.standing).memberships[kind] = Membership::In(place);

@@ -41,6 +41,7 @@ impl Ledger {
                 standing: checkpoint.groups.standings.get(index).cloned().unwrap_or_default(),
                 undecided: 0,
                 cpu: job.cpu,
+                held: Vec::new(),
                 groups: [0, 0],
                 ended: job.ended,
                 changed: Nanos::ZERO,

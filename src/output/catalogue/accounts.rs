@@ -131,8 +131,8 @@ pub(super) const FAMILIES: &[Family] = &[
             {
                 let id = &job.job.id;
                 sink.since(job.job.started.wall);
-                for ((column, energy), is_shared) in columns.iter().zip(energies).zip(&shared) {
-                    if !is_shared && *energy == Energy::ZERO {
+                for (place, (column, energy)) in columns.iter().zip(energies).enumerate() {
+                    if *energy == Energy::ZERO && !shared[place] {
                         continue;
                     }
                     let labels = [
@@ -141,7 +141,7 @@ pub(super) const FAMILIES: &[Family] = &[
                         id.id(),
                         column.hw_type.as_str(),
                         &column.gpu,
-                        "",
+                        &column.gpu_instance,
                         column.origin.as_str(),
                     ];
                     sink.sample(&labels, Number::Micro(energy.as_micro()));
@@ -161,7 +161,7 @@ pub(super) const FAMILIES: &[Family] = &[
             for (account, energies) in
                 Residual::ALL.iter().zip(rows(&snapshot.totals.residual_table, columns.len()))
             {
-                for (column, energy) in columns.iter().zip(energies) {
+                for (column, energy) in columns.iter().zip(energies).filter(|(column, _)| column.is_whole()) {
                     let labels = [
                         host(snapshot),
                         account.as_str(),
@@ -182,8 +182,8 @@ pub(super) const FAMILIES: &[Family] = &[
         labels: &["host", "hw_type", "gpu", "origin"],
         otel: ("jouleprint.retired.energy", "J"),
         collect: |snapshot, sink| {
-            for (column, energy) in snapshot.totals.columns.iter().zip(&snapshot.totals.retired_table.energy)
-            {
+            let columns = snapshot.totals.columns.iter().zip(&snapshot.totals.retired_table.energy);
+            for (column, energy) in columns.filter(|(column, _)| column.is_whole()) {
                 let labels = [host(snapshot), column.hw_type.as_str(), &column.gpu, column.origin.as_str()];
                 sink.sample(&labels, Number::Micro(energy.as_micro()));
             }
@@ -227,8 +227,8 @@ pub(super) const FAMILIES: &[Family] = &[
             for (job, cells) in totals.jobs.iter().zip(emission_rows(&totals.job_table, columns * zones)) {
                 let id = &job.job.id;
                 sink.since(job.job.started.wall);
-                for ((zone, column, grams), is_shared) in totals.by_zone(cells).zip(shared.iter().cycle()) {
-                    if !is_shared && grams == Emissions::ZERO {
+                for ((zone, column, grams), place) in totals.by_zone(cells).zip((0..columns).cycle()) {
+                    if grams == Emissions::ZERO && !shared[place] {
                         continue;
                     }
                     let labels = [
@@ -237,7 +237,7 @@ pub(super) const FAMILIES: &[Family] = &[
                         id.id(),
                         column.hw_type.as_str(),
                         &column.gpu,
-                        "",
+                        &column.gpu_instance,
                         column.origin.as_str(),
                         zone,
                     ];
@@ -258,7 +258,8 @@ pub(super) const FAMILIES: &[Family] = &[
             let (columns, zones) = (totals.columns.len(), totals.zones.len());
             let accounts = emission_rows(&totals.residual_table, columns * zones);
             for (account, cells) in Residual::ALL.iter().zip(accounts) {
-                for (zone, column, grams) in totals.by_zone(cells) {
+                for (zone, column, grams) in totals.by_zone(cells).filter(|(_, column, _)| column.is_whole())
+                {
                     let labels = [
                         host(snapshot),
                         account.as_str(),
@@ -281,7 +282,8 @@ pub(super) const FAMILIES: &[Family] = &[
         otel: ("jouleprint.retired.emissions.co2e", "g"),
         collect: |snapshot, sink| {
             let totals = &snapshot.totals;
-            for (zone, column, grams) in totals.by_zone(&totals.retired_table.emissions) {
+            let cells = totals.by_zone(&totals.retired_table.emissions);
+            for (zone, column, grams) in cells.filter(|(_, column, _)| column.is_whole()) {
                 let labels =
                     [host(snapshot), column.hw_type.as_str(), &column.gpu, column.origin.as_str(), zone];
                 sink.sample(&labels, Number::Nano(grams.as_nano()));

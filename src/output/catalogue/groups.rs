@@ -20,7 +20,7 @@ pub(super) const FAMILIES: &[Family] = &[
                 sink.since(since(snapshot, place, group));
                 let energies = kind.table.energy.chunks(columns.len().max(1)).nth(place).unwrap_or_default();
                 for ((column, energy), opens) in columns.iter().zip(energies).zip(&group.opens) {
-                    if opens.is_none() {
+                    if opens.is_none() || !column.is_whole() {
                         continue;
                     }
                     let labels = [
@@ -45,7 +45,8 @@ pub(super) const FAMILIES: &[Family] = &[
         otel: ("jouleprint.group.pending.energy", "J"),
         collect: |snapshot, sink| {
             for kind in &snapshot.totals.groups {
-                for (column, energy) in snapshot.totals.columns.iter().zip(&kind.pending.energy) {
+                let columns = snapshot.totals.columns.iter().zip(&kind.pending.energy);
+                for (column, energy) in columns.filter(|(column, _)| column.is_whole()) {
                     let labels = [
                         host(snapshot),
                         &*kind.kind,
@@ -72,7 +73,7 @@ pub(super) const FAMILIES: &[Family] = &[
                 sink.since(since(snapshot, place, group));
                 let row = kind.table.emissions.chunks(cells).nth(place).unwrap_or_default();
                 for ((zone, column, grams), opens) in totals.by_zone(row).zip(group.opens.iter().cycle()) {
-                    if opens.is_none() {
+                    if opens.is_none() || !column.is_whole() {
                         continue;
                     }
                     let labels = [
@@ -99,7 +100,8 @@ pub(super) const FAMILIES: &[Family] = &[
         collect: |snapshot, sink| {
             let totals = &snapshot.totals;
             for kind in &totals.groups {
-                for (zone, column, grams) in totals.by_zone(&kind.pending.emissions) {
+                let cells = totals.by_zone(&kind.pending.emissions);
+                for (zone, column, grams) in cells.filter(|(_, column, _)| column.is_whole()) {
                     let labels = [
                         host(snapshot),
                         &*kind.kind,

@@ -74,14 +74,20 @@ impl Sim {
         let mut random = Random(seed);
         let names: Vec<Name> = names.iter().map(|name| Name::from(*name)).collect();
         let columns = [
-            (HwType::Cpu, "", Origin::Measured),
-            (HwType::Gpu, "GPU-\"1\"", Origin::Measured),
-            (HwType::Memory, "", Origin::Estimated),
+            (HwType::Cpu, "", "", Origin::Measured),
+            (HwType::Gpu, "GPU-\"1\"", "MIG-1", Origin::Measured),
+            (HwType::Gpu, "GPU-\"1\"", "", Origin::Measured),
+            (HwType::Memory, "", "", Origin::Estimated),
         ];
         let columns: Vec<Column> = columns
             .iter()
-            .take(1 + random.below(3))
-            .map(|(hw_type, gpu, origin)| Column { hw_type: *hw_type, gpu: (*gpu).into(), origin: *origin })
+            .take(1 + random.below(4))
+            .map(|(hw_type, gpu, gpu_instance, origin)| Column {
+                hw_type: *hw_type,
+                gpu: (*gpu).into(),
+                gpu_instance: (*gpu_instance).into(),
+                origin: *origin,
+            })
             .collect();
         let domains = (0..1 + random.below(4)).map(|index| domain(index, &mut random)).collect();
         let machine = Machine {
@@ -239,6 +245,7 @@ impl Sim {
             ended: None,
             description: Arc::default(),
             power: MicroWatts::ZERO,
+            held: Vec::new(),
         });
         let (columns, zones) = (totals.columns.len(), totals.zones.len());
         let rows = totals.jobs.len();
@@ -323,7 +330,11 @@ impl Sim {
             } else {
                 ClaimAccount::Residual(Residual::System)
             };
-            position.waiting = vec![Claim { account, weight: random.next() }; random.below(3)];
+            position.waiting =
+                vec![
+                    Claim { account, weight: random.next(), part: ["", "MIG-1"][random.below(2)].into() };
+                    random.below(3)
+                ];
             if random.one_in(3) {
                 position.floor =
                     (0..64).map(|_| (random.next() >> 50, u128::from(random.next()) << 40)).collect();

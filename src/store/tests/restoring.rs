@@ -291,7 +291,10 @@ fn a_store_of_an_earlier_version_is_read_as_it_is_and_taken_further_at_the_start
 
 fn taken_further(version: i64) {
     let disk = Disk::new();
-    let mut sim = Sim::new(7, &["alice", "bob"]);
+    // Parts of devices came later than all of these versions.
+    let has_no_parts = |sim: &Sim| sim.state.totals.columns.iter().all(Column::is_whole);
+    let mut sims = (7..).map(|seed| Sim::new(seed, &["alice", "bob"]));
+    let mut sim = sims.find(has_no_parts).expect("some seed gives one");
     let (mut store, _) = disk.open(&identity(), &sim.state.at);
     for _ in 0..40 {
         sim.tick(5);
@@ -305,6 +308,7 @@ fn taken_further(version: i64) {
         "DROP TABLE pushed",
         "ALTER TABLE record DROP COLUMN description",
         "DROP TABLE group_kind; DROP TABLE group_name; DROP TABLE group_live",
+        "ALTER TABLE cell DROP COLUMN gpu_instance",
     ];
     for step in &later[usize::try_from(version - 1).expect("from 1 on")..] {
         sql.execute_batch(step).expect("writable");
