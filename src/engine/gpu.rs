@@ -33,8 +33,7 @@ pub struct Claims {
 /// The columns of parts that there are not yet for a device that is booked in the column `whole`.
 #[must_use]
 pub fn missing_parts(usage: &Use, whole: &Column, columns: &[Column]) -> Vec<Column> {
-    let is_of_device = |column: &Column| column.gpu == whole.gpu && column.origin == whole.origin;
-    let known = columns.iter().filter(|column| is_of_device(column) && !column.is_whole());
+    let known = columns.iter().filter(|column| part_of(column, whole));
     let known: Vec<&Name> = known.map(|column| &column.gpu_instance).collect();
     let is_new = |part: &&Part| !part.instance.is_empty() && !known.contains(&&part.instance);
     let mut more: Vec<Column> = Vec::new();
@@ -164,8 +163,13 @@ const fn nobodys(residual: Residual, weight: u64) -> Share {
 #[must_use]
 pub fn part_column(instance: &Name, column: usize, ledger: &Ledger) -> Option<u32> {
     let whole = &ledger.columns()[column];
-    let is_it =
-        |of: &Column| of.gpu == whole.gpu && of.origin == whole.origin && of.gpu_instance == *instance;
-    let place = ledger.columns().iter().position(is_it).filter(|place| *place != column)?;
+    let is_it = |of: &Column| part_of(of, whole) && of.gpu_instance == *instance;
+    let place = ledger.columns().iter().position(is_it)?;
     u32::try_from(place).ok()
+}
+
+/// Whether it is the column of a part of the device whose column is `whole`.
+fn part_of(column: &Column, whole: &Column) -> bool {
+    let is_same = (column.hw_type, &column.gpu, column.origin) == (whole.hw_type, &whole.gpu, whole.origin);
+    is_same && !column.is_whole()
 }
