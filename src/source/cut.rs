@@ -115,16 +115,18 @@ mod tests {
     fn check(meters: &str, expected: &str) {
         let mut domains: Vec<(Domain, Scope)> = meters.split(", ").map(domain).collect();
         choose(&mut domains);
-        let places: Vec<String> = domains
-            .iter()
-            .map(|(domain, _)| match &domain.place {
-                Place::Counted => format!("{} counted", domain.id),
-                Place::Inside(parent) => format!("{} in {parent}", domain.id),
-                Place::Beside => format!("{} beside", domain.id),
-                Place::Around(parts) => format!("{} around {}", domain.id, parts.join("+")),
-            })
-            .collect();
-        assert_eq!(places.join(", "), expected, "{meters}");
+        let domains: Vec<Domain> = domains.into_iter().map(|(domain, _)| domain).collect();
+        assert_eq!(places(&domains), expected, "{meters}");
+    }
+
+    fn places(domains: &[Domain]) -> String {
+        let place = |domain: &Domain| match &domain.place {
+            Place::Counted => format!("{} counted", domain.id),
+            Place::Inside(parent) => format!("{} in {parent}", domain.id),
+            Place::Beside => format!("{} beside", domain.id),
+            Place::Around(parts) => format!("{} around {}", domain.id, parts.join("+")),
+        };
+        domains.iter().map(place).collect::<Vec<_>>().join(", ")
     }
 
     fn domain(text: &str) -> (Domain, Scope) {
@@ -142,6 +144,7 @@ mod tests {
             hw_type: match words[2] {
                 "cpu" => HwType::Cpu,
                 "memory" => HwType::Memory,
+                "gpu" => HwType::Gpu,
                 _ => HwType::Other,
             },
             origin: Origin::Measured,
@@ -192,6 +195,27 @@ mod tests {
             ("hwmon s cpu spare, hwmon t cpu spare", "s counted, t counted"),
         ] {
             check(meters, expected);
+        }
+    }
+
+    #[test]
+    fn what_comes_later_joins_what_is_counted() {
+        for (meters, late, expected) in [
+            ("rapl p0 cpu own 0", "nvml g0 gpu own", "p0 counted, g0 counted"),
+            (
+                "rapl p0 cpu own 0, ipmi bmc other node",
+                "nvml g0 gpu own",
+                "p0 counted, bmc around p0+g0, g0 counted",
+            ),
+            // It has been charged whole, and goes on so.
+            ("ipmi bmc other node", "nvml g0 gpu own", "bmc counted, g0 in bmc"),
+            ("rapl p0 cpu own 0", "ipmi bmc other node", "p0 counted, bmc beside"),
+        ] {
+            let mut domains: Vec<(Domain, Scope)> = meters.split(", ").map(domain).collect();
+            choose(&mut domains);
+            let mut domains: Vec<Domain> = domains.into_iter().map(|(domain, _)| domain).collect();
+            join(&mut domains, domain(late));
+            assert_eq!(places(&domains), expected, "{meters}, then {late}");
         }
     }
 

@@ -6,15 +6,17 @@ use super::simulation::page;
 use super::world::{Dice, factor};
 use jouleprint::command::replay::Replay;
 use jouleprint::engine::Engine;
+use jouleprint::kernel_file::Buffer;
 use jouleprint::model::gpu::{Claim, Method, Part, Use};
 use jouleprint::model::identity::{HwType, JobId, JobKind, Name, Origin};
 use jouleprint::model::quantity::{Energy, MicroWatts, Nanos};
 use jouleprint::model::reading::{
     Accounting, Birth, Domain, Fault, GroupReading, GroupRole, GroupSlot, Groups, Header, Hierarchy,
-    IdlePolicy, Machine, Measurement, Place, Tick, Value,
+    IdlePolicy, Load, Machine, Measurement, Place, Tick, Value,
 };
 use jouleprint::model::snapshot::{ProcessState, SamplerState, Snapshot};
 use jouleprint::model::time::Moment;
+use jouleprint::source::{PowerSource, Sources};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -424,6 +426,42 @@ fn every_joule_of_random_accelerators_is_in_exactly_one_account() {
         });
         assert!(outcome.is_ok(), "reproduce with SEED={seed} cargo test --test it random_accelerators");
     }
+}
+
+/// A source whose second device appears at the second reading.
+struct Late {
+    domains: Vec<Domain>,
+    readings: u64,
+}
+
+impl PowerSource for Late {
+    fn domains(&self) -> &[Domain] {
+        &self.domains
+    }
+
+    fn read(&mut self, _: Load, _: &mut Buffer, values: &mut Vec<Result<Value, Fault>>) {
+        self.readings += 1;
+        if self.readings == 2 {
+            self.domains.push(domain("GPU-2", HwType::Gpu));
+        }
+        let counter = |index: usize| Ok(Value::Counter(Energy::from_micro(index as u64)));
+        values.extend((0..self.domains.len()).map(counter));
+    }
+}
+
+#[test]
+fn a_device_that_appears_later_stands_at_the_end_whoever_reads_it() {
+    let late = Late { domains: vec![domain("GPU-1", HwType::Gpu)], readings: 0 };
+    let other = Late { domains: vec![domain("package-0", HwType::Cpu)], readings: 2 };
+    let mut sources = Sources::of(vec![Box::new(late), Box::new(other)], Vec::new());
+    let ids =
+        |sources: &Sources| sources.domains().iter().map(|domain| domain.id.to_string()).collect::<Vec<_>>();
+    let counter = |micro| Ok(Value::Counter(Energy::from_micro(micro)));
+    let mut buffer = Buffer::default();
+    assert_eq!(sources.read(Load::default(), &mut buffer), [counter(0), counter(0)]);
+    assert_eq!(ids(&sources), ["GPU-1", "package-0"]);
+    assert_eq!(sources.read(Load::default(), &mut buffer), [counter(0), counter(0), counter(1)]);
+    assert_eq!(ids(&sources), ["GPU-1", "package-0", "GPU-2"]);
 }
 
 #[test]
