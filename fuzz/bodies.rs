@@ -18,6 +18,7 @@ use jouleprint::model::identity::JobKind;
 use jouleprint::model::quantity::{Intensity, MicroWatts, Pue};
 use jouleprint::output::negotiate;
 use jouleprint::output::prometheus::{Format, render};
+use jouleprint::source::amdgpu::metrics;
 use jouleprint::source::hardware;
 use jouleprint::source::ipmi::packet::{self, Payload};
 use jouleprint::source::ipmi::{dcmi, rakp};
@@ -28,7 +29,7 @@ use jouleprint::source::redfish::shape;
 pub(crate) fn any(bytes: &[u8]) {
     let Some((chosen, bytes)) = bytes.split_first() else { return };
     let text = String::from_utf8_lossy(bytes);
-    match chosen % 12 {
+    match chosen % 13 {
         0 => kernel_files(bytes),
         1 => processors(bytes),
         2 => {
@@ -43,7 +44,25 @@ pub(crate) fn any(bytes: &[u8]) {
         8 => store::store(bytes),
         9 => ipmi(bytes),
         10 => names(bytes),
+        11 => accelerators(bytes),
         _ => redfish(bytes),
+    }
+}
+
+/// What drivers show of accelerators: a table of bytes.
+fn accelerators(bytes: &[u8]) {
+    if let Ok(found) = metrics::parse(bytes) {
+        assert_eq!(found.version, (bytes[2], bytes[3]));
+        assert!(!found.is_processor || found.energy.is_none() && found.power.is_none());
+        let _ = found.energy.and_then(metrics::energy);
+    }
+    // The same with a header that fits it.
+    if let Some(size) = u16::try_from(bytes.len()).ok().filter(|size| *size >= 4) {
+        let mut table = bytes.to_vec();
+        table[..2].copy_from_slice(&size.to_le_bytes());
+        let refused = metrics::parse(&table).err();
+        table[2] = 1;
+        let _ = (refused, metrics::parse(&table));
     }
 }
 

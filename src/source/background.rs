@@ -6,6 +6,7 @@ use super::PowerSource;
 use super::cut::Scope;
 use crate::clock;
 use crate::kernel_file::Buffer;
+use crate::model::gpu::Sight;
 use crate::model::quantity::{Energy, MicroWatts, Nanos};
 use crate::model::reading::{Domain, Fault, Load, Measurement, Value};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -31,6 +32,11 @@ pub trait SlowSource: Send {
         Scope::Own
     }
 
+    /// The accelerators it reads; fixed at discovery.
+    fn gpus(&self) -> &[Sight] {
+        &[]
+    }
+
     /// Reads all of them, in that order; may block for long. `at` is the monotonic time.
     fn read(&mut self, at: Nanos) -> Vec<Result<Value, Fault>>;
 
@@ -44,6 +50,7 @@ pub struct Background {
     period: Nanos,
     domains: Vec<Domain>,
     scopes: Vec<Scope>,
+    gpus: Vec<Sight>,
     source: Option<Box<dyn SlowSource>>,
     desk: Arc<Desk>,
     is_started: bool,
@@ -71,6 +78,7 @@ impl Background {
     pub fn new(name: &'static str, period: Nanos, source: Box<dyn SlowSource>) -> Background {
         let domains = source.domains().to_vec();
         let scopes = (0..domains.len()).map(|index| source.scope(index)).collect();
+        let gpus = source.gpus().to_vec();
         let cells = domains.iter().map(|domain| Cell::new(domain.measurement)).collect();
         let desk = Desk { state: Mutex::new(State { cells, ..State::default() }), ..Desk::default() };
         Background {
@@ -78,6 +86,7 @@ impl Background {
             period,
             domains,
             scopes,
+            gpus,
             source: Some(source),
             desk: Arc::new(desk),
             is_started: false,
@@ -118,6 +127,10 @@ impl PowerSource for Background {
         self.scopes[index].clone()
     }
 
+    fn gpus(&self) -> &[Sight] {
+        &self.gpus
+    }
+
     fn read(&mut self, _: Load, _: &mut Buffer, values: &mut Vec<Result<Value, Fault>>) {
         self.start();
         let hold = HELD_AT_LEAST + Nanos::new(self.period.get() * HELD_PERIODS);
@@ -136,6 +149,10 @@ impl PowerSource for Foreground {
 
     fn scope(&self, index: usize) -> Scope {
         self.0.scope(index)
+    }
+
+    fn gpus(&self) -> &[Sight] {
+        self.0.gpus()
     }
 
     fn read(&mut self, load: Load, _: &mut Buffer, values: &mut Vec<Result<Value, Fault>>) {
@@ -191,16 +208,36 @@ pub fn within<T: Send + 'static>(
     patience: Nanos,
     look: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Fault> {
-    let (give, take) = std::sync::mpsc::channel();
-    let thread = std::thread::Builder::new().name("probe".to_owned());
-    let thread = thread.spawn(move || {
-        let _ = give.send(look());
+    all_within(patience, vec![look]).remove(0)
+}
+
+/// The same for several at a time: all of them together have so long, and one that hangs takes no other
+/// along. The outcomes are in the order of the looks.
+pub fn all_within<T: Send + 'static, L: FnOnce() -> T + Send + 'static>(
+    patience: Nanos,
+    looks: Vec<L>,
+) -> Vec<Result<T, Fault>> {
+    let began: Vec<_> = looks
+        .into_iter()
+        .map(|look| {
+            let (give, take) = std::sync::mpsc::channel();
+            let thread = std::thread::Builder::new().name("probe".to_owned());
+            let thread = thread.spawn(move || {
+                let _ = give.send(look());
+            });
+            thread.map(|thread| (thread, take)).map_err(|_| Fault::Limit)
+        })
+        .collect();
+    let deadline = clock::monotonic() + patience;
+    let outcomes = began.into_iter().map(|began| {
+        let (thread, take) = began?;
+        let left = deadline.saturating_sub(clock::monotonic());
+        let seen = take.recv_timeout(Duration::from_nanos(left.get())).map_err(|_| Fault::Timeout)?;
+        // It has nothing left to do, and must be gone before rights are given up.
+        let _ = thread.join();
+        Ok(seen)
     });
-    let thread = thread.map_err(|_| Fault::Limit)?;
-    let seen = take.recv_timeout(Duration::from_nanos(patience.get())).map_err(|_| Fault::Timeout)?;
-    // It has nothing left to do, and must be gone before rights are given up.
-    let _ = thread.join();
-    Ok(seen)
+    outcomes.collect()
 }
 
 /// One domain's readings since they were last taken.

@@ -1,12 +1,15 @@
 //! Edge in: joules and watts. Discovery looks the machine over once, chooses which meters are counted,
 //! and fills in by estimate what cannot be measured, never inside something that is.
 
+pub mod amdgpu;
 pub mod background;
 pub mod battery;
 pub mod cut;
+pub mod drm;
 pub mod estimate;
 pub mod hardware;
 pub mod hwmon;
+pub mod intel_gpu;
 pub mod ipmi;
 pub mod node;
 pub mod perf;
@@ -24,6 +27,7 @@ use background::{Background, Foreground, SlowSource};
 use cut::Scope;
 use estimate::Estimate;
 use hardware::Hardware;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Something that gives one value for each of its domains whenever it is asked.
@@ -110,6 +114,16 @@ impl Sources {
         for chip in chips {
             found.take_slow(Some(chip), hwmon::SOURCE, hwmon::PERIOD, wishes);
         }
+        let (cards, findings) = amdgpu::discover(sysfs, wishes.probe, &socket_of_package);
+        found.findings.extend(findings);
+        for card in cards {
+            found.take_slow(Some(card), amdgpu::SOURCE, amdgpu::PERIOD, wishes);
+        }
+        let (cards, findings) = intel_gpu::discover(sysfs);
+        found.findings.extend(findings);
+        for card in cards {
+            found.take_slow(Some(card), intel_gpu::SOURCE, intel_gpu::PERIOD, wishes);
+        }
         // Of two views of one BMC the one that was asked for.
         let (redfish, findings) = redfish::discover(wishes.redfish.as_ref());
         found.findings.extend(findings);
@@ -138,9 +152,11 @@ impl Sources {
         Sources { places: places(&found.readers), readers: found.readers, domains, findings: found.findings }
     }
 
-    /// Every accelerator that was seen.
+    /// Every accelerator that was seen, each once: who measures one knows it better than who estimates it.
     pub fn gpus(&self) -> impl Iterator<Item = &Sight> {
-        self.readers.iter().flat_map(|reader| reader.gpus())
+        let mut seen = BTreeSet::new();
+        let all = self.readers.iter().flat_map(|reader| reader.gpus());
+        all.filter(move |sight| seen.insert(if sight.pci.is_empty() { &sight.gpu } else { &sight.pci }))
     }
 
     /// How sources fare as a whole that may come and go.
@@ -201,7 +217,9 @@ impl Found {
         wishes: &Wishes,
     ) {
         let Some(source) = source else { return };
-        self.readers.push(match wishes.has_no_threads {
+        // What has nothing to read needs no thread for it.
+        let is_at_once = wishes.has_no_threads || source.domains().is_empty();
+        self.readers.push(match is_at_once {
             true => Box::new(Foreground(Box::new(source))),
             false => Box::new(Background::new(name, period, Box::new(source))),
         });

@@ -55,6 +55,8 @@ hosts! {
     xeon_inside_an_acpi_meter: "xeon-acpi-meter",
     laptop_on_its_batteries: "laptop-battery",
     grace_hopper_with_a_module_around_it: "grace-hopper",
+    eight_mi300x_one_of_which_counts_wrong: "mi300x",
+    intel_max_with_tiles_inside_its_cards: "intel-max",
     virtual_machine_without_a_meter: "vm-estimate",
     kubernetes_on_v2_by_systemd: "k8s-v2-systemd",
     kubernetes_on_v1_by_cgroupfs: "k8s-v1-cgroupfs",

@@ -7,13 +7,16 @@
 //! MemTotal:       16 kB
 //! ==
 //! cgroup/a.service/cpu.stat = usage_usec 0          a file of one line
+//! sys/x/gpu_metrics <- 20010104 ff*8 ee02           a file of these bytes, in hex
 //! sys/class/powercap/intel-rapl:0 -> ../there       a link
 //! cgroup/empty.slice/                               a directory
 //! ! still sys/devices/x/energy_uj                   does not advance while it is probed
+//! ! slow sys/x/gpu_metrics              counts a tenth of the power it shows while it is probed
 //! ! in-step                                         all counters advance alike while probed
 //! @ 5s                                   changes until here stand before the tick at 5 s
 //! proc/stat[cpu{0..3}] += 100            adds to the first number behind `cpu0`, `cpu1`, …
 //! sys/devices/x/energy_uj += 300000000   adds to the first number in the file
+//! sys/x/gpu_metrics[@24] += 65536        adds to the 64-bit number at byte 24
 //! - cgroup/a.service                     is gone, with everything in it
 //! @ 10s..320s/5s                         the same changes at each of these ticks
 //! ```
@@ -48,6 +51,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(80);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
     Write(String, String),
+    Bytes(String, Vec<u8>),
     Link(String, String),
     Make(String),
     Remove(String),
@@ -62,6 +66,7 @@ pub(crate) struct Host {
     /// Seconds and changes, tick by tick, behind the one at 0 s.
     pub(crate) ticks: Vec<(u64, Vec<Change>)>,
     still: Vec<String>,
+    slow: Vec<String>,
     is_in_step: bool,
 }
 
@@ -96,10 +101,15 @@ impl Host {
                 changes.extend(braces(path).into_iter().map(Change::Remove));
             } else if let Some(path) = line.strip_prefix("! still ") {
                 host.still.push(path.to_owned());
+            } else if let Some(path) = line.strip_prefix("! slow ") {
+                host.slow.push(path.to_owned());
             } else if line == "! in-step" {
                 host.is_in_step = true;
             } else if let Some((path, target)) = line.split_once(" -> ") {
                 changes.push(Change::Link(path.to_owned(), target.to_owned()));
+            } else if let Some((path, bytes)) = line.split_once(" <- ") {
+                let bytes = hexadecimal(bytes).ok_or_else(wrong)?;
+                changes.extend(braces(path).into_iter().map(|path| Change::Bytes(path, bytes.clone())));
             } else if let Some((path, amount)) = line.split_once(" += ") {
                 let amount = amount.trim().replace('_', "").parse().map_err(|_| wrong())?;
                 for path in braces(path) {
@@ -132,6 +142,21 @@ impl Host {
     }
 }
 
+/// `20010104 ff*8 ee02`: pairs of digits, and one pair so many times over.
+fn hexadecimal(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for word in text.split_whitespace() {
+        let (digits, times) = word.split_once('*').unwrap_or((word, "1"));
+        let pairs = digits.as_bytes().chunks(2).map(|pair| {
+            let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2)?;
+            u8::from_str_radix(pair, 16).ok()
+        });
+        let pairs: Vec<u8> = pairs.collect::<Option<_>>()?;
+        bytes.extend(pairs.repeat(times.parse().ok()?));
+    }
+    Some(bytes)
+}
+
 /// `5s`, or `10s..320s/5s`.
 fn parse_times(text: &str) -> Option<Vec<u64>> {
     let seconds = |text: &str| text.trim().strip_suffix('s')?.parse::<u64>().ok();
@@ -158,6 +183,7 @@ fn braces(text: &str) -> Vec<String> {
 pub(crate) struct Ground {
     folder: TempDir,
     still: Vec<PathBuf>,
+    slow: Vec<PathBuf>,
     is_in_step: bool,
 }
 
@@ -165,8 +191,9 @@ impl Ground {
     /// Lays out what is there from the beginning.
     pub(crate) fn new(host: &Host) -> Ground {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let still = host.still.iter().map(|path| folder.path().join(path)).collect();
-        let ground = Ground { folder, still, is_in_step: host.is_in_step };
+        let paths = |paths: &[String]| paths.iter().map(|path| folder.path().join(path)).collect();
+        let (still, slow) = (paths(&host.still), paths(&host.slow));
+        let ground = Ground { folder, still, slow, is_in_step: host.is_in_step };
         for directory in ["proc", "sys", "cgroup"] {
             fs::create_dir(ground.path(directory)).expect("made");
         }
@@ -215,7 +242,7 @@ impl Ground {
         const TRIES: u32 = 50;
         for _ in 0..TRIES {
             let mut counters = Vec::new();
-            find_counters(&self.path("sys"), &self.still, &mut counters);
+            find_counters(&self.path("sys"), self, &mut counters);
             let is_over = AtomicBool::new(false);
             let (found, longest) = std::thread::scope(|scope| {
                 let helper = scope.spawn(|| advance(&counters, self.is_in_step, &is_over));
@@ -238,6 +265,10 @@ impl Ground {
         for change in changes {
             match change {
                 Change::Write(path, content) => self.write(path, content),
+                Change::Bytes(path, bytes) => {
+                    self.write(path, "");
+                    fs::write(self.path(path), bytes).expect(path);
+                }
                 Change::Link(path, target) => self.link(path, target),
                 Change::Make(path) => fs::create_dir_all(self.path(path)).expect(path),
                 Change::Remove(path) => self.remove(path),
@@ -281,6 +312,14 @@ impl Ground {
 
     fn add(&self, path: &str, key: &str, amount: u64) {
         let full = self.path(path);
+        if let Some(at) = key.strip_prefix('@') {
+            let at: usize = at.parse().expect("a place among the bytes");
+            let mut bytes = fs::read(&full).unwrap_or_else(|error| panic!("{path}: {error}"));
+            let number = bytes.get_mut(at..at + 8).expect("the file is longer");
+            let value = u64::from_le_bytes((&*number).try_into().expect("eight bytes"));
+            number.copy_from_slice(&(value + amount).to_le_bytes());
+            return fs::write(&full, bytes).expect(path);
+        }
         let text = fs::read_to_string(&full).unwrap_or_else(|error| panic!("{path}: {error}"));
         let mut is_done = false;
         let lines = text.lines().map(|line| {
@@ -365,51 +404,88 @@ pub(crate) fn at(seconds: u64) -> Moment {
 /// A counter file, and where it stood.
 struct Counter {
     file: File,
-    text: String,
-    start: u64,
+    bytes: Vec<u8>,
+    kind: Kind,
 }
+
+/// How a counter is written.
+enum Kind {
+    /// As text.
+    Text(u64),
+    /// In amdgpu's table of version 1.4, in 2^-16 J, to keep up with this power.
+    Table { units: u64, tenths_of_watts: u64 },
+}
+
+/// Where a table of version 1.4 has its power, in W, and its counter.
+const TABLE_POWER: usize = 10;
+const TABLE_ENERGY: usize = 24;
 
 impl Counter {
     /// In one write, without an empty file in between.
-    fn show(&self, value: u64) {
-        let width = self.text.trim_end().len();
-        let text = format!("{value:0width$}\n");
-        self.file.write_all_at(text.as_bytes(), 0).expect("written");
+    fn show(&self, added: u64, elapsed: Duration) {
+        match self.kind {
+            Kind::Text(start) => {
+                let width = String::from_utf8_lossy(&self.bytes).trim_end().len();
+                let text = format!("{:0width$}\n", start.saturating_add(added));
+                self.file.write_all_at(text.as_bytes(), 0).expect("written");
+            }
+            Kind::Table { units, tenths_of_watts } => {
+                let micros = u64::try_from(elapsed.as_micros()).expect("short");
+                let units = units + tenths_of_watts * micros * 65_536 / 10_000_000;
+                self.file.write_all_at(&units.to_le_bytes(), TABLE_ENERGY as u64).expect("written");
+            }
+        }
     }
 
     fn restore(&self) {
-        self.file.write_all_at(self.text.as_bytes(), 0).expect("written");
-        self.file.set_len(self.text.len() as u64).expect("cut");
+        self.file.write_all_at(&self.bytes, 0).expect("written");
+        self.file.set_len(self.bytes.len() as u64).expect("cut");
     }
 }
 
-fn find_counters(directory: &Path, still: &[PathBuf], found: &mut Vec<Counter>) {
+fn find_counters(directory: &Path, ground: &Ground, found: &mut Vec<Counter>) {
     let mut entries: Vec<_> = fs::read_dir(directory).expect("readable").flatten().collect();
     entries.sort_by_key(fs::DirEntry::path);
     for entry in entries {
         let (kind, path) = (entry.file_type().expect("known"), entry.path());
         if kind.is_dir() {
-            find_counters(&path, still, found);
-        } else if kind.is_file() && entry.file_name() == "energy_uj" && !still.contains(&path) {
-            let text = fs::read_to_string(&path).unwrap_or_default();
-            if let Ok(start) = text.trim().parse() {
+            find_counters(&path, ground, found);
+        } else if kind.is_file() && !ground.still.contains(&path) {
+            let bytes = || fs::read(&path).unwrap_or_default();
+            let kind = match entry.file_name().to_str() {
+                Some("energy_uj") => {
+                    String::from_utf8(bytes()).ok().and_then(|text| text.trim().parse().ok()).map(Kind::Text)
+                }
+                Some("gpu_metrics") => table(&bytes(), ground.slow.contains(&path)),
+                _ => None,
+            };
+            if let Some(kind) = kind {
                 let file = OpenOptions::new().write(true).open(&path).expect("writable");
-                found.push(Counter { file, text, start });
+                found.push(Counter { file, bytes: bytes(), kind });
             }
         }
     }
 }
 
+fn table(bytes: &[u8], is_slow: bool) -> Option<Kind> {
+    let units = u64::from_le_bytes(bytes.get(TABLE_ENERGY..TABLE_ENERGY + 8)?.try_into().ok()?);
+    let power = u16::from_le_bytes(bytes.get(TABLE_POWER..TABLE_POWER + 2)?.try_into().ok()?);
+    let is_known = bytes[2..4] == [1, 4] && units < u64::MAX;
+    is_known
+        .then_some(Kind::Table { units, tenths_of_watts: u64::from(power) * if is_slow { 1 } else { 10 } })
+}
+
 /// Moves the counters on until it is over; returns the longest time they stood still.
 fn advance(counters: &[Counter], is_in_step: bool, is_over: &AtomicBool) -> Duration {
-    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    let began = Instant::now();
+    let (mut last, mut longest) = (began, Duration::ZERO);
     let mut steps = 0;
     while !is_over.load(Ordering::Acquire) {
         steps += 1;
         for (place, counter) in (1..).zip(counters) {
             // Mirrored dies differ by a few units at most, others by far more in each interval.
             let size = if is_in_step { 100 } else { place * 10_000 };
-            counter.show(counter.start.saturating_add(steps * size));
+            counter.show(steps * size, began.elapsed());
         }
         longest = longest.max(last.elapsed());
         last = Instant::now();
@@ -446,8 +522,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_bytes_is_laid_out_and_counts() {
+        let ground = Ground::of("sys/t <- 0102 ff*3 aB\n");
+        assert_eq!(fs::read(ground.path("sys/t")).expect("there"), [1, 2, 255, 255, 255, 0xab]);
+        ground.change("sys/t <- 07 00*7 ee\nsys/t[@0] += 65_536\n");
+        assert_eq!(fs::read(ground.path("sys/t")).expect("there"), [7, 0, 1, 0, 0, 0, 0, 0, 0xee]);
+    }
+
+    #[test]
     fn a_line_that_means_nothing_is_an_error() {
-        for text in ["x", "@ soon", "@ 1s..2s", "a += b", "== x\nno end", "! unknown"] {
+        for text in ["x", "x <- 0g", "x <- 012", "@ soon", "@ 1s..2s", "a += b", "== x\nno end", "! unknown"]
+        {
             assert!(Host::parse(text).is_err(), "{text}");
         }
     }
