@@ -20,6 +20,7 @@ use jouleprint::output::negotiate;
 use jouleprint::output::prometheus::{Format, render};
 use jouleprint::source::amdgpu::metrics;
 use jouleprint::source::hardware;
+use jouleprint::source::hardware::nvidia;
 use jouleprint::source::ipmi::packet::{self, Payload};
 use jouleprint::source::ipmi::{dcmi, rakp};
 use jouleprint::source::recorded::Recording;
@@ -49,7 +50,7 @@ pub(crate) fn any(bytes: &[u8]) {
     }
 }
 
-/// What drivers show of accelerators: a table of bytes.
+/// What drivers show of accelerators: a table of bytes, and texts.
 fn accelerators(bytes: &[u8]) {
     if let Ok(found) = metrics::parse(bytes) {
         assert_eq!(found.version, (bytes[2], bytes[3]));
@@ -64,6 +65,10 @@ fn accelerators(bytes: &[u8]) {
         table[2] = 1;
         let _ = (refused, metrics::parse(&table));
     }
+    let text = String::from_utf8_lossy(bytes);
+    let device = nvidia::parse(&text);
+    assert!(device.model.len() <= bytes.len() * 3 && !device.uuid.contains('?'));
+    let _ = nvidia::version(&text);
 }
 
 /// What is read to learn what jobs are called.

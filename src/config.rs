@@ -19,7 +19,7 @@ use crate::source::rapl::Probe;
 use crate::source::{self, estimate};
 use bmc::{IpmiSection, RedfishSection};
 use flags::Flags;
-use hardware::{InstanceType, Sensor};
+use hardware::{EstimateSection, InstanceType, Sensor, Share};
 use jobs::{Jobs, JobsSection};
 use names::GroupsSection;
 use serde::{Deserialize, Deserializer, de};
@@ -140,6 +140,7 @@ struct File {
     jobs: JobsSection,
     groups: GroupsSection,
     hardware: HardwareSection,
+    estimate: EstimateSection,
     ipmi: IpmiSection,
     redfish: Option<RedfishSection>,
     web: WebSection,
@@ -222,6 +223,13 @@ impl Decimal for MicroWatts {
     const WHAT: &'static str = "watts, 0 or more";
     fn decimal(text: &str) -> Result<MicroWatts, String> {
         MicroWatts::parse_watts(text).map_err(|error| error.to_string())
+    }
+}
+
+impl Decimal for Share {
+    const WHAT: &'static str = "a share between 0 and 1";
+    fn decimal(text: &str) -> Result<Share, String> {
+        Share::parse(text).map_err(|error| error.to_string())
     }
 }
 
@@ -339,6 +347,7 @@ impl Settings {
                 estimate: estimate::Wishes {
                     instance_type: file.hardware.instance_type.map(|kind| kind.0),
                     tdp: file.hardware.cpu_tdp_watts.map(|tdp| tdp.0),
+                    gpu: file.estimate.gpu(),
                 },
                 hwmon: file.hardware.hwmon.into_iter().map(|row| row.0).collect(),
                 batteries: file.hardware.batteries,
@@ -461,6 +470,7 @@ mod tests {
              \x20 slurm: {scontrol: off}\n\
              groups:\n  project: {from: [project, label.project], pattern: '[a-z0-9-]{1,40}'}\n\
              hardware: {instance_type: aws/c5.large, cpu_tdp_watts: 150}\n\
+             estimate: {gpu: off, gpu_utilization: 0.45}\n\
              web: {listen_addresses: ['127.0.0.1:1'], telemetry_path: /m, max_requests: 0}\n\
              path: {sysfs: /host/sys}\n",
         )
@@ -471,6 +481,8 @@ mod tests {
         assert_eq!(settings.floors["package-0"].get(), 12_500_000);
         assert_eq!(settings.cgroupfs, Path::new("/host/sys/fs/cgroup"));
         assert_eq!(settings.retention(), Nanos::from_seconds(540));
+        let gpu = settings.hardware.estimate.gpu;
+        assert_eq!((gpu.is_on, gpu.utilization_ppm), (false, 450_000));
         assert_eq!(settings.jobs.rules.len(), 1);
         let names = settings.jobs.names(&settings.grouping);
         let kubelet = names.kubelet.expect("it is configured");
@@ -541,6 +553,11 @@ mod tests {
             ("groups: {user: {from: [project]}}", vec!["groups: user is always a kind"]),
             ("groups: {Team: {from: [project]}}", vec!["groups: \"Team\" is no name of a kind"]),
             ("hardware: {instance_type: c5.large}", vec!["no known instance type", "aws/c5.large"]),
+            (
+                "estimate: {gpu_utilization: 30}",
+                vec!["\"30\" is too large", "a share between 0 and 1", "line 1"],
+            ),
+            ("estimate: {gpu: nvidia}", vec!["line 1"]),
             ("web: {telemetry_path: metrics}", vec!["--web.telemetry-path", "must begin with /"]),
             ("zone: FR\nzone: DE", vec!["line 2"]),
             ("a: b: c", vec!["line 1"]),

@@ -374,6 +374,15 @@ pub enum DecimalError {
     TooLarge,
 }
 
+/// A share of a whole, in ppm, from a decimal text such as `0.3`.
+///
+/// # Errors
+/// The text is no plain decimal, or lies above 1.
+pub fn parse_share(text: &str) -> Result<u32, DecimalError> {
+    let ppm = u32::try_from(parse_decimal(text, 6)?).map_err(|_| DecimalError::TooLarge)?;
+    if ppm > 1_000_000 { Err(DecimalError::TooLarge) } else { Ok(ppm) }
+}
+
 /// Digits with at most one point, scaled by 10^`places`; digits beyond that round half up.
 /// Decimal texts never go through a float on their way in, so 0.1 stays 0.1.
 fn parse_decimal(text: &str, places: u32) -> Result<u64, DecimalError> {

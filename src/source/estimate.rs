@@ -2,6 +2,8 @@
 //! Curves rise and bend down, as servers do. The result is labelled `estimated`, has an uncertainty,
 //! and is never used where something measures.
 
+pub mod gpu;
+
 use super::PowerSource;
 use super::hardware::Hardware;
 use crate::kernel_file::Buffer;
@@ -49,6 +51,8 @@ pub struct Wishes {
     pub instance_type: Option<String>,
     /// The processor's thermal design power for each socket.
     pub tdp: Option<MicroWatts>,
+    /// Accelerators that cannot be read.
+    pub gpu: gpu::Wish,
 }
 
 /// Power by load: points in rising order, at least one, straight lines between them.
@@ -403,7 +407,7 @@ mod tests {
             sockets: 1,
             memory_kb: 24_000_000,
             is_virtual: true,
-            instance_type: None,
+            ..Hardware::default()
         }
     }
 
@@ -425,7 +429,7 @@ mod tests {
         assert_eq!(virtual_machine.len(), 1, "{virtual_machine:?}");
         assert!(virtual_machine[0].2.starts_with("Zen 5 (Turin), 2 threads"), "{virtual_machine:?}");
 
-        let wishes = Wishes { instance_type: Some("aws/c5.large".into()), tdp: None };
+        let wishes = Wishes { instance_type: Some("aws/c5.large".into()), ..Wishes::default() };
         let instance = filled(&hardware(), &wishes, true, true);
         assert!(
             instance.len() == 1 && instance[0].2.starts_with("instance type aws/c5.large"),

@@ -1,4 +1,6 @@
-//! What the machine is made of, as far as estimates need it: processor, memory, cloud instance.
+//! What the machine is made of, as far as estimates need it: processor, memory, cloud instance, accelerators.
+
+pub mod nvidia;
 
 use crate::kernel_file::read_text;
 use std::path::Path;
@@ -24,6 +26,10 @@ pub struct Hardware {
     pub is_virtual: bool,
     /// `aws/c5.large`, where the firmware tables say so.
     pub instance_type: Option<String>,
+    /// NVIDIA's devices, as the driver in the kernel lists them.
+    pub nvidia: Vec<nvidia::Device>,
+    /// That driver's version.
+    pub nvidia_driver: String,
 }
 
 impl Hardware {
@@ -36,7 +42,8 @@ impl Hardware {
         let instance_type = (dmi("sys_vendor") == "Amazon EC2")
             .then(|| format!("aws/{}", dmi("product_name")))
             .filter(|name| name.contains('.'));
-        Hardware { sockets, instance_type, ..parse(&cpuinfo, &meminfo) }
+        let (nvidia, nvidia_driver) = nvidia::read(procfs);
+        Hardware { sockets, instance_type, nvidia, nvidia_driver, ..parse(&cpuinfo, &meminfo) }
     }
 }
 
@@ -69,7 +76,7 @@ pub fn parse(cpuinfo: &str, meminfo: &str) -> Hardware {
         sockets: 1,
         memory_kb: memory.unwrap_or(0),
         is_virtual: field(&["flags"]).split(' ').any(|flag| flag == "hypervisor"),
-        instance_type: None,
+        ..Hardware::default()
     }
 }
 

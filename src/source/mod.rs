@@ -20,12 +20,13 @@ pub mod redfish;
 
 use crate::kernel_file::Buffer;
 use crate::model::gpu::Sight;
-use crate::model::identity::HwType;
+use crate::model::identity::{HwType, Origin};
 use crate::model::quantity::Nanos;
 use crate::model::reading::{Domain, Fault, Finding, Load, Value};
 use background::{Background, Foreground, SlowSource};
 use cut::Scope;
 use estimate::Estimate;
+use estimate::gpu::GpuEstimate;
 use hardware::Hardware;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -149,6 +150,14 @@ impl Sources {
             domains.extend(estimates.domains().iter().cloned());
         }
         found.take(estimates);
+        if wishes.estimate.gpu.is_on && !estimate::gpu::is_inside(&domains) {
+            for sight in found.unread_gpus(hardware, &domains) {
+                let (estimate, finding) = GpuEstimate::of(sysfs, &sight, wishes.estimate.gpu);
+                found.findings.push(finding);
+                domains.extend(estimate.iter().flat_map(|estimate| estimate.domains().iter().cloned()));
+                found.take_estimate(estimate, wishes);
+            }
+        }
         Sources { places: places(&found.readers), readers: found.readers, domains, findings: found.findings }
     }
 
@@ -184,7 +193,21 @@ impl Sources {
             }
             places.iter().zip(values.drain(..)).for_each(|(place, value)| all[*place] = value);
         }
+        self.silence_estimates(&mut all);
         all
+    }
+
+    /// A device that is measured after all, for its library came late, is estimated no longer.
+    fn silence_estimates(&self, values: &mut [Result<Value, Fault>]) {
+        let with_gpu = |origin: Origin| {
+            let domains = self.domains.iter().enumerate();
+            domains.filter(move |(_, domain)| domain.origin == origin && !domain.gpu.is_empty())
+        };
+        for (index, estimated) in with_gpu(Origin::Estimated) {
+            if with_gpu(Origin::Measured).any(|(_, measured)| measured.gpu == estimated.gpu) {
+                values[index] = Err(Fault::Inactive);
+            }
+        }
     }
 }
 
@@ -223,6 +246,31 @@ impl Found {
             true => Box::new(Foreground(Box::new(source))),
             false => Box::new(Background::new(name, period, Box::new(source))),
         });
+    }
+
+    fn take_estimate(&mut self, estimate: Option<GpuEstimate>, wishes: &Wishes) {
+        let Some(estimate) = estimate else { return };
+        if estimate.may_block() {
+            self.take_slow(Some(estimate), estimate::SOURCE, estimate::gpu::PERIOD, wishes);
+        } else {
+            self.readers.push(Box::new(Foreground(Box::new(estimate))));
+        }
+    }
+
+    /// Accelerators that are there and that nothing reads: those that a source has seen and failed at, and
+    /// NVIDIA's that its library does not show. One inside a processor is read with that.
+    fn unread_gpus(&self, hardware: &Hardware, domains: &[Domain]) -> Vec<Sight> {
+        let seen: Vec<&Sight> = self.readers.iter().flat_map(|reader| reader.gpus()).collect();
+        let is_failed = |sight: &&&Sight| {
+            let finding = self.findings.iter().find(|finding| finding.hw_id == sight.gpu);
+            finding.and_then(|finding| finding.fault).is_some_and(|fault| fault != Fault::Unsupported)
+        };
+        let listed =
+            (0..).zip(&hardware.nvidia).map(|(index, device)| device.sight(index, &hardware.nvidia_driver));
+        let unseen = listed.filter(|sight| seen.iter().all(|known| known.pci != sight.pci));
+        let failed = seen.iter().filter(is_failed).map(|sight| (*sight).clone());
+        let is_unread = |sight: &Sight| domains.iter().all(|domain| domain.gpu != sight.gpu);
+        failed.chain(unseen).filter(is_unread).collect()
     }
 
     fn domains(&self) -> Vec<(Domain, Scope)> {
