@@ -1,5 +1,7 @@
 //! `jouleprint doctor`: what was found, what was not, why, and what mends it.
 
+mod gpus;
+
 use crate::carbon::Choice;
 use crate::clock;
 use crate::config::Settings;
@@ -64,6 +66,19 @@ pub fn run(flags: &Flags) -> Result<Health, StartError> {
             Place::Around(parts) => format!("counted, around {}", parts.join(", ")),
         };
         println!("  {:<20} {:<10} {power:>12}  {place}", domain.id, domain.origin.as_str());
+    }
+    let has_gpus = !snapshot.gpus.is_empty();
+    if has_gpus {
+        println!("\nAccelerators");
+    }
+    for sight in &snapshot.gpus {
+        for line in gpus::lines(sight, &snapshot.machine.domains, &snapshot.sources) {
+            println!("{line}");
+        }
+    }
+    if let Some(remedy) = gpus::pod_resources_remedy(&snapshot.sources).filter(|_| has_gpus) {
+        ailing = true;
+        println!("    → {remedy}");
     }
     println!("\nSources");
     for state in &snapshot.sources {
@@ -244,6 +259,7 @@ fn remedy(state: &SourceState, fault: Fault, snapshot: &Snapshot) -> Option<Stri
         (CGROUP, Fault::Limit) => Some("raise the limit of open files (ulimit -n, LimitNOFILE=)".to_owned()),
         (ipmi::SOURCE, _) => ipmi_remedy(&state.detail, fault).map(str::to_owned),
         (redfish::SOURCE, _) => redfish_remedy(fault).map(str::to_owned),
+        (source, _) if gpus::is_source(source) => gpus::remedy(state, fault).map(str::to_owned),
         (source, _) if NAME_SOURCES.iter().any(|name| name.as_str() == source) => {
             names_remedy(source, fault).map(str::to_owned)
         }
