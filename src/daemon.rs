@@ -210,6 +210,7 @@ pub fn parts(settings: &Settings) -> Result<Parts, StartError> {
         accounting: accounting(settings),
         factor: factor(settings)?,
         interval: settings.interval,
+        holders: Some(looking::holders(settings)?),
         directory: (!settings.hardware.has_no_threads).then(|| naming::directory(settings)),
         past: Past::default(),
     })
@@ -242,6 +243,7 @@ fn update(settings: &Settings, started_with: &Settings) -> Result<Update, Config
         accounting: Accounting { group_kinds, ..accounting(settings) },
         factor: factor(settings)?,
         recognition: looking::recognition(settings, started_with)?,
+        callers: looking::callers(settings)?,
         interval: settings.interval,
     })
 }

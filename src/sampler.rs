@@ -10,10 +10,13 @@ use crate::clock;
 use crate::engine::Engine;
 use crate::job::consumers::{Consumers, Recognition};
 use crate::job::directory::Directory;
+use crate::job::gpu::{Around, Holders};
 use crate::job::own::OwnProcess;
 use crate::job::processor::Processors;
+use crate::job::register::Callers;
 use crate::kernel_file::Buffer;
 use crate::model::checkpoint::{Buckets, Checkpoint};
+use crate::model::gpu::{Sight, Use};
 use crate::model::identity::Name;
 use crate::model::quantity::{CpuTime, Nanos};
 use crate::model::reading::{Accounting, Factor, Fault, Finding, Groups, Header, Load, Machine, Tick};
@@ -58,6 +61,8 @@ pub struct Parts {
     pub consumers: Option<Consumers>,
     /// What they are called, if somebody is to find out.
     pub directory: Option<Directory>,
+    /// Who holds accelerators, if somebody is to find out.
+    pub holders: Option<Holders>,
     /// What was found of them.
     pub findings: Vec<Finding>,
     /// Ourselves.
@@ -96,6 +101,7 @@ pub struct Sampler {
     processors: Processors,
     consumers: Option<Consumers>,
     directory: Option<Directory>,
+    holders: Option<Holders>,
     own: OwnProcess,
     engine: Engine,
     accounting: Accounting,
@@ -122,6 +128,8 @@ pub struct Update {
     pub factor: Factor,
     /// How to recognise jobs.
     pub recognition: Recognition,
+    /// How to tell the job of a process.
+    pub callers: Callers,
     /// The tick's length.
     pub interval: Nanos,
 }
@@ -164,6 +172,7 @@ impl Sampler {
             processors: parts.processors,
             consumers: parts.consumers,
             directory: parts.directory,
+            holders: parts.holders,
             own: parts.own,
             accounting: parts.accounting,
             factor: Arc::new(parts.factor),
@@ -247,10 +256,11 @@ impl Sampler {
             Some(directory) => directory.follow(&groups, at.monotonic),
             None => Vec::new(),
         };
+        let gpus = self.holders(&groups, &at);
         Some(Tick {
             at,
             domains,
-            gpus: Vec::new(),
+            gpus,
             meters,
             busy: self.processors.busy().to_vec(),
             cpus,
@@ -258,6 +268,19 @@ impl Sampler {
             namings,
             factor: Factor::clone(&self.factor),
         })
+    }
+
+    /// Who holds and uses each accelerator.
+    fn holders(&mut self, groups: &Groups, at: &Moment) -> Vec<Use> {
+        let Some(holders) = &mut self.holders else { return Vec::new() };
+        let sights: Vec<&Sight> = self.sources.gpus().collect();
+        let grants = self.directory.as_mut().map(|directory| {
+            directory.want_devices(!sights.is_empty());
+            directory.grants()
+        });
+        let grants = grants.unwrap_or_default();
+        let around = Around { groups, grants: &grants, consumers: self.consumers.as_ref() };
+        holders.assign(&sights, &around, at)
     }
 
     /// One tick: read, step, and the snapshot of what is true now.
@@ -283,6 +306,7 @@ impl Sampler {
     pub fn snapshot(&mut self, at: Moment) -> Snapshot {
         let mut sources: Vec<SourceState> = self.states.all().cloned().collect();
         sources.extend(self.directory.as_ref().map(Directory::sources).unwrap_or_default());
+        sources.extend(self.holders.as_ref().map(Holders::states).unwrap_or_default());
         Snapshot {
             at,
             interval: self.interval,
@@ -317,6 +341,9 @@ impl Sampler {
         self.accounting = update.accounting;
         self.factor = Arc::new(update.factor);
         self.interval = update.interval;
+        if let Some(holders) = &mut self.holders {
+            holders.recognise(update.callers);
+        }
         if let Some(consumers) = &mut self.consumers {
             consumers.reconfigure(update.recognition, &mut self.buffer);
             self.rules = consumers.view();

@@ -4,11 +4,12 @@
 use super::finding;
 use crate::config::{ConfigError, Settings};
 use crate::job::consumers::{Consumers, Recognition};
+use crate::job::gpu::Holders;
 use crate::job::hierarchy::Root;
 use crate::job::process::{Charge, Ground, Processes};
 use crate::job::processor::Topology;
 use crate::job::register::Callers;
-use crate::job::sidecar::{Sidecar, own_pod, shares_pids};
+use crate::job::sidecar::{Sidecar, own_pod, shares_pids, start};
 use crate::job::tree::{Surroundings, Tree};
 use crate::job::{Resolvers, hierarchy};
 use crate::model::identity::{JobId, JobKind};
@@ -117,7 +118,13 @@ pub(super) fn callers(settings: &Settings) -> Result<Callers, ConfigError> {
     let roots = if are_groups { hierarchy::find(&settings.cgroupfs) } else { Ok(Vec::new()) };
     let roots = roots.unwrap_or_default();
     let resolvers = resolvers(settings, pod(settings, &roots))?;
-    Ok(Callers::new(&settings.procfs, roots, resolvers))
+    let starts = roots.iter().map(|root| start(root, Path::new(OWN_MOUNT), Path::new(OWN_CGROUP))).collect();
+    Ok(Callers::new(&settings.procfs, roots, resolvers).within(starts))
+}
+
+/// Who holds accelerators, by the same rules.
+pub(super) fn holders(settings: &Settings) -> Result<Holders, ConfigError> {
+    Ok(Holders::new(&settings.procfs, callers(settings)?, &settings.cgroupfs))
 }
 
 fn resolvers(settings: &Settings, pod: Option<String>) -> Result<Resolvers, ConfigError> {

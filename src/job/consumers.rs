@@ -2,6 +2,7 @@
 
 use super::Resolvers;
 use super::process::Processes;
+use super::register::Stand;
 use super::tree::Tree;
 use crate::kernel_file::Buffer;
 use crate::model::identity::Name;
@@ -73,6 +74,15 @@ impl Consumers {
         match self {
             Consumers::Groups(tree) => tree.state(),
             Consumers::Processes(processes) => processes.state(),
+        }
+    }
+
+    /// Who is charged with the process of this number, where processes are looked at.
+    #[must_use]
+    pub fn stand_of(&self, pid: u32) -> Option<Stand> {
+        match self {
+            Consumers::Groups(_) => None,
+            Consumers::Processes(processes) => Some(processes.stand_of(pid)),
         }
     }
 

@@ -5,9 +5,10 @@
 mod clerk;
 
 use super::container::lxc_name;
+use super::gpu::grant::{Grants, JobDevices, PodGrants};
 use super::grouping::{self, Grouping};
 use super::names::environment::Reader;
-use super::names::{Asked, SourceName, Wanted, Wishes};
+use super::names::{Asked, PodList, SourceName, Wanted, WantsDevices, Wishes};
 use crate::model::description::{Attribute, Description, Naming};
 use crate::model::identity::{JobId, JobKind, Name};
 use crate::model::quantity::Nanos;
@@ -17,6 +18,7 @@ use arc_swap::ArcSwap;
 use clerk::Clerk;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::watch;
 
 /// Before the engine gives up by itself, at 120 s: a job whose sources have not all told of it by then gets no group from them; what they tell later is
@@ -37,6 +39,7 @@ pub type Told = HashMap<JobId, Arc<Description>>;
 pub struct Found {
     entries: HashMap<JobId, Arc<Entry>>,
     sources: Vec<SourceState>,
+    pods: Option<Arc<PodList>>,
 }
 
 /// What they say of one job.
@@ -48,6 +51,8 @@ pub struct Entry {
     pub likely: Description,
     /// By its user.
     pub own: Description,
+    /// Which accelerators it was given.
+    pub devices: Option<Arc<JobDevices>>,
     /// No source has more to say.
     pub is_complete: bool,
 }
@@ -60,6 +65,9 @@ pub struct Directory {
     found: Arc<ArcSwap<Found>>,
     told: Arc<ArcSwap<Told>>,
     seen: (Arc<Found>, Arc<Told>),
+    wants_devices: WantsDevices,
+    // What was given by that time.
+    grants: (Arc<Found>, Arc<Grants>),
     asked_for: Vec<SourceName>,
     grouping: Grouping,
     is_told_later: bool,
@@ -85,13 +93,16 @@ impl Directory {
     pub fn new(wishes: Wishes, reader: Option<Reader>, grouping: Grouping) -> Directory {
         let (wanted, asked) = watch::channel(Arc::default());
         let found = Arc::new(ArcSwap::from_pointee(Found::default()));
-        let clerk = Clerk::new(wishes, reader, asked, Arc::clone(&found));
+        let wants_devices = WantsDevices::default();
+        let clerk = Clerk::new(wishes, reader, Arc::clone(&wants_devices), asked, Arc::clone(&found));
         let told = Arc::new(ArcSwap::from_pointee(Told::default()));
         Directory {
             asked_for: clerk.sources(),
             clerk: Some(clerk),
             wanted,
             seen: (found.load_full(), told.load_full()),
+            wants_devices,
+            grants: (found.load_full(), Arc::default()),
             found,
             told,
             grouping,
@@ -113,6 +124,21 @@ impl Directory {
     #[must_use]
     pub fn sources(&self) -> Vec<SourceState> {
         self.found.load().sources.clone()
+    }
+
+    /// Says whether anybody wants to know who holds accelerators; nobody is asked often before.
+    pub fn want_devices(&self, is_wanted: bool) {
+        self.wants_devices.store(is_wanted, Ordering::Relaxed);
+    }
+
+    /// Which accelerators were given to whom, as far as the sources have told.
+    pub fn grants(&mut self) -> Arc<Grants> {
+        let found = self.found.load_full();
+        if !Arc::ptr_eq(&self.grants.0, &found) {
+            let grants = found.grants();
+            self.grants = (found, Arc::new(grants));
+        }
+        Arc::clone(&self.grants.1)
     }
 
     /// Takes note of who came and went, and tells what has become known since the last call.
@@ -207,6 +233,29 @@ impl Directory {
             }
         }
         namings
+    }
+}
+
+impl Found {
+    fn grants(&self) -> Grants {
+        let devices = |(id, entry): (&JobId, &Arc<Entry>)| Some((id.clone(), entry.devices.clone()?));
+        let mut jobs: Vec<(JobId, Arc<JobDevices>)> = self.entries.iter().filter_map(devices).collect();
+        jobs.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let pods = self.pods.as_deref().map(|list| {
+            // The list knows names, and the names were found for UIDs.
+            let mut called: HashMap<(&str, &str), Vec<JobId>> = HashMap::new();
+            for (id, entry) in self.entries.iter().filter(|(id, _)| id.kind() == JobKind::Pod) {
+                let names = (entry.sure.get(Attribute::Namespace), entry.sure.get(Attribute::Pod));
+                called.entry(names).or_default().push(id.clone());
+            }
+            let pods = list.pods.iter().map(|pod| {
+                let mut ids = called.get(&(&*pod.namespace, &*pod.name)).cloned().unwrap_or_default();
+                ids.sort();
+                (ids, pod.devices.clone())
+            });
+            PodGrants { at: list.at, pods: pods.collect() }
+        });
+        Grants { pods, jobs }
     }
 }
 

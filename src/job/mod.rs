@@ -6,6 +6,7 @@ pub mod attributes;
 pub mod consumers;
 pub mod container;
 pub mod directory;
+pub mod gpu;
 pub mod grouping;
 pub mod hierarchy;
 pub mod kubernetes;
@@ -131,11 +132,19 @@ impl Resolvers {
     /// The job whose processes stand in the group at `path`: the innermost of those around it.
     #[must_use]
     pub fn innermost(&self, path: &str) -> Option<JobId> {
+        self.around(path).into_iter().next()
+    }
+
+    /// All jobs around the group at `path`, the innermost first.
+    #[must_use]
+    pub fn around(&self, path: &str) -> Vec<JobId> {
         let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
-        (1..=names.len()).rev().find_map(|length| match self.role(&names[..length]) {
+        let roles = (1..=names.len()).rev().map(|length| self.role(&names[..length]));
+        let jobs = roles.filter_map(|role| match role {
             GroupRole::Job(id) | GroupRole::Slice(id) => Some(id),
             GroupRole::Passage | GroupRole::Residual(_) => None,
-        })
+        });
+        jobs.collect()
     }
 
     fn qualified(&self, id: &JobId, path: &[&str]) -> JobId {

@@ -10,14 +10,18 @@ pub mod slurm;
 pub mod users;
 
 use super::container::lxc_name;
+use super::gpu::grant::{JobDevices, PodDevices};
 use crate::model::description::Description;
 use crate::model::identity::{JobId, JobKind, Name};
+use crate::model::quantity::Nanos;
 use crate::model::reading::{Fault, Hierarchy};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
@@ -117,6 +121,8 @@ pub struct Word {
     pub description: Description,
     /// And what the job's user said there of his own accord.
     pub own: Description,
+    /// Which accelerators it was given.
+    pub devices: Option<Arc<JobDevices>>,
     /// It has nothing to add later.
     pub is_last: bool,
 }
@@ -130,13 +136,24 @@ pub struct Look {
     pub outcome: Result<(), Fault>,
     /// Where it was looked, and why it failed: for people.
     pub detail: String,
+    /// Which pods hold accelerators, from a source that knows.
+    pub pods: Option<PodList>,
+}
+
+/// The pods that hold accelerators.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodList {
+    /// When it was asked for, by the monotonic clock.
+    pub at: Nanos,
+    /// All of them.
+    pub pods: Vec<PodDevices>,
 }
 
 impl Look {
     /// Nothing, and why.
     #[must_use]
     pub fn failed(fault: Fault, detail: String) -> Look {
-        Look { words: Vec::new(), outcome: Err(fault), detail }
+        Look { words: Vec::new(), outcome: Err(fault), detail, pods: None }
     }
 }
 
@@ -153,6 +170,9 @@ pub trait NameSource: Send + 'static {
     /// longer than reading a few local files takes.
     fn look(&mut self, open: &[JobId], all: &Wanted) -> impl Future<Output = Look> + Send;
 }
+
+/// Whether anybody wants to know who holds accelerators: there are some.
+pub type WantsDevices = Arc<AtomicBool>;
 
 /// What is to be asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -9,6 +9,7 @@ pub mod chosen;
 pub mod stat;
 
 use super::consumers::Sight;
+use super::register::Stand;
 use crate::kernel_file::{Buffer, KernelFile, read_text};
 use crate::model::identity::{JobId, JobKind, Name, Residual};
 use crate::model::quantity::Nanos;
@@ -190,6 +191,19 @@ impl Processes {
     #[must_use]
     pub fn unreadable(&self) -> usize {
         self.apart.values().filter(|apart| **apart == Apart::Unreadable).count()
+    }
+
+    /// Who is charged with the process of this number, as things stand since the last look.
+    #[must_use]
+    pub fn stand_of(&self, pid: u32) -> Stand {
+        let Some(process) = self.known.get(&pid) else {
+            return if self.apart.contains_key(&pid) { Stand::In(Vec::new()) } else { Stand::Gone };
+        };
+        match (&self.charge, process.slot) {
+            (Charge::Together(id), _) => Stand::In(vec![id.clone()]),
+            (Charge::Each(_), Some(_)) => Stand::In(vec![process.job(pid)]),
+            (Charge::Each(_), None) => Stand::In(Vec::new()),
+        }
     }
 
     /// By which rules processes are charged.
@@ -392,12 +406,12 @@ impl Processes {
         process.slot = Some(slot);
         let directory = self.ground.procfs.join(pid.to_string());
         let groups = read_text(&directory.join("cgroup")).unwrap_or_default();
-        let id = format!("{}/{pid}/{}", process.name, process.start);
+        let id = process.job(pid);
         look.groups.births.push(Birth {
             slot: GroupSlot(slot),
             parent: None,
             hierarchy: Hierarchy::Primary,
-            role: GroupRole::Job(JobId::new(JobKind::Process, &id)),
+            role: GroupRole::Job(id),
             path: innermost(&groups).into(),
             // Numbers have 22 bits at the most (kernel: PID_MAX_LIMIT).
             inode: process.start << 22 | u64::from(pid),
@@ -426,6 +440,10 @@ impl Processes {
 }
 
 impl Process {
+    fn job(&self, pid: u32) -> JobId {
+        JobId::new(JobKind::Process, &format!("{}/{pid}/{}", self.name, self.start))
+    }
+
     /// Own and waited time, or `None` if the number is another process's by now.
     fn read(&self, procfs: &Path, pid: u32, buffer: &mut Buffer) -> Result<Option<(u64, u64)>, Fault> {
         let opened;

@@ -51,14 +51,54 @@ pub enum Refusal {
 pub struct Callers {
     procfs: PathBuf,
     roots: Vec<Root>,
+    // Of each root, where the paths begin that we are shown; `None` where that is not known.
+    starts: Vec<Option<String>>,
     resolvers: Resolvers,
+}
+
+/// Where a process stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stand {
+    /// In these jobs, the innermost first; in none.
+    In(Vec<JobId>),
+    /// Outside what we are shown of the control groups.
+    Hidden,
+    /// It has ended.
+    Gone,
 }
 
 impl Callers {
     /// By the same rules as groups are recognised.
     #[must_use]
     pub fn new(procfs: &Path, roots: Vec<Root>, resolvers: Resolvers) -> Callers {
-        Callers { procfs: procfs.to_owned(), roots, resolvers }
+        let starts = roots.iter().map(|_| Some(String::new())).collect();
+        Callers { procfs: procfs.to_owned(), roots, starts, resolvers }
+    }
+
+    /// The same, where the paths that we are shown begin at these places; `None` where that is not known.
+    #[must_use]
+    pub fn within(self, starts: Vec<Option<String>>) -> Callers {
+        Callers { starts, ..self }
+    }
+
+    /// In which jobs the process with this number is. The number must be one of /proc.
+    #[must_use]
+    pub fn stand_of(&self, pid: u32) -> Stand {
+        let Ok(groups) = read_text(&self.procfs.join(pid.to_string()).join("cgroup")) else {
+            return Stand::Gone;
+        };
+        let mut is_seen = false;
+        for (root, start) in self.roots.iter().zip(&self.starts) {
+            let path = root.version.path_in(&groups);
+            let Some(path) = path.and_then(|path| absolute(start.as_deref(), path)) else { continue };
+            is_seen = true;
+            let jobs = self.resolvers.around(&path);
+            // The first hierarchy is the one that charges.
+            if !jobs.is_empty() {
+                return Stand::In(jobs);
+            }
+        }
+        if is_seen { Stand::In(Vec::new()) } else { Stand::Hidden }
     }
 
     /// The job of the process at the other end of a socket, by its number and user; the kernel gives 0, or
@@ -76,12 +116,27 @@ impl Callers {
         let groups = read_text(&self.procfs.join(pid.to_string()).join("cgroup"));
         let groups = groups.map_err(|_| Refusal::Gone(pid))?;
         // The first hierarchy is the one that charges.
-        let found = self.roots.iter().find_map(|root| {
-            let path = root.version.path_in(&groups).filter(|path| !path.starts_with("/.."))?;
-            self.resolvers.innermost(path)
+        let found = self.roots.iter().zip(&self.starts).find_map(|(root, start)| {
+            self.resolvers.innermost(&absolute(start.as_deref(), root.version.path_in(&groups)?)?)
         });
         found.ok_or(Refusal::NoJob(pid))
     }
+}
+
+/// The path from the root of the hierarchy: in a private namespace `/` is where that was made, and what is
+/// outside begins with `/..`.
+fn absolute(start: Option<&str>, path: &str) -> Option<String> {
+    let Some(start) = start else {
+        return (!path.starts_with("/..")).then(|| path.to_owned());
+    };
+    let mut names: Vec<&str> = start.split('/').filter(|name| !name.is_empty()).collect();
+    for name in path.split('/').filter(|name| !name.is_empty()) {
+        match name {
+            ".." => drop(names.pop()?),
+            name => names.push(name),
+        }
+    }
+    Some(format!("/{}", names.join("/")))
 }
 
 /// Of a process, by its /proc/PID/status: real, effective, saved and file system user.
@@ -194,6 +249,47 @@ mod tests {
         assert_eq!(callers.job_of(Some((99, 8))), Err(Refusal::Gone(99)));
         assert_eq!(callers.job_of(Some((0, 8))), Err(Refusal::Foreign));
         assert_eq!(callers.job_of(None), Err(Refusal::Foreign));
+    }
+
+    #[test]
+    fn a_process_stands_in_all_jobs_around_it_also_seen_from_a_private_namespace() {
+        const UID: &str = "7b2c1a90-11aa-4f0e-9c3d-5e6f70819203";
+        const OWN: &str = "8b2c1a90-11aa-4f0e-9c3d-5e6f70819203";
+        let proc = tempfile::tempdir().expect("a folder");
+        let root =
+            || Root { path: "/cg".into(), version: Version::V2, hierarchy: Hierarchy::Primary, cpuset: None };
+        let own = format!("/kubepods/burstable/pod{OWN}/container");
+        for (start, group, expected) in [
+            ("", format!("/kubepods/burstable/pod{UID}/c/jouleprint-run-1"), Some(vec!["1", UID])),
+            ("", "/system.slice/a.service".to_owned(), Some(vec!["a.service"])),
+            ("", "/".to_owned(), Some(vec![])),
+            ("", format!("/../kubepods/pod{UID}"), None),
+            (&own, format!("/../../pod{UID}/c"), Some(vec![UID])),
+            (&own, "/../../../besteffort".to_owned(), Some(vec![])),
+            (&own, "/".to_owned(), Some(vec![OWN])),
+            (&own, "/../../../../../x".to_owned(), None),
+            ("?", format!("/kubepods/burstable/pod{UID}"), Some(vec![UID])),
+            ("?", format!("/../../pod{UID}/c"), None),
+        ] {
+            let resolvers = Resolvers::new(Vec::new(), JobKind::ALL.to_vec());
+            let start_of_paths = (start != "?").then(|| start.to_owned());
+            let callers = Callers::new(proc.path(), vec![root()], resolvers).within(vec![start_of_paths]);
+            fs::create_dir_all(proc.path().join("7")).expect("made");
+            fs::write(proc.path().join("7/cgroup"), format!("0::{group}\n")).expect("written");
+            let found = callers.stand_of(7);
+            let expected = expected.map_or(Stand::Hidden, |ids| {
+                let kind = |id: &str| match id {
+                    "1" => JobKind::Run,
+                    "a.service" => JobKind::Unit,
+                    _ => JobKind::Pod,
+                };
+                Stand::In(ids.into_iter().map(|id| JobId::new(kind(id), id)).collect())
+            });
+            assert_eq!(found, expected, "{start} {group}");
+            assert_eq!(callers.stand_of(8), Stand::Gone);
+        }
+        let nothing = Callers::new(proc.path(), Vec::new(), Resolvers::default());
+        assert_eq!(nothing.stand_of(7), Stand::Hidden, "without control groups nothing is known");
     }
 
     #[test]

@@ -42,18 +42,30 @@ pub fn shares_pids(procfs: &Path) -> bool {
 pub fn own_pod(root: &Root, own_mount: &Path, own_cgroup: &Path) -> Option<String> {
     let groups = read_text(own_cgroup).ok()?;
     let path = root.version.path_in(&groups)?;
-    let is_whole = path != "/" && !path.starts_with("/..") && root.path.join(&path[1..]).is_dir();
-    let path = if is_whole {
-        path.to_owned()
-    } else {
-        let below = match root.version {
-            Version::V2 => own_mount.to_owned(),
-            Version::V1 => own_mount.join("cpuacct"),
-        };
-        path_of_inode(&root.path, std::fs::metadata(below).ok()?.ino())?
+    let path = match start(root, own_mount, own_cgroup)? {
+        start if start.is_empty() => path.to_owned(),
+        start => start,
     };
     let pods = Resolvers::new(Vec::new(), vec![JobKind::Pod]);
     pods.innermost(&path).map(|id| id.id().to_string())
+}
+
+/// Where the paths begin that we are shown of this hierarchy: empty for its root, and in a private namespace
+/// the path of the group in which that was made.
+#[must_use]
+pub fn start(root: &Root, own_mount: &Path, own_cgroup: &Path) -> Option<String> {
+    let groups = read_text(own_cgroup).ok()?;
+    let path = root.version.path_in(&groups)?;
+    if path != "/" && !path.starts_with("/..") && root.path.join(&path[1..]).is_dir() {
+        return Some(String::new());
+    }
+    let below = match root.version {
+        Version::V2 => own_mount.to_owned(),
+        Version::V1 => own_mount.join("cpuacct"),
+    };
+    let inode = std::fs::metadata(below).ok()?.ino();
+    let is_root = std::fs::metadata(&root.path).is_ok_and(|metadata| metadata.ino() == inode);
+    if is_root { Some(String::new()) } else { path_of_inode(&root.path, inode) }
 }
 
 fn path_of_inode(root: &Path, inode: u64) -> Option<String> {

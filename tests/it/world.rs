@@ -234,6 +234,7 @@ impl World {
                 Resolvers::new(vec![rule], kinds.to_vec()),
                 surroundings,
             )))),
+            holders: None,
             directory: None,
             findings: vec![finding("cpu"), finding("cgroup")],
             own: OwnProcess::open(),

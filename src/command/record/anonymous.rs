@@ -38,18 +38,23 @@ impl Anonymous {
     pub fn header(&mut self, header: &mut Header) {
         header.machine.host = "host".into();
         self.domains(&mut header.machine.domains);
+        for (id, _) in &mut header.accounting.floors {
+            *id = self.part(id);
+        }
     }
 
-    /// Devices are numbered first: a meter around one stands before it or behind it.
+    /// Devices have serial numbers for names; where a domain stands is told by names of others.
     fn domains(&mut self, domains: &mut [Domain]) {
+        // Each device has its number before anything is named after it.
         for domain in domains.iter_mut().filter(|domain| !domain.gpu.is_empty()) {
-            domain.gpu = self.device(&domain.gpu);
+            self.device(&domain.gpu);
         }
         for domain in domains {
-            self.rename(&mut domain.id);
+            domain.id = self.part(&domain.id);
+            domain.gpu = self.part(&domain.gpu);
             match &mut domain.place {
-                Place::Inside(around) => self.rename(around),
-                Place::Around(parts) => parts.iter_mut().for_each(|part| self.rename(part)),
+                Place::Inside(around) => *around = self.part(around),
+                Place::Around(inside) => inside.iter_mut().for_each(|name| *name = self.part(name)),
                 Place::Counted | Place::Beside => {}
             }
         }
@@ -57,17 +62,23 @@ impl Anonymous {
 
     /// The number of a device, or of an instance of one.
     fn device(&mut self, name: &Name) -> Name {
+        if name.is_empty() {
+            return name.clone();
+        }
         let count = self.devices.len();
         let number = *self.devices.entry(name.clone()).or_insert(count);
-        format!("gpu-{number}").into()
+        format!("gpu-{number}").as_str().into()
     }
 
-    /// A meter of a device is called like it, or like it and a part of it.
-    fn rename(&self, name: &mut Name) {
-        let is_its = |device: &&Name| name.starts_with(&***device);
-        if let Some((device, number)) = self.devices.iter().find(|(device, _)| is_its(device)) {
-            *name = format!("gpu-{number}{}", &name[device.len()..]).into();
-        }
+    /// A name with the names of devices in it replaced.
+    fn part(&self, name: &Name) -> Name {
+        // One name may begin another.
+        let named = self.devices.iter().filter(|(device, _)| name.contains(&***device));
+        let of = named.max_by_key(|(device, _)| device.len());
+        of.map_or_else(
+            || name.clone(),
+            |(device, number)| name.replace(&**device, &format!("gpu-{number}")).as_str().into(),
+        )
     }
 
     fn job(&mut self, id: &JobId) -> JobId {
@@ -94,12 +105,10 @@ impl Anonymous {
         if let Some(domains) = &mut tick.domains {
             self.domains(domains);
         }
-        for usage in &mut tick.gpus {
-            usage.gpu = self.device(&usage.gpu);
-            for part in &mut usage.parts {
-                if !part.instance.is_empty() {
-                    part.instance = self.device(&part.instance);
-                }
+        for used in &mut tick.gpus {
+            used.gpu = self.device(&used.gpu);
+            for part in &mut used.parts {
+                part.instance = self.device(&part.instance);
                 for job in part.claims.iter_mut().filter_map(|claim| claim.job.as_mut()) {
                     *job = self.job(job);
                 }
@@ -125,52 +134,67 @@ impl Anonymous {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::gpu::{Claim, Part, Use};
-    use crate::model::identity::{HwType, Origin};
-    use crate::model::quantity::MicroWatts;
-    use crate::model::reading::{Birth, GroupSlot, Groups, Hierarchy, Measurement};
+    use crate::model::reading::{Birth, GroupSlot, Groups, Hierarchy};
 
-    fn domain(id: &str, gpu: &str, place: Place) -> Domain {
-        Domain {
+    #[test]
+    fn devices_have_the_same_number_wherever_they_are_named() {
+        use crate::model::gpu::{Claim, Part, Use};
+        use crate::model::identity::{HwType, Origin};
+        use crate::model::quantity::MicroWatts;
+        use crate::model::reading::Measurement;
+        let ceiling = MicroWatts::new(1);
+        let domain = |id: &str, gpu: &str, place| Domain {
             id: id.into(),
             hw_type: HwType::Gpu,
             origin: Origin::Measured,
             gpu: gpu.into(),
-            source: "test".into(),
+            source: "nvml".into(),
             place,
             socket: None,
-            measurement: Measurement::MeanPower { ceiling: MicroWatts::from_watts(1_000) },
+            measurement: Measurement::MeanPower { ceiling },
             floor: None,
             uncertainty_ppm: 0,
-        }
+        };
+        let mut domains = vec![
+            domain("node", "", Place::Around(vec!["GPU-secret-1".into(), "package-0".into()])),
+            domain("package-0", "", Place::Inside("node".into())),
+            domain("GPU-secret-1", "GPU-secret-1", Place::Counted),
+            domain("GPU-secret-2-memory", "GPU-secret-2", Place::Inside("GPU-secret-1".into())),
+        ];
+        let mut anonymous = Anonymous::new(clock_at_zero());
+        anonymous.domains(&mut domains);
+        let ids: Vec<&str> = domains.iter().map(|domain| &*domain.id).collect();
+        assert_eq!(ids, ["node", "package-0", "gpu-0", "gpu-1-memory"]);
+        assert_eq!(domains[0].place, Place::Around(vec!["gpu-0".into(), "package-0".into()]));
+        assert_eq!(domains[3].place, Place::Inside("gpu-0".into()));
+        let claim =
+            |name: &str| Claim { job: Some(JobId::new(JobKind::Pod, name)), allocated: 1, used: None };
+        let part = |instance: &str, name: &str| Part {
+            instance: instance.into(),
+            slices: 1,
+            activity: None,
+            claims: vec![claim(name), Claim { job: None, allocated: 0, used: Some(1) }],
+        };
+        let used = |gpu: &str| Use {
+            gpu: gpu.into(),
+            is_known: true,
+            slices: 7,
+            parts: vec![part("MIG-secret", "secret-uid"), part("", "secret-uid")],
+        };
+        let mut tick = empty_tick();
+        tick.domains = Some(vec![domain("GPU-secret-2", "GPU-secret-2", Place::Counted)]);
+        tick.gpus = vec![used("GPU-secret-2"), used("GPU-secret-1")];
+        anonymous.tick(&mut tick);
+        let text = serde_json::to_string(&tick).expect("JSON");
+        assert!(!text.contains("secret"), "{text}");
+        assert_eq!((&*tick.gpus[0].gpu, &*tick.gpus[1].gpu), ("gpu-1", "gpu-0"));
+        assert_eq!((&*tick.gpus[0].parts[0].instance, &*tick.gpus[0].parts[1].instance), ("gpu-2", ""));
+        let claims = &tick.gpus[0].parts[0].claims;
+        assert_eq!(claims[0].job, Some(JobId::new(JobKind::Pod, "job-0")));
     }
 
-    #[test]
-    fn devices_have_one_number_wherever_they_are_named() {
-        let mut anonymous = Anonymous::new(Moment { monotonic: BOOT, boottime: BOOT, wall: WALL });
-        let mut domains = vec![
-            domain("node", "", Place::Around(vec!["GPU-7c1c".into(), "package-0".into()])),
-            domain("GPU-7c1c", "GPU-7c1c", Place::Counted),
-            domain("pci-0000:4d:00.0-tile-0", "pci-0000:4d:00.0", Place::Inside("pci-0000:4d:00.0".into())),
-        ];
-        anonymous.domains(&mut domains);
-        let places: Vec<String> =
-            domains.iter().map(|domain| format!("{} {:?}", domain.id, domain.place)).collect();
-        assert_eq!(
-            places,
-            ["node Around([\"gpu-0\", \"package-0\"])", "gpu-0 Counted", "gpu-1-tile-0 Inside(\"gpu-1\")"]
-        );
-        let claim = Claim { job: Some(JobId::new(JobKind::Pod, "secret")), allocated: 1, used: None };
-        let part = Part { instance: "MIG-9d2e".into(), slices: 1, activity: None, claims: vec![claim] };
-        let mut tick = empty_tick();
-        tick.gpus = vec![Use { gpu: "GPU-7c1c".into(), is_known: true, slices: 7, parts: vec![part] }];
-        anonymous.tick(&mut tick);
-        let usage = serde_json::to_string(&tick.gpus).expect("JSON");
-        assert!(
-            usage.contains("\"gpu-0\"") && usage.contains("\"gpu-2\"") && usage.contains("job-0"),
-            "{usage}"
-        );
-        assert!(!usage.contains("7c1c") && !usage.contains("9d2e") && !usage.contains("secret"), "{usage}");
+    fn clock_at_zero() -> Moment {
+        Moment { monotonic: Nanos::ZERO, boottime: Nanos::ZERO, wall: Nanos::ZERO }
     }
 
     fn empty_tick() -> Tick {
@@ -179,7 +203,7 @@ mod tests {
         Tick {
             domains: None,
             gpus: Vec::new(),
-            at: Moment { monotonic: BOOT, boottime: BOOT, wall: WALL },
+            at: clock_at_zero(),
             meters: Vec::new(),
             busy: Vec::new(),
             cpus: 1,

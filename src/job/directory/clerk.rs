@@ -10,7 +10,7 @@ use crate::job::names::pod_logs::PodLogs;
 use crate::job::names::pod_resources::PodResourcesSource;
 use crate::job::names::slurm::Scontrol;
 use crate::job::names::users::Users;
-use crate::job::names::{Look, NameSource, SourceName, Wanted, Wishes, Word};
+use crate::job::names::{Look, NameSource, PodList, SourceName, Wanted, WantsDevices, Wishes, Word};
 use crate::model::identity::JobId;
 use crate::model::reading::Fault;
 use crate::model::snapshot::SourceState;
@@ -39,6 +39,7 @@ const MAX_DOUBLINGS: u32 = 10;
 pub(super) struct Clerk {
     wishes: Wishes,
     reader: Option<Reader>,
+    wants_devices: WantsDevices,
     wanted: watch::Receiver<Arc<Wanted>>,
     found: Arc<ArcSwap<Found>>,
 }
@@ -47,10 +48,11 @@ impl Clerk {
     pub(super) fn new(
         wishes: Wishes,
         reader: Option<Reader>,
+        wants_devices: WantsDevices,
         wanted: watch::Receiver<Arc<Wanted>>,
         found: Arc<ArcSwap<Found>>,
     ) -> Clerk {
-        Clerk { wishes, reader, wanted, found }
+        Clerk { wishes, reader, wants_devices, wanted, found }
     }
 
     /// Those that are asked.
@@ -96,13 +98,13 @@ impl Clerk {
                 tasks.spawn(attend(PodLogs(folder), desk()));
             }
             if let Some(folder) = wishes.pod_resources {
-                tasks.spawn(attend(PodResourcesSource::new(folder), desk()));
+                tasks.spawn(attend(PodResourcesSource::new(folder, Arc::clone(&self.wants_devices)), desk()));
             }
             if let Some(wish) = wishes.scontrol {
                 tasks.spawn(attend(Scontrol::new(wish), desk()));
             }
             if let Some(reader) = self.reader {
-                tasks.spawn(attend(Environments::new(reader), desk()));
+                tasks.spawn(attend(Environments::new(reader, self.wants_devices), desk()));
             }
             if let Some(places) = wishes.containers {
                 tasks.spawn(attend(Containers::new(places), desk()));
@@ -249,13 +251,15 @@ pub(super) struct Book {
     wanted: Arc<Wanted>,
     words: HashMap<JobId, BTreeMap<SourceName, Word>>,
     entries: HashMap<JobId, Arc<Entry>>,
+    pods: Option<Arc<PodList>>,
     found: Arc<ArcSwap<Found>>,
 }
 
 impl Book {
     pub(super) fn new(sources: Vec<SourceName>, found: Arc<ArcSwap<Found>>) -> Arc<Mutex<Book>> {
         let (states, words, entries) = (BTreeMap::new(), HashMap::new(), HashMap::new());
-        Arc::new(Mutex::new(Book { sources, states, wanted: Arc::default(), words, entries, found }))
+        let wanted = Arc::default();
+        Arc::new(Mutex::new(Book { sources, states, wanted, words, entries, pods: None, found }))
     }
 
     /// Forgets those that nobody wants any more.
@@ -279,6 +283,10 @@ impl Book {
                 self.words.entry(id).or_default().insert(source, word);
             }
         }
+        // The last good list stays: how old it may become is for those to say who use it.
+        if let Some(pods) = look.pods {
+            self.pods = Some(Arc::new(pods));
+        }
         self.note_state(source, look.outcome, &look.detail);
         let wanted = Arc::clone(&self.wanted);
         for (id, asked) in &*wanted {
@@ -298,7 +306,7 @@ impl Book {
         }
         let sources = self.states.iter().filter(|(source, state)| self.is_shown(**source, state));
         let sources = sources.map(|(_, state)| state.clone()).collect();
-        self.found.store(Arc::new(Found { entries: self.entries.clone(), sources }));
+        self.found.store(Arc::new(Found { entries: self.entries.clone(), sources, pods: self.pods.clone() }));
     }
 
     fn entry(&self, id: &JobId, waited_for: &[SourceName]) -> Entry {
@@ -308,6 +316,7 @@ impl Book {
             let rank = if source.is_sure() { &mut entry.sure } else { &mut entry.likely };
             rank.fill(&word.description);
             entry.own.fill(&word.own);
+            entry.devices = entry.devices.or_else(|| word.devices.clone());
         }
         // What is not there cannot be waited for; what fails may come back.
         let is_absent = |source: &SourceName| {
@@ -321,6 +330,10 @@ impl Book {
     /// what it could.
     fn is_shown(&self, source: SourceName, state: &SourceState) -> bool {
         if state.fault != Some(Fault::Missing) || !source.is_looked_for_everywhere() {
+            return true;
+        }
+        // It was there, and holders of accelerators are missed.
+        if source == SourceName::PodResources && self.pods.is_some() {
             return true;
         }
         let is_unnamed = |id: &JobId| {

@@ -27,6 +27,8 @@ impl Bench {
             seen: (found.load_full(), told.load_full()),
             found: Arc::clone(&found),
             told,
+            wants_devices: WantsDevices::default(),
+            grants: (found.load_full(), Arc::default()),
             asked_for: sources.to_vec(),
             grouping,
             is_told_later: false,
@@ -59,7 +61,7 @@ impl Bench {
     fn say(&self, source: SourceName, words: Vec<(JobId, Word)>, outcome: Result<(), Fault>) {
         let mut book = self.book.lock().expect("nothing panics with it");
         book.take_up(&self.asked.borrow());
-        book.note(source, Look { words, outcome, detail: "here".to_owned() });
+        book.note(source, Look { words, outcome, detail: "here".to_owned(), pods: None });
     }
 
     fn shown(&self) -> Vec<(String, Option<Fault>)> {
@@ -270,4 +272,38 @@ fn names_that_are_ids_already_are_names() {
         ("web".into(), "python3".into(), "alpha".into())
     );
     assert!(told.iter().all(|naming| naming.is_final), "nobody else is to be asked");
+}
+
+#[test]
+fn what_a_pod_was_given_is_found_by_its_name() {
+    use crate::job::gpu::device::Device;
+    use crate::job::gpu::grant::{Given, PodDevices};
+    let mut bench = Bench::new(&[SourceName::PodLogs, SourceName::PodResources], Grouping::default());
+    let (web, other) = (JobId::new(JobKind::Pod, "u1"), JobId::new(JobKind::Pod, "u2"));
+    bench.tick(&[(1, web.clone(), "/a"), (2, other.clone(), "/b")], &[]);
+    assert_eq!(bench.directory.grants().pods, None);
+    let given = |index| vec![Given { vendor: None, device: Device::index(index), shares: 1 }];
+    let pod =
+        |name: &str, index| PodDevices { namespace: "shop".into(), name: name.into(), devices: given(index) };
+    let list = |pods| Some(PodList { at: SECOND, pods });
+    let note = |bench: &Bench, outcome, pods| {
+        let mut book = bench.book.lock().expect("nothing panics with it");
+        book.take_up(&bench.asked.borrow());
+        let detail = "here".to_owned();
+        book.note(SourceName::PodResources, Look { words: Vec::new(), outcome, detail, pods });
+    };
+    note(&bench, Ok(()), list(vec![pod("web-0", 0), pod("job-1", 1)]));
+    let found = |bench: &mut Bench| bench.directory.grants().pods.clone().expect("a list").pods;
+    assert_eq!(found(&mut bench), [(vec![], given(0)), (vec![], given(1))], "names come later");
+    let mut word = Word { is_last: true, ..Word::default() };
+    word.description.set(Attribute::Namespace, "shop");
+    word.description.set(Attribute::Pod, "web-0");
+    bench.say(SourceName::PodLogs, vec![(web.clone(), word)], Ok(()));
+    assert_eq!(found(&mut bench), [(vec![web.clone()], given(0)), (vec![], given(1))]);
+    // The socket is gone: the list stays, and the page tells of it.
+    note(&bench, Err(Fault::Missing), None);
+    assert_eq!(found(&mut bench).len(), 2);
+    assert!(bench.shown().contains(&("podresources".to_owned(), Some(Fault::Missing))));
+    note(&bench, Ok(()), list(vec![]));
+    assert!(found(&mut bench).is_empty(), "a newer list is the whole of it");
 }

@@ -97,7 +97,7 @@ impl NameSource for Containers {
             Some(fault) => Err(fault),
             None => Ok(()),
         };
-        Look { words, outcome, detail: search.seen.join(", ") }
+        Look { words, outcome, detail: search.seen.join(", "), pods: None }
     }
 }
 

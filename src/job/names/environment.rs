@@ -4,16 +4,19 @@
 //! the one thread that does is started before that. It gives up every capability but the two it needs and
 //! does nothing but this: it is told of control groups, and answers with the values of a few variables.
 
-use super::{Asked, Look, NameSource, SourceName, Wanted, Word};
+use super::{Asked, Look, NameSource, SourceName, Wanted, WantsDevices, Word};
+use crate::job::gpu::grant::{JobDevices, Variables};
 use crate::job::is_in_users_hands;
 use crate::model::description::Attribute;
 use crate::model::identity::JobId;
 use crate::model::reading::{Fault, Hierarchy};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -37,11 +40,14 @@ const MAX_JOBS: usize = 1_024;
 /// A process whose memory is locked may not be readable for long.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A value is cut after this much; no name is longer.
-const MAX_VALUE_BYTES: usize = 512;
+/// A value is cut after this much: 64 UUIDs of instances have less, and no name is longer.
+const MAX_VALUE_BYTES: usize = 4_096;
+
+/// A job of which one step's devices are known is looked at again so often, for other steps: some minutes.
+const MAX_LOOKS: u32 = 30;
 
 /// The variables that are looked for. The first tells whether it is the job's own environment.
-const VARIABLES: [&str; 12] = [
+const VARIABLES: [&str; 18] = [
     "SLURM_JOB_ID",
     "SLURM_JOB_NAME",
     "SLURM_JOB_ACCOUNT",
@@ -54,16 +60,26 @@ const VARIABLES: [&str; 12] = [
     "JOULEPRINT_PROJECT",
     "JOULEPRINT_EXPERIMENT",
     "JOULEPRINT_LABELS",
+    "SLURM_JOB_GPUS",
+    "SLURM_STEP_GPUS",
+    "CUDA_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "ZE_AFFINITY_MASK",
 ];
 
 /// The values that were found, in the order of [`VARIABLES`].
 type Values = [Option<String>; VARIABLES.len()];
 
+/// What a job's processes have: the first one's values, and the devices of all of them.
+type Answer = Result<Option<(Values, JobDevices)>, Fault>;
+
 /// Groups, and where the answers go.
 struct Question {
     // The job's number, and where its group is.
     jobs: Vec<(String, PathBuf)>,
-    answer: oneshot::Sender<Vec<Result<Option<Values>, Fault>>>,
+    wants_devices: bool,
+    answer: oneshot::Sender<Vec<Answer>>,
 }
 
 /// The thread's end for questions.
@@ -107,27 +123,45 @@ fn serve(procfs: &Path, questions: &Receiver<Question>) {
     let _ = set_no_new_privs(true);
     while let Ok(question) = questions.recv() {
         let jobs = question.jobs.iter().take(MAX_JOBS);
-        let answers = jobs.map(|(number, group)| of_job(procfs, group, number)).collect();
+        let wants_devices = question.wants_devices;
+        let answers = jobs.map(|(number, group)| of_job(procfs, group, number, wants_devices)).collect();
         let _ = question.answer.send(answers);
     }
 }
 
-/// The environment of the first process that has this job's; `None` if no process has.
-fn of_job(procfs: &Path, group: &Path, number: &str) -> Result<Option<Values>, Fault> {
+/// The environment of the first process that has this job's; `None` if no process has. Each step knows its
+/// own devices, and the first one may not know the job's.
+fn of_job(procfs: &Path, group: &Path, number: &str, wants_devices: bool) -> Answer {
     let mut refused = None;
+    let mut found: Option<(Values, JobDevices)> = None;
     for pid in pids(group) {
         match read(&procfs.join(pid.to_string()).join("environ")) {
             Ok(bytes) => {
                 let values = values(&bytes);
-                if values[0].as_deref() == Some(number) {
-                    return Ok(Some(values));
+                if values[0].as_deref() != Some(number) {
+                    continue;
+                }
+                let more = devices(&values);
+                let (_, devices) = found.get_or_insert_with(|| (values, JobDevices::default()));
+                devices.add(more);
+                if devices.is_whole || !wants_devices {
+                    break;
                 }
             }
             Err(Fault::Missing) => {}
             Err(fault) => refused = Some(fault),
         }
     }
-    refused.map_or(Ok(None), Err)
+    match (found, refused) {
+        (None, Some(fault)) => Err(fault),
+        (found, _) => Ok(found),
+    }
+}
+
+/// What one process says of devices.
+fn devices(values: &Values) -> JobDevices {
+    let [.., job, step, cuda, rocr, hip, intel] = values.each_ref().map(Option::as_deref);
+    JobDevices::read(Variables { job, step, cuda, amd: [rocr, hip], intel })
 }
 
 /// The first processes of a group and of those below it.
@@ -182,7 +216,8 @@ fn values(environment: &[u8]) -> Values {
 /// What Slurm wrote, and what the user did.
 fn word(values: &Values) -> Word {
     let mut word = Word { is_last: true, ..Word::default() };
-    let [_, name, account, partition, user, uid, array, task, cluster, project, experiment, labels] = values;
+    let [_, name, account, partition, user, uid, array, task, cluster, project, experiment, labels, ..] =
+        values;
     for (attribute, value) in [
         (Attribute::SlurmJobName, name),
         (Attribute::SlurmAccount, account),
@@ -216,34 +251,62 @@ fn pairs(labels: &str) -> BTreeMap<String, String> {
 #[derive(Debug)]
 pub struct Environments {
     reader: Reader,
+    wants_devices: WantsDevices,
+    // Jobs whose devices may not all be known: how often they are looked at again, and what is known.
+    partly: HashMap<JobId, (u32, JobDevices)>,
 }
 
 impl Environments {
     /// With a thread that runs.
     #[must_use]
-    pub fn new(reader: Reader) -> Environments {
-        Environments { reader }
+    pub fn new(reader: Reader, wants_devices: WantsDevices) -> Environments {
+        Environments { reader, wants_devices, partly: HashMap::new() }
+    }
+
+    /// Those that are asked for, and those whose steps are not all known.
+    fn due(&mut self, open: &[JobId], all: &Wanted) -> Vec<JobId> {
+        self.partly.retain(|id, (looks, _)| *looks > 0 && all.contains_key(id));
+        let mut due: Vec<JobId> = open.iter().filter(|id| !is_in_users_hands(id)).cloned().collect();
+        if self.wants_devices.load(Ordering::Relaxed) {
+            due.extend(self.partly.keys().filter(|id| !open.contains(id)).cloned());
+        }
+        due.truncate(MAX_JOBS);
+        due
+    }
+
+    /// What is known of a job's devices now: a step that has ended does not give back what is the job's.
+    fn note(&mut self, id: &JobId, devices: JobDevices) -> JobDevices {
+        if devices.is_whole {
+            self.partly.remove(id);
+            return devices;
+        }
+        let (looks, known) = self.partly.entry(id.clone()).or_insert((MAX_LOOKS, JobDevices::default()));
+        *looks = looks.saturating_sub(1);
+        known.add(devices);
+        known.clone()
     }
 }
 
 impl NameSource for Environments {
     const NAME: SourceName = SourceName::Environment;
     const REST: Duration = Duration::from_secs(1);
-    const REFRESH: Option<Duration> = None;
+    // For other steps; nothing is read where no accelerators are.
+    const REFRESH: Option<Duration> = Some(Duration::from_secs(10));
 
     async fn look(&mut self, open: &[JobId], all: &Wanted) -> Look {
         let detail = "/proc/PID/environ of the jobs' processes".to_owned();
-        let jobs = open.iter().take(MAX_JOBS).filter_map(|id| {
-            if is_in_users_hands(id) {
-                return None;
-            }
+        let due = self.due(open, all);
+        let jobs = due.iter().filter_map(|id| {
             let number = id.id().rsplit(['/', '.']).next()?.to_owned();
-            Some((id, number, self.reader.group(all.get(id)?)?))
+            Some((id, (number, self.reader.group(all.get(id)?)?)))
         });
-        let (ids, jobs): (Vec<&JobId>, Vec<(String, PathBuf)>) =
-            jobs.map(|(id, number, group)| (id, (number, group))).unzip();
+        let (ids, jobs): (Vec<&JobId>, Vec<(String, PathBuf)>) = jobs.unzip();
+        if jobs.is_empty() {
+            return Look { words: Vec::new(), outcome: Ok(()), detail, pods: None };
+        }
+        let wants_devices = self.wants_devices.load(Ordering::Relaxed);
         let (give, take) = oneshot::channel();
-        if self.reader.questions.try_send(Question { jobs, answer: give }).is_err() {
+        if self.reader.questions.try_send(Question { jobs, wants_devices, answer: give }).is_err() {
             return Look::failed(Fault::Timeout, detail);
         }
         let answers = match timeout(PATIENCE, take).await {
@@ -254,24 +317,31 @@ impl NameSource for Environments {
         let mut words = Vec::new();
         for (id, answer) in ids.into_iter().zip(answers) {
             match answer {
-                Ok(Some(values)) => words.push((id.clone(), word(&values))),
+                Ok(Some((values, devices))) => {
+                    let devices = self.note(id, devices);
+                    let devices = (!devices.is_empty()).then(|| Arc::new(devices));
+                    words.push((id.clone(), Word { devices, ..word(&values) }));
+                }
                 // Its first process is on its way, or its last one gone.
                 Ok(None) => {}
                 // What is closed to us stays so, and nothing is waited for.
                 Err(Fault::PermissionDenied) => {
                     outcome = Err(Fault::PermissionDenied);
-                    words.push((id.clone(), Word { is_last: true, ..Word::default() }));
+                    if open.contains(id) {
+                        words.push((id.clone(), Word { is_last: true, ..Word::default() }));
+                    }
                 }
                 Err(fault) => outcome = Err(fault),
             }
         }
-        Look { words, outcome, detail }
+        Look { words, outcome, detail, pods: None }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::gpu::device::Device;
     use crate::job::names::tests::look;
     use crate::model::identity::JobKind;
     use proptest::prelude::*;
@@ -335,7 +405,7 @@ mod tests {
     #[test]
     fn the_environment_is_that_of_the_job_s_own_process() {
         let (_folder, reader, all) = machine();
-        let found = look(&mut Environments::new(reader), &all);
+        let found = look(&mut Environments::new(reader, WantsDevices::default()), &all);
         assert_eq!(found.outcome, Ok(()));
         assert_eq!(found.words.len(), 1, "one has no process yet, and one no place");
         assert_eq!(&**found.words[0].0.id(), "probe.7");
@@ -343,10 +413,40 @@ mod tests {
     }
 
     #[test]
+    fn the_devices_of_a_job_are_those_of_its_steps_until_one_knows_them_all() {
+        let (folder, reader, all) = machine();
+        let is_wanted = WantsDevices::new(true.into());
+        let mut source = Environments::new(reader, Arc::clone(&is_wanted));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let job = JobId::new(JobKind::Slurm, "probe.7");
+        let mut look = |text: &str, open: &[JobId]| {
+            let text = format!("SLURM_JOB_ID=7\0SLURM_JOB_NAME=x\0{text}\0");
+            fs::write(folder.path().join("proc/12/environ"), text).expect("written");
+            let words = runtime.block_on(source.look(open, &all)).words;
+            let devices = |(id, word): (JobId, Word)| {
+                assert_eq!((&id, word.description.get(Attribute::SlurmJobName)), (&job, "x"));
+                let devices = word.devices.map(|devices| JobDevices::clone(&devices)).unwrap_or_default();
+                devices.given.into_iter().map(|given| given.device).collect::<Vec<_>>()
+            };
+            words.into_iter().map(devices).collect::<Vec<_>>()
+        };
+        let indices = |numbers: &[u32]| vec![numbers.iter().copied().map(Device::index).collect::<Vec<_>>()];
+        assert_eq!(look("SLURM_STEP_GPUS=0", std::slice::from_ref(&job)), indices(&[0]));
+        assert_eq!(look("SLURM_STEP_GPUS=2", &[]), indices(&[0, 2]), "another step, and nobody has asked");
+        is_wanted.store(false, Ordering::Relaxed);
+        assert!(look("SLURM_STEP_GPUS=3", &[]).is_empty(), "there are no accelerators");
+        is_wanted.store(true, Ordering::Relaxed);
+        assert_eq!(look("SLURM_JOB_GPUS=0-3", &[]), indices(&[0, 1, 2, 3]));
+        assert!(look("SLURM_JOB_GPUS=0-3", &[]).is_empty(), "it is all known");
+        runtime.shutdown_background();
+    }
+
+    #[test]
     fn a_reader_that_is_busy_is_not_waited_for() {
         let (questions, _asked) = sync_channel(0);
-        let reader = Reader { questions, roots: Vec::new() };
-        let found = look(&mut Environments::new(reader), &Wanted::new());
+        let (_folder, there, all) = machine();
+        let reader = Reader { questions, ..there };
+        let found = look(&mut Environments::new(reader, WantsDevices::default()), &all);
         assert_eq!(found.outcome, Err(Fault::Timeout));
     }
 

@@ -42,7 +42,7 @@ impl NameSource for PodLogs {
             let word = Word { description, is_last: true, ..Word::default() };
             all.contains_key(&id).then_some((id, word))
         });
-        Look { words: words.collect(), outcome: Ok(()), detail }
+        Look { words: words.collect(), outcome: Ok(()), detail, pods: None }
     }
 }
 

@@ -1,8 +1,11 @@
 //! The kubelet's PodResources service on its Unix socket: which pods and containers there are, and which
 //! devices they hold. It knows no UIDs, so that a control group gets no name from it.
 
-use super::{Look, NameSource, SourceName, Wanted};
+use super::{Look, NameSource, PodList, SourceName, Wanted, WantsDevices};
+use crate::clock;
+use crate::job::gpu::grant;
 use crate::model::identity::JobId;
+use crate::model::quantity::Nanos;
 use crate::model::reading::Fault;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -12,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -24,6 +28,9 @@ const MAX_ANSWER_BYTES: usize = 16 << 20;
 
 /// The kubelet answers from memory.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two questions where nobody wants to know who holds what.
+const IDLE_REFRESH: Nanos = Nanos::from_seconds(60);
 
 /// The method that lists everything.
 const METHOD: &str = "http://localhost/v1.PodResourcesLister/List";
@@ -53,7 +60,7 @@ pub struct PodResources {
     pub containers: Vec<ContainerResources>,
 }
 
-/// `v1.ContainerResources`, without memory, topology and what is claimed dynamically.
+/// `v1.ContainerResources`, without memory and topology.
 #[derive(Clone, PartialEq, Message)]
 pub struct ContainerResources {
     /// The container's name.
@@ -65,6 +72,37 @@ pub struct ContainerResources {
     /// CPUs that are its own.
     #[prost(int64, repeated, tag = "3")]
     pub cpu_ids: Vec<i64>,
+    /// What it claimed dynamically (Kubernetes 1.34; before that behind a feature gate).
+    #[prost(message, repeated, tag = "5")]
+    pub claims: Vec<DynamicResource>,
+}
+
+/// `v1.DynamicResource`.
+#[derive(Clone, PartialEq, Message)]
+pub struct DynamicResource {
+    /// The claim's name.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// Its namespace.
+    #[prost(string, tag = "3")]
+    pub namespace: String,
+    /// What it was given.
+    #[prost(message, repeated, tag = "4")]
+    pub resources: Vec<ClaimResource>,
+}
+
+/// `v1.ClaimResource`, without the names of CDI.
+#[derive(Clone, PartialEq, Message)]
+pub struct ClaimResource {
+    /// `gpu.nvidia.com`.
+    #[prost(string, tag = "2")]
+    pub driver: String,
+    /// As a rule the node.
+    #[prost(string, tag = "3")]
+    pub pool: String,
+    /// As the driver calls it.
+    #[prost(string, tag = "4")]
+    pub device: String,
 }
 
 /// `v1.ContainerDevices`.
@@ -163,37 +201,110 @@ pub fn decode(body: &[u8]) -> Option<ListPodResources> {
     if is_whole { ListPodResources::decode(message).ok() } else { None }
 }
 
-/// Looks whether it can be asked.
+/// Asks who holds accelerators.
 #[derive(Debug)]
 pub struct PodResourcesSource {
     socket: PathBuf,
+    wants_devices: WantsDevices,
+    // When it was asked last, and what came of it.
+    last: Option<(Nanos, Result<(), Fault>, String)>,
 }
 
 impl PodResourcesSource {
     /// In this directory.
     #[must_use]
-    pub fn new(folder: PathBuf) -> PodResourcesSource {
-        PodResourcesSource { socket: folder.join(SOCKET) }
+    pub fn new(folder: PathBuf, wants_devices: WantsDevices) -> PodResourcesSource {
+        PodResourcesSource { socket: folder.join(SOCKET), wants_devices, last: None }
     }
 }
 
 impl NameSource for PodResourcesSource {
     const NAME: SourceName = SourceName::PodResources;
-    const REST: Duration = Duration::from_secs(30);
-    const REFRESH: Option<Duration> = Some(Duration::from_secs(60));
+    // A pod has its devices before it has a control group.
+    const REST: Duration = Duration::from_secs(2);
+    const REFRESH: Option<Duration> = Some(Duration::from_secs(10));
 
     async fn look(&mut self, _: &[JobId], _: &Wanted) -> Look {
-        match list(&self.socket).await {
-            Ok(_) => Look { words: Vec::new(), outcome: Ok(()), detail: self.socket.display().to_string() },
-            Err(error) => Look::failed(error.fault(), error.to_string()),
+        let at = clock::monotonic();
+        // Without accelerators it is looked at now and then, to see whether it is there.
+        if let Some((asked, outcome, detail)) = &self.last
+            && !self.wants_devices.load(Ordering::Relaxed)
+            && at.saturating_sub(*asked) < IDLE_REFRESH
+        {
+            return Look { words: Vec::new(), outcome: *outcome, detail: detail.clone(), pods: None };
         }
+        let (outcome, detail, pods) = match list(&self.socket).await {
+            Ok(list) => {
+                let pods = PodList { at, pods: grant::of_pods(&list) };
+                (Ok(()), self.socket.display().to_string(), Some(pods))
+            }
+            Err(error) => (Err(error.fault()), error.to_string(), None),
+        };
+        self.last = Some((at, outcome, detail.clone()));
+        Look { words: Vec::new(), outcome, detail, pods }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::names::tests::look;
     use proptest::prelude::*;
+    use std::sync::Arc;
+
+    /// A kubelet that gives this answer to each of so many questions.
+    fn serve(folder: &Path, answer: &'static [u8], questions: usize) -> std::thread::JoinHandle<()> {
+        let listener = std::os::unix::net::UnixListener::bind(folder.join(SOCKET)).expect("a socket");
+        listener.set_nonblocking(true).expect("it can be");
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let listener = tokio::net::UnixListener::from_std(listener).expect("a listener");
+                for _ in 0..questions {
+                    let (stream, _) = listener.accept().await.expect("somebody asks");
+                    let service = hyper::service::service_fn(move |request: Request<_>| async move {
+                        let _: &hyper::body::Incoming = request.body();
+                        assert_eq!(request.uri().path(), "/v1.PodResourcesLister/List");
+                        let trailers =
+                            [("grpc-status".parse().expect("a name"), "0".parse().expect("a value"))];
+                        let body = Full::new(Bytes::from_static(answer));
+                        let body = body.with_trailers(async { Some(Ok(trailers.into_iter().collect())) });
+                        Ok::<_, std::convert::Infallible>(hyper::Response::new(body))
+                    });
+                    let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                }
+            });
+        })
+    }
+
+    /// One pod, `shop/web-0`, with a device, a share of another, and a claim.
+    const LIST: &[u8] =
+        b"\x00\x00\x00\x00[\x0aY\x0a\x05web-0\x12\x04shop\x1aJ\x0a\x01c\x12\x1f\x0a\x0envidia.com/\
+        gpu\x12\x05GPU-a\x12\x06GPU-b1*$\x12\x01c\x22\x1f\x0a\x03\x0a\x01x\x12\x0egpu.nvid\
+        ia.com\x1a\x01n\x22\x05gpu-0";
+
+    #[test]
+    fn the_kubelet_is_asked_over_its_socket_and_seldom_where_nobody_wants_to_know() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let wants = WantsDevices::default();
+        let mut source = PodResourcesSource::new(folder.path().to_owned(), Arc::clone(&wants));
+        let all = Wanted::new();
+        let found = look(&mut source, &all);
+        assert_eq!((found.outcome, found.pods), (Err(Fault::Missing), None));
+        let server = serve(folder.path(), LIST, 2);
+        assert_eq!(look(&mut source, &all).outcome, Err(Fault::Missing), "it is not asked again so soon");
+        wants.store(true, Ordering::Relaxed);
+        for _ in 0..2 {
+            let found = look(&mut source, &all);
+            assert_eq!(found.outcome, Ok(()), "{}", found.detail);
+            let pods = found.pods.expect("a list").pods;
+            assert_eq!((&*pods[0].namespace, &*pods[0].name, pods[0].devices.len()), ("shop", "web-0", 3));
+        }
+        server.join().expect("it does not panic");
+        let found = look(&mut source, &all);
+        assert_eq!((found.outcome, found.pods), (Err(Fault::Unreachable), None), "nobody listens any more");
+    }
 
     #[test]
     fn a_list_is_read_from_its_frame() {

@@ -92,7 +92,7 @@ impl NameSource for Scontrol {
                 }
             }
         }
-        Look { words, outcome, detail }
+        Look { words, outcome, detail, pods: None }
     }
 }
 

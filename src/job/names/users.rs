@@ -99,7 +99,7 @@ impl NameSource for Users {
             description.set(Attribute::UserName, self.known.get(&user)?);
             Some((id.clone(), Word { description, is_last: true, ..Word::default() }))
         });
-        Look { words: words.collect(), outcome, detail }
+        Look { words: words.collect(), outcome, detail, pods: None }
     }
 }
 

@@ -1,0 +1,379 @@
+//! Who holds and uses which accelerator. Those who run jobs say whom they gave a device (the kubelet, Slurm,
+//! a device control group), the driver says which processes use it, and of both come the claims of a tick.
+//! Allocation decides who may be charged, activity how much; the engine divides.
+//!
+//! What cannot be told is said to be unknown, and charged to nobody.
+
+pub mod claims;
+pub mod device;
+pub mod grant;
+pub mod permitted;
+pub mod processes;
+
+use super::consumers::Consumers;
+use super::register::{Callers, Stand};
+use crate::kernel_file::read_text;
+use crate::model::gpu::{Claim, Sight, Use, Vendor};
+use crate::model::identity::{JobId, JobKind, Name};
+use crate::model::quantity::Nanos;
+use crate::model::reading::{Fault, GroupRole, GroupSlot, Groups, Hierarchy};
+use crate::model::snapshot::SourceState;
+use crate::model::time::Moment;
+use claims::Draft;
+use device::Found;
+use grant::{Given, Grants};
+use processes::{Listed, Owner};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+/// The source names of the processes that drivers list, and of pods that hold devices and are not known.
+pub const PROCESSES: &str = "gpu_processes";
+/// See [`PROCESSES`].
+pub const HOLDERS: &str = "gpu_holders";
+
+/// A list of the kubelet's is believed for so long while no newer one is to be had: a kubelet is restarted in
+/// seconds and upgraded in a minute or two, and by then a pod may have come that it has not told of.
+const BELIEVED: Nanos = Nanos::from_seconds(300);
+
+/// A pod has its name within seconds of its birth; one that is not known for longer is told on the page.
+const PATIENCE: Nanos = Nanos::from_seconds(60);
+
+/// A device control group is written to after it is made, and then hardly again: in its first ticks it is
+/// read at each of them, and later every half minute, like other attributes.
+const FIRST_LOOKS: u32 = 3;
+const LOOK_AGAIN: Nanos = Nanos::from_seconds(30);
+
+/// Devices of one tick. A machine has 16.
+const MAX_SIGHTS: usize = 256;
+
+/// A process that is not found is an ended one, once or twice; one that is not found so often cannot be seen.
+const MAX_MISSES: u32 = 3;
+
+/// Finds out who holds and uses accelerators.
+#[derive(Debug)]
+pub struct Holders {
+    callers: Callers,
+    // Whether the driver's process numbers are those of /proc.
+    are_numbers_ours: bool,
+    // Where version 1 keeps what device files may be opened.
+    devices: Option<PathBuf>,
+    listed: Listed,
+    slots: HashMap<GroupSlot, JobId>,
+    jobs: HashMap<JobId, Alive>,
+    last_pod: Nanos,
+    // By device and instance: who had it at the last tick.
+    before: HashMap<(Name, Name), Vec<Claim>>,
+    // Since when a pod holds a device and is not known.
+    unknown_since: Option<Nanos>,
+    misses: u32,
+    states: BTreeMap<&'static str, SourceState>,
+}
+
+/// A job with a control group, or a process.
+#[derive(Debug)]
+struct Alive {
+    groups: u32,
+    born: Nanos,
+    // In the first hierarchy; devices have the same path in theirs.
+    path: Option<Name>,
+    permitted: Vec<(u32, u32)>,
+    looks: u32,
+    looked: Nanos,
+}
+
+/// What else is known at a tick.
+pub struct Around<'a> {
+    /// Who came and went.
+    pub groups: &'a Groups,
+    /// What was given to whom.
+    pub grants: &'a Grants,
+    /// Who is looked at; processes of one's own where they are.
+    pub consumers: Option<&'a Consumers>,
+}
+
+impl Holders {
+    /// With this /proc, what tells the job of a process, and the control groups of this host.
+    #[must_use]
+    pub fn new(procfs: &Path, callers: Callers, cgroupfs: &Path) -> Holders {
+        Holders {
+            callers,
+            are_numbers_ours: processes::are_numbers_of(procfs, std::process::id()),
+            devices: Some(cgroupfs.join("devices")).filter(|path| path.join("devices.list").exists()),
+            listed: Listed::new(procfs),
+            slots: HashMap::new(),
+            jobs: HashMap::new(),
+            last_pod: Nanos::ZERO,
+            before: HashMap::new(),
+            unknown_since: None,
+            misses: 0,
+            states: BTreeMap::new(),
+        }
+    }
+
+    /// Recognises processes by other rules from now on.
+    pub fn recognise(&mut self, callers: Callers) {
+        self.callers = callers;
+    }
+
+    /// How its sources fare; none where there are no accelerators.
+    #[must_use]
+    pub fn states(&self) -> Vec<SourceState> {
+        self.states.values().cloned().collect()
+    }
+
+    /// Who holds and uses each of these at this tick. A job that has ended since the last one is among them
+    /// still: what was used meanwhile was its own.
+    pub fn assign(&mut self, sights: &[&Sight], around: &Around<'_>, at: &Moment) -> Vec<Use> {
+        let sights = &sights[..sights.len().min(MAX_SIGHTS)];
+        self.admit(around.groups, at.monotonic);
+        let uses = if sights.is_empty() { Vec::new() } else { self.claims(sights, around, at) };
+        self.bury(around.groups);
+        uses
+    }
+
+    fn claims(&mut self, sights: &[&Sight], around: &Around<'_>, at: &Moment) -> Vec<Use> {
+        let now = at.monotonic;
+        let mut draft = Draft::new(sights);
+        let are_pods_known = self.note_pods(&mut draft, sights, around.grants, now);
+        self.note_jobs(&mut draft, sights, around.grants);
+        self.note_permitted(&mut draft, sights, now);
+        let are_listed = self.note_processes(&mut draft, sights, around.consumers);
+        self.note_hints(&mut draft, sights, around.grants, &are_listed);
+        let mut uses = draft.finish(|place| are_pods_known || are_listed[place], |place| are_listed[place]);
+        self.carry(&mut uses);
+        self.note_states(sights, &uses, at);
+        uses
+    }
+
+    /// What the kubelet gave. Returns whether its list tells of every pod there is.
+    fn note_pods(&mut self, draft: &mut Draft, sights: &[&Sight], grants: &Grants, now: Nanos) -> bool {
+        let list = grants.pods.as_ref().filter(|list| now.saturating_sub(list.at) < BELIEVED);
+        let mut has_unknown = false;
+        for (ids, devices) in list.iter().flat_map(|list| &list.pods) {
+            // Of two pods of one name the later one is meant: a name is free when its pod is gone.
+            let alive = ids.iter().filter_map(|id| Some((self.jobs.get(id)?.born, id)));
+            let job = alive.max().map(|(_, id)| id);
+            for given in devices {
+                let found = given.device.find(sights, given.vendor);
+                match job {
+                    Some(job) => draft.allot(found, job, given.shares),
+                    // Its name was known, and it has ended.
+                    None if !ids.is_empty() => {}
+                    None => {
+                        has_unknown |= found != Found::Nothing;
+                        draft.allot_unknown(found, given.shares);
+                    }
+                }
+            }
+        }
+        self.unknown_since = has_unknown.then(|| self.unknown_since.unwrap_or(now));
+        // A pod that came since may hold what nobody held then.
+        list.is_some_and(|list| list.at > self.last_pod)
+    }
+
+    /// What Slurm gave.
+    fn note_jobs(&self, draft: &mut Draft, sights: &[&Sight], grants: &Grants) {
+        for (job, devices) in grants.jobs.iter().filter(|(job, _)| self.jobs.contains_key(job)) {
+            for given in &devices.given {
+                draft.allot(find(given, sights), job, given.shares);
+            }
+        }
+    }
+
+    /// What device control groups permit. Instances have no device file of their own there.
+    fn note_permitted(&mut self, draft: &mut Draft, sights: &[&Sight], now: Nanos) {
+        let Some(devices) = &self.devices else { return };
+        for (id, job) in &mut self.jobs {
+            let Some(path) = job.path.as_deref() else { continue };
+            if job.looks < FIRST_LOOKS || now.saturating_sub(job.looked) >= LOOK_AGAIN {
+                job.looks = job.looks.saturating_add(1);
+                job.looked = now;
+                let place = devices.join(path.trim_start_matches('/')).join("devices.list");
+                let list = read_text(&place).ok().and_then(|list| permitted::parse(&list));
+                job.permitted = list.unwrap_or_default();
+            }
+            for (place, sight) in sights.iter().enumerate().filter(|_| !job.permitted.is_empty()) {
+                let is_permitted = sight.nodes.iter().any(|node| job.permitted.contains(node));
+                if is_permitted && !draft.is_divided(place) {
+                    draft.allot(Found::Device(place), id, 1);
+                }
+            }
+        }
+    }
+
+    /// What the driver says. Returns for each device whether all that use it are told.
+    fn note_processes(
+        &mut self,
+        draft: &mut Draft,
+        sights: &[&Sight],
+        consumers: Option<&Consumers>,
+    ) -> Vec<bool> {
+        if !self.are_numbers_ours {
+            return vec![false; sights.len()];
+        }
+        let numbers = sights.iter().flat_map(|sight| sight.processes.iter().flatten()).map(|one| one.pid);
+        let stand_of = |pid| -> Stand {
+            consumers
+                .and_then(|consumers| consumers.stand_of(pid))
+                .unwrap_or_else(|| self.callers.stand_of(pid))
+        };
+        let owners = self.listed.look(numbers, stand_of);
+        let mut has_miss = false;
+        let mut are_listed = Vec::with_capacity(sights.len());
+        for (place, sight) in sights.iter().enumerate() {
+            let mut is_listed = sight.processes.is_ok();
+            for process in sight.processes.iter().flatten() {
+                match owners.get(&process.pid) {
+                    Some(Owner::In(jobs)) => draft.process(place, &process.instance, jobs, process.used),
+                    Some(Owner::Ended) => {}
+                    Some(Owner::Unknown) | None => {
+                        is_listed = false;
+                        draft.unclear(place);
+                    }
+                }
+            }
+            has_miss |= !is_listed && sight.processes.is_ok();
+            are_listed.push(is_listed);
+        }
+        self.misses = if has_miss { self.misses.saturating_add(1) } else { 0 };
+        are_listed
+    }
+
+    /// What processes were told to use, where nothing better says who does: a user may have told them.
+    fn note_hints(&self, draft: &mut Draft, sights: &[&Sight], grants: &Grants, are_listed: &[bool]) {
+        for (job, devices) in grants.jobs.iter().filter(|(job, _)| self.jobs.contains_key(job)) {
+            // A number counts within what it was given, and that is known.
+            if !devices.given.is_empty() {
+                continue;
+            }
+            for given in &devices.visible {
+                match find(given, sights) {
+                    found @ (Found::Device(place) | Found::Instance(place, _)) if !are_listed[place] => {
+                        draft.hint(found, job);
+                    }
+                    Found::Nothing | Found::Device(_) | Found::Instance(..) | Found::Unclear(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Whoever had a part to the last moment, and has given it back since, is charged with the interval in
+    /// which he did. The same claims are carried over once.
+    fn carry(&mut self, uses: &mut [Use]) {
+        let mut now = HashMap::new();
+        for used in uses {
+            let is_known = used.is_known;
+            for part in &mut used.parts {
+                let key = (used.gpu.clone(), part.instance.clone());
+                if !part.claims.is_empty() {
+                    now.insert(key, part.claims.clone());
+                } else if let Some(claims) = self.before.get(&key).filter(|_| is_known) {
+                    let is_there =
+                        |claim: &&Claim| claim.job.as_ref().is_none_or(|job| self.jobs.contains_key(job));
+                    part.claims = claims.iter().filter(is_there).cloned().collect();
+                }
+            }
+        }
+        self.before = now;
+    }
+
+    fn admit(&mut self, groups: &Groups, now: Nanos) {
+        for birth in &groups.births {
+            let (GroupRole::Job(id) | GroupRole::Slice(id)) = &birth.role else { continue };
+            self.slots.insert(birth.slot, id.clone());
+            if id.kind() == JobKind::Pod {
+                self.last_pod = now;
+            }
+            let has_devices = matches!(id.kind(), JobKind::Slurm | JobKind::Container);
+            let path = Some(&birth.path).filter(|_| has_devices && birth.hierarchy == Hierarchy::Primary);
+            let alive = self.jobs.entry(id.clone()).or_insert_with(|| Alive {
+                groups: 0,
+                born: now,
+                path: path.cloned(),
+                permitted: Vec::new(),
+                looks: 0,
+                looked: now,
+            });
+            alive.groups += 1;
+        }
+    }
+
+    fn bury(&mut self, groups: &Groups) {
+        for slot in &groups.deaths {
+            let Some(id) = self.slots.remove(slot) else { continue };
+            let Some(alive) = self.jobs.get_mut(&id) else { continue };
+            alive.groups = alive.groups.saturating_sub(1);
+            if alive.groups == 0 {
+                self.jobs.remove(&id);
+            }
+        }
+    }
+
+    fn note_states(&mut self, sights: &[&Sight], uses: &[Use], at: &Moment) {
+        let refused = sights.iter().find_map(|sight| Some((sight, *sight.processes.as_ref().err()?)));
+        let (fault, detail) = match refused {
+            _ if !self.are_numbers_ours => (
+                Some(Fault::PrivateNamespace),
+                "process numbers mean nothing outside the host's PID namespace (hostPID: true); allocations are used alone".to_owned(),
+            ),
+            Some((sight, fault)) => (Some(fault), format!("the driver lists no processes of {}", sight.gpu)),
+            None if self.misses > MAX_MISSES => (
+                Some(Fault::Missing),
+                "processes that the driver lists are not in /proc, or outside the control groups that can be seen".to_owned(),
+            ),
+            None => (None, "by the driver's lists and /proc/PID/cgroup".to_owned()),
+        };
+        self.note(PROCESSES, fault, detail, at);
+        let is_long = self.unknown_since.is_some_and(|since| at.monotonic.saturating_sub(since) >= PATIENCE);
+        let held = uses.iter().filter(|used| !used.is_known).count();
+        let (fault, detail) = match is_long {
+            true => (
+                Some(Fault::Missing),
+                format!(
+                    "pods hold devices ({held} of them) and have no UID here: mount /var/log/pods, or let the kubelet be asked"
+                ),
+            ),
+            false => (None, format!("{} devices", uses.len())),
+        };
+        self.note(HOLDERS, fault, detail, at);
+    }
+
+    fn note(&mut self, source: &'static str, fault: Option<Fault>, detail: String, at: &Moment) {
+        let state = self.states.entry(source).or_insert_with(|| SourceState {
+            source: source.into(),
+            hw_id: "".into(),
+            fault: None,
+            last_success: None,
+            errors: Vec::new(),
+            detail: "".into(),
+        });
+        if state.fault != fault {
+            match fault {
+                Some(fault) => {
+                    tracing::warn!(source, detail, "not all holders of accelerators are known: {fault}")
+                }
+                None => tracing::info!(source, "holders of accelerators are known again"),
+            }
+        }
+        state.fault = fault;
+        state.detail = detail.into();
+        match fault {
+            None => state.last_success = Some(at.wall),
+            Some(fault) => match state.errors.iter_mut().find(|(known, _)| *known == fault) {
+                Some((_, count)) => *count += 1,
+                None => state.errors.push((fault, 1)),
+            },
+        }
+    }
+}
+
+/// Among those of its vendor. Where that is not told it is the one whose devices batch systems count first.
+fn find(given: &Given, sights: &[&Sight]) -> Found {
+    let vendors = [Vendor::Nvidia, Vendor::Amd, Vendor::Intel];
+    let is_there = |vendor: &Vendor| sights.iter().any(|sight| sight.vendor == *vendor);
+    let vendor = given.vendor.or_else(|| vendors.into_iter().find(is_there));
+    given.device.find(sights, vendor)
+}
+
+#[cfg(test)]
+mod tests;

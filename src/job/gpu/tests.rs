@@ -1,0 +1,338 @@
+//! Holders on a made-up machine: a /proc, groups that come and go, lists and device control groups.
+
+use super::device::Device;
+use super::device::tests::{divided, whole};
+use super::grant::{JobDevices, PodGrants, Variables};
+use super::*;
+use crate::job::Resolvers;
+use crate::job::hierarchy::{Root, Version};
+use crate::model::gpu::Process;
+use crate::model::reading::Birth;
+use std::fs;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+const SECOND: Nanos = Nanos::from_seconds(1);
+const UID: &str = "7b2c1a90-11aa-4f0e-9c3d-5e6f70819203";
+const OTHER: &str = "8b2c1a90-11aa-4f0e-9c3d-5e6f70819203";
+
+struct Bench {
+    folder: TempDir,
+    holders: Holders,
+    grants: Grants,
+    now: Nanos,
+}
+
+fn pod(uid: &str) -> JobId {
+    JobId::new(JobKind::Pod, uid)
+}
+
+fn slurm(number: &str) -> JobId {
+    JobId::new(JobKind::Slurm, number)
+}
+
+fn unit(name: &str) -> JobId {
+    JobId::new(JobKind::Unit, name)
+}
+
+fn birth(slot: u32, id: &JobId, path: &str) -> Birth {
+    Birth {
+        slot: GroupSlot(slot),
+        parent: None,
+        hierarchy: Hierarchy::Primary,
+        role: GroupRole::Job(id.clone()),
+        path: path.into(),
+        inode: 0,
+        user: None,
+        is_new: true,
+    }
+}
+
+impl Bench {
+    /// In the host's PID namespace, with device control groups of version 1.
+    fn new() -> Bench {
+        Bench::within("pid:[4026531836]")
+    }
+
+    fn within(namespace: &str) -> Bench {
+        let folder = tempfile::tempdir().expect("a folder");
+        let proc = folder.path().join("proc");
+        fs::create_dir_all(proc.join("self/ns")).expect("made");
+        fs::write(proc.join("self/status"), format!("NSpid:\t{}\n", std::process::id())).expect("written");
+        std::os::unix::fs::symlink(namespace, proc.join("self/ns/pid")).expect("linked");
+        let cgroupfs = folder.path().join("cgroup");
+        fs::create_dir_all(cgroupfs.join("devices")).expect("made");
+        fs::write(cgroupfs.join("devices/devices.list"), "a *:* rwm\n").expect("written");
+        let root = Root {
+            path: cgroupfs.clone(),
+            version: Version::V2,
+            hierarchy: Hierarchy::Primary,
+            cpuset: None,
+        };
+        let resolvers = Resolvers::new(Vec::new(), JobKind::ALL.to_vec());
+        let callers = Callers::new(&proc, vec![root], resolvers);
+        let holders = Holders::new(&proc, callers, &cgroupfs);
+        Bench { folder, holders, grants: Grants::default(), now: SECOND }
+    }
+
+    /// A process in a group.
+    fn run(&self, pid: u32, group: &str) {
+        let place = self.folder.path().join(format!("proc/{pid}"));
+        fs::create_dir_all(&place).expect("made");
+        fs::write(place.join("cgroup"), format!("0::{group}\n")).expect("written");
+        let line = format!("{pid} (x) R 1 1 1 0 -1 4194304 1 0 0 0 5 6 0 0 20 0 1 0 77 1 1");
+        fs::write(place.join("stat"), line).expect("written");
+    }
+
+    fn end(&self, pid: u32) {
+        fs::remove_dir_all(self.folder.path().join(format!("proc/{pid}"))).expect("removed");
+    }
+
+    fn permit(&self, group: &str, list: &str) {
+        let place = self.folder.path().join("cgroup/devices").join(group.trim_start_matches('/'));
+        fs::create_dir_all(&place).expect("made");
+        fs::write(place.join("devices.list"), list).expect("written");
+    }
+
+    /// The kubelet's list, asked for now: who is called like the pod, and the ids it holds.
+    fn list(&mut self, pods: &[(&[&str], &[&str])]) {
+        let pods = pods.iter().map(|(uids, ids)| {
+            let given = ids.iter().map(|id| Given {
+                vendor: Some(Vendor::Nvidia),
+                device: Device::parse(id).expect("a device"),
+                shares: 1,
+            });
+            (uids.iter().map(|uid| pod(uid)).collect(), given.collect())
+        });
+        self.grants.pods = Some(PodGrants { at: self.now + SECOND, pods: pods.collect() });
+    }
+
+    /// One tick, a second after the last one.
+    fn tick(&mut self, sights: &[Sight], births: Vec<Birth>, deaths: &[u32]) -> Vec<String> {
+        self.now += SECOND;
+        let at = Moment { monotonic: self.now, boottime: self.now, wall: self.now };
+        let deaths = deaths.iter().copied().map(GroupSlot).collect();
+        let groups = Groups { births, deaths, ..Groups::default() };
+        let around = Around { groups: &groups, grants: &self.grants, consumers: None };
+        let uses = self.holders.assign(&sights.iter().collect::<Vec<_>>(), &around, &at);
+        uses.iter().map(words).collect()
+    }
+
+    fn fault(&self, source: &str) -> Option<Fault> {
+        let states = self.holders.states();
+        states.iter().find(|state| *state.source == *source).expect("it is shown").fault
+    }
+}
+
+/// `id:allocated/used …`, parts apart by `|`, and a `?` where it is not known who uses it.
+fn words(used: &Use) -> String {
+    let claim = |claim: &Claim| {
+        let id = claim.job.as_ref().map_or("-".to_owned(), |job| job.id().chars().take(9).collect());
+        format!("{id}:{}/{}", claim.allocated, claim.used.map_or("-".to_owned(), |used| used.to_string()))
+    };
+    let part = |part: &crate::model::gpu::Part| part.claims.iter().map(claim).collect::<Vec<_>>().join(" ");
+    let parts = used.parts.iter().map(part).collect::<Vec<_>>().join("|");
+    if used.is_known { parts } else { format!("{parts}?") }
+}
+
+fn with(sight: Sight, processes: Result<&[(u32, Option<u64>)], Fault>) -> Sight {
+    let process = |(pid, used): &(u32, Option<u64>)| Process { pid: *pid, instance: "".into(), used: *used };
+    Sight { processes: processes.map(|all| all.iter().map(process).collect()), ..sight }
+}
+
+#[test]
+fn a_pod_holds_a_device_from_its_name_to_its_end() {
+    let mut bench = Bench::new();
+    let gpu = || [with(whole(0), Err(Fault::Unsupported))];
+    assert_eq!(bench.tick(&gpu(), vec![], &[]), ["?"], "nobody was asked yet");
+    bench.list(&[]);
+    assert_eq!(bench.tick(&gpu(), vec![], &[]), [""], "the kubelet gave it to nobody");
+    // Its group is there, and the list is older.
+    assert_eq!(bench.tick(&gpu(), vec![birth(1, &pod(UID), "/x")], &[]), ["?"]);
+    bench.list(&[(&[], &["GPU-00aa"])]);
+    assert_eq!(bench.tick(&gpu(), vec![], &[]), ["?"], "it is held, and nobody knows by whom");
+    bench.list(&[(&[UID], &["GPU-00aa"])]);
+    assert_eq!(bench.tick(&gpu(), vec![], &[]), ["7b2c1a90-:1/-"]);
+    // What it drew up to its end is its own, and nothing after it, though it is on the list.
+    assert_eq!(bench.tick(&gpu(), vec![], &[1]), ["7b2c1a90-:1/-"]);
+    assert_eq!(bench.tick(&gpu(), vec![], &[]), [""]);
+}
+
+#[test]
+fn of_two_pods_of_one_name_the_later_one_is_meant() {
+    let mut bench = Bench::new();
+    let gpu = || [with(whole(0), Err(Fault::Unsupported))];
+    bench.list(&[(&[UID, OTHER], &["GPU-00aa"])]);
+    assert_eq!(
+        bench.tick(&gpu(), vec![birth(1, &pod(OTHER), "/x")], &[]),
+        ["8b2c1a90-:1/-?"],
+        "somebody may have come that the list does not tell of"
+    );
+    bench.list(&[(&[UID, OTHER], &["GPU-00aa"])]);
+    assert_eq!(bench.tick(&gpu(), vec![birth(2, &pod(UID), "/y")], &[]), ["7b2c1a90-:1/-?"]);
+    bench.list(&[(&[UID, OTHER], &["GPU-00aa"])]);
+    assert_eq!(bench.tick(&gpu(), vec![], &[2]), ["7b2c1a90-:1/-"]);
+    assert_eq!(bench.tick(&gpu(), vec![], &[]), ["8b2c1a90-:1/-"]);
+}
+
+#[test]
+fn a_list_is_believed_for_some_minutes_and_then_nothing_is_known() {
+    let mut bench = Bench::new();
+    let gpu = || [with(whole(0), Err(Fault::Unsupported))];
+    bench.tick(&gpu(), vec![birth(1, &pod(UID), "/x")], &[]);
+    bench.list(&[(&[UID], &["GPU-00aa"])]);
+    bench.now += Nanos::from_seconds(299);
+    assert_eq!(bench.tick(&gpu(), vec![], &[]), ["7b2c1a90-:1/-"]);
+    bench.now += SECOND;
+    assert_eq!(bench.tick(&gpu(), vec![], &[]), ["?"]);
+    bench.list(&[(&[UID], &["GPU-00aa"])]);
+    assert_eq!(bench.tick(&gpu(), vec![], &[]), ["7b2c1a90-:1/-"], "it is back");
+}
+
+#[test]
+fn shares_and_instances_are_held_by_their_pods() {
+    let mut bench = Bench::new();
+    let gpus = || [with(whole(0), Err(Fault::Unsupported)), with(divided(1), Err(Fault::Unsupported))];
+    bench.tick(&gpus(), vec![birth(1, &pod(UID), "/x"), birth(2, &pod(OTHER), "/y")], &[]);
+    bench.list(&[
+        (&[UID], &["GPU-00aa", "MIG-1b2"]),
+        (&[OTHER], &["GPU-00aa", "nvidia1/gi11"]),
+        (&[], &["1:1"]),
+    ]);
+    assert_eq!(
+        bench.tick(&gpus(), vec![], &[]),
+        ["7b2c1a90-:1/- 8b2c1a90-:1/-", "8b2c1a90-:1/-||7b2c1a90-:1/-?"]
+    );
+}
+
+#[test]
+fn processes_are_charged_to_the_jobs_they_stand_in() {
+    let mut bench = Bench::new();
+    let group = format!("/kubepods/burstable/pod{UID}/c");
+    for (pid, group) in
+        [(10, "/system.slice/a.service"), (11, "/system.slice/a.service"), (12, "/"), (13, &group)]
+    {
+        bench.run(pid, group);
+    }
+    let births = vec![birth(1, &unit("a.service"), "/system.slice/a.service"), birth(2, &pod(UID), "/x")];
+    let gpus = |pids: &[(u32, Option<u64>)]| [with(whole(0), Ok(pids))];
+    let all = [(10, Some(3)), (11, Some(4)), (12, Some(5)), (13, Some(6))];
+    assert_eq!(bench.tick(&gpus(&all), births, &[]), ["-:0/5 7b2c1a90-:0/6 a.service:0/7"]);
+    assert_eq!(bench.fault(PROCESSES), None);
+    // One that is not in /proc may be anybody's.
+    assert_eq!(bench.tick(&gpus(&[(10, Some(1)), (99, Some(1))]), vec![], &[]), ["a.service:0/1?"]);
+    assert_eq!(bench.fault(PROCESSES), None, "it may have ended");
+    for _ in 0..3 {
+        bench.tick(&gpus(&[(99, None)]), vec![], &[]);
+    }
+    assert_eq!(bench.fault(PROCESSES), Some(Fault::Missing));
+    assert_eq!(bench.tick(&gpus(&[]), vec![], &[]), [""], "nobody, and that is known");
+    assert_eq!(bench.fault(PROCESSES), None);
+    // The driver says nothing.
+    assert_eq!(bench.tick(&[with(whole(0), Err(Fault::Timeout))], vec![], &[]), ["?"]);
+    assert_eq!(bench.fault(PROCESSES), Some(Fault::Timeout));
+}
+
+#[test]
+fn the_interval_in_which_somebody_leaves_is_his() {
+    let mut bench = Bench::new();
+    bench.run(10, "/system.slice/a.service");
+    bench.run(11, "/system.slice/b.service");
+    let births = vec![
+        birth(1, &unit("a.service"), "/system.slice/a.service"),
+        birth(2, &unit("b.service"), "/system.slice/b.service"),
+    ];
+    let gpus = |pids: &[(u32, Option<u64>)]| [with(whole(0), Ok(pids))];
+    assert_eq!(bench.tick(&gpus(&[(10, Some(9))]), births, &[]), ["a.service:0/9"]);
+    // It ended, and the list is new already; its group is gone with it.
+    bench.end(10);
+    assert_eq!(bench.tick(&gpus(&[]), vec![], &[1]), ["a.service:0/9"]);
+    assert_eq!(bench.tick(&gpus(&[]), vec![], &[]), [""]);
+    // It gave the device back, and lives on; the list is still the old one.
+    assert_eq!(bench.tick(&gpus(&[(11, Some(5))]), vec![], &[]), ["b.service:0/5"]);
+    assert_eq!(bench.tick(&gpus(&[(11, Some(5))]), vec![], &[]), ["b.service:0/5"]);
+    assert_eq!(bench.tick(&gpus(&[]), vec![], &[]), ["b.service:0/5"]);
+    assert_eq!(bench.tick(&gpus(&[]), vec![], &[]), [""]);
+}
+
+#[test]
+fn in_another_pid_namespace_allocations_are_used_alone() {
+    let mut bench = Bench::within("pid:[4026532999]");
+    bench.run(10, "/system.slice/a.service");
+    let gpus = || [with(whole(0), Ok(&[(10, Some(9))])), with(whole(1), Ok(&[]))];
+    let births = vec![birth(1, &pod(UID), "/x"), birth(2, &unit("a.service"), "/system.slice/a.service")];
+    assert_eq!(bench.tick(&gpus(), births, &[]), ["?", "?"]);
+    assert_eq!(bench.fault(PROCESSES), Some(Fault::PrivateNamespace));
+    bench.list(&[(&[UID], &["GPU-00aa"])]);
+    assert_eq!(bench.tick(&gpus(), vec![], &[]), ["7b2c1a90-:1/-", ""]);
+}
+
+#[test]
+fn slurm_s_jobs_hold_what_it_gave_them_and_what_they_say_is_a_hint() {
+    let mut bench = Bench::new();
+    let read = |job, cuda| JobDevices::read(Variables { job, cuda, ..Variables::default() });
+    let given = [(slurm("7"), read(Some("1"), Some("0"))), (slurm("8"), read(None, Some("0,1")))];
+    bench.grants.jobs = given.into_iter().map(|(job, devices)| (job, Arc::new(devices))).collect();
+    let births = vec![birth(1, &slurm("7"), "/a"), birth(2, &slurm("8"), "/b")];
+    let gpus = |processes: Result<&[_], Fault>| [with(whole(0), processes), with(whole(1), processes)];
+    assert_eq!(bench.tick(&gpus(Err(Fault::Unsupported)), births, &[]), ["8:0/-?", "7:1/- 8:0/-?"]);
+    assert_eq!(bench.tick(&gpus(Ok(&[])), vec![], &[]), ["8:0/-", "7:1/-"], "what they said is carried once");
+    assert_eq!(bench.tick(&gpus(Ok(&[])), vec![], &[]), ["", "7:1/-"], "who uses it is known");
+    assert_eq!(bench.tick(&gpus(Ok(&[])), vec![], &[1]), ["", "7:1/-"]);
+    assert_eq!(bench.tick(&gpus(Ok(&[])), vec![], &[]), ["", ""]);
+}
+
+#[test]
+fn a_device_control_group_tells_what_a_job_was_given() {
+    let mut bench = Bench::new();
+    let gpus = || [with(whole(0), Ok(&[])), with(whole(1), Ok(&[])), with(divided(2), Ok(&[]))];
+    let id = "3f4e1c0d9b8a7f6e5d4c3b2a190817263544f3e2d1c0b9a8f7e6d5c4b3a29180";
+    let births = vec![
+        birth(1, &slurm("7"), "/slurm/uid_0/job_7"),
+        birth(2, &JobId::new(JobKind::Container, id), "/docker/c"),
+        birth(3, &unit("a.service"), "/system.slice/a.service"),
+    ];
+    bench.permit("/slurm/uid_0/job_7", "a *:* rwm\n");
+    bench.permit("/docker/c", "c *:* m\nc 195:1 rw\nc 195:255 rw\nc 195:2 rw\n");
+    bench.permit("/system.slice/a.service", "c 195:0 rw\n");
+    assert_eq!(bench.tick(&gpus(), births, &[]), ["", "3f4e1c0d9:1/-", "||"], "no unit holds devices");
+    // Slurm writes it a moment after it has made the group.
+    bench.permit("/slurm/uid_0/job_7", "c 195:0 rw\nc 195:255 rw\n");
+    assert_eq!(bench.tick(&gpus(), vec![], &[]), ["7:1/-", "3f4e1c0d9:1/-", "||"]);
+    bench.tick(&gpus(), vec![], &[]);
+    // Later it is read every half minute.
+    bench.permit("/slurm/uid_0/job_7", "c 195:1 rw\n");
+    assert_eq!(bench.tick(&gpus(), vec![], &[])[0], "7:1/-");
+    bench.now += LOOK_AGAIN;
+    assert_eq!(bench.tick(&gpus(), vec![], &[])[1], "3f4e1c0d9:1/- 7:1/-");
+}
+
+#[test]
+fn pods_that_stay_unknown_are_told_of() {
+    let mut bench = Bench::new();
+    let gpu = || [with(whole(0), Ok(&[]))];
+    bench.list(&[(&[], &["GPU-00aa"])]);
+    bench.tick(&gpu(), vec![], &[]);
+    assert_eq!(bench.fault(HOLDERS), None, "its name is on its way");
+    bench.now += PATIENCE;
+    bench.tick(&gpu(), vec![], &[]);
+    assert_eq!(bench.fault(HOLDERS), Some(Fault::Missing));
+    bench.list(&[]);
+    bench.tick(&gpu(), vec![], &[]);
+    assert_eq!(bench.fault(HOLDERS), None);
+    assert!(bench.tick(&[], vec![], &[]).is_empty());
+}
+
+#[test]
+fn nothing_grows_without_bound() {
+    let mut bench = Bench::new();
+    let pids: Vec<(u32, Option<u64>)> = (1..20_000).map(|pid| (pid, Some(1))).collect();
+    let many: Vec<Sight> = (0..300).map(|_| with(whole(0), Ok(&pids[..]))).collect();
+    assert_eq!(bench.tick(&many, vec![], &[]).len(), MAX_SIGHTS);
+    // Who came and went leaves nothing behind.
+    for round in 0..1_000 {
+        let births = vec![birth(round, &unit(&format!("{round}.service")), "/x")];
+        bench.tick(&[], births, &[round]);
+    }
+    assert!(bench.holders.jobs.is_empty() && bench.holders.slots.is_empty());
+}
