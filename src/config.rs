@@ -3,6 +3,7 @@
 
 mod bmc;
 pub mod flags;
+mod gpus;
 mod hardware;
 pub mod jobs;
 pub mod names;
@@ -19,6 +20,7 @@ use crate::source::rapl::Probe;
 use crate::source::{self, estimate};
 use bmc::{IpmiSection, RedfishSection};
 use flags::Flags;
+use gpus::GpusSection;
 use hardware::{EstimateSection, InstanceType, Sensor, Share};
 use jobs::{Jobs, JobsSection};
 use names::GroupsSection;
@@ -143,6 +145,7 @@ struct File {
     estimate: EstimateSection,
     ipmi: IpmiSection,
     redfish: Option<RedfishSection>,
+    gpus: GpusSection,
     web: WebSection,
     path: PathSection,
     store: StoreSection,
@@ -353,6 +356,7 @@ impl Settings {
                 batteries: file.hardware.batteries,
                 ipmi: file.ipmi.0,
                 redfish: file.redfish.map(|section| section.0),
+                nvml: file.gpus.nvml(flags.nvml_library.clone()),
                 has_no_threads: false,
                 probe: Probe::default(),
             },

@@ -1,11 +1,15 @@
 //! Gives up what is no longer needed once everything is open: all capabilities but the one to read, and
 //! all rights to change files but the store's. It must happen before the first thread starts: a thread that
-//! runs already keeps what it has; the one that does (`job::names::environment`) gives up its own share by
-//! itself.
+//! runs already keeps what it has. The two that do give up their own share by themselves: the one that reads
+//! environments (`job::names::environment`), and the one that opens NVIDIA's library (`source::nvml`), with
+//! all that descend from it.
 
 use landlock::{ABI, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, path_beneath_rules};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use std::path::Path;
+
+/// Where device files are.
+const DEVICES: &str = "/dev";
 
 /// What could be given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +24,12 @@ pub struct Confinement {
 #[must_use]
 pub fn confine(folders: &[&Path]) -> Confinement {
     Confinement { capabilities: drop_capabilities(), files: forbid_writing(folders) }
+}
+
+/// Gives up everything but to write device files, for this thread and those that it starts.
+pub fn confine_to_devices() {
+    let _ = drop_capabilities();
+    let _ = forbid_writing(&[Path::new(DEVICES)]);
 }
 
 fn drop_capabilities() -> bool {

@@ -2,8 +2,8 @@
 //!
 //! The store, sockets and sources are opened first and everything that can fail fails there. Then all
 //! rights but reading, and writing the store, are given up, and only then threads start: the sampler has
-//! one, the store has one, names have one, the HTTP side this one. The one that looks into processes for
-//! Slurm's sake could not do so afterwards, and starts before.
+//! one, the store has one, names have one, the HTTP side this one. Those that look into processes for
+//! Slurm's sake and into NVIDIA's driver could not do so afterwards, and start before.
 
 mod keeping;
 mod looking;
@@ -14,7 +14,7 @@ use crate::carbon::{self, Choice};
 use crate::clock;
 use crate::config::flags::Flags;
 use crate::config::{ConfigError, Settings, socket_addresses};
-use crate::confine::confine;
+use crate::confine::{confine, confine_to_devices};
 use crate::http_client::{ClientError, bare};
 use crate::job::own::OwnProcess;
 use crate::job::processor::{Processors, Topology};
@@ -28,6 +28,7 @@ use crate::sampler::keeper::{Keeper, LONGEST_WAIT};
 use crate::sampler::{CPU, Mailbox, Parts, Past, Sampler, Update, stop_pipe};
 use crate::source::Sources;
 use crate::source::hardware::Hardware;
+use crate::source::nvml::Confinement;
 use crate::store::OpenError;
 use crate::store::lock::LockError;
 use keeping::Keeping;
@@ -113,7 +114,8 @@ fn hint(error: &std::io::Error) -> &'static str {
 /// # Errors
 /// It could not start.
 pub fn run(flags: &Flags) -> Result<(), StartError> {
-    let settings = Settings::load(flags)?;
+    let mut settings = Settings::load(flags)?;
+    settings.hardware.nvml.confinement = Confinement(confine_to_devices);
     let access = Arc::new(Access::load(settings.web_config.as_deref())?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

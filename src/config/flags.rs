@@ -75,6 +75,9 @@ pub struct Flags {
     /// --path.runtime]
     #[arg(long = "job.socket", value_name = "PATH", env = "JOULEPRINT_JOB_SOCKET", global = true)]
     pub job_socket: Option<PathBuf>,
+    /// NVIDIA's management library [default: libnvidia-ml.so.1, where the linker looks]
+    #[arg(long = "nvml.library", value_name = "FILE", env = "JOULEPRINT_NVML_LIBRARY", global = true)]
+    pub nvml_library: Option<PathBuf>,
     /// The tick in ms, for tests that cannot wait
     #[arg(long = "test.tick", value_name = "MS", hide = true, global = true)]
     pub test_tick: Option<u64>,

@@ -242,7 +242,7 @@ pub fn all_within<T: Send + 'static, L: FnOnce() -> T + Send + 'static>(
 
 /// One domain's readings since they were last taken.
 #[derive(Debug, Clone, Default)]
-struct Cell {
+pub(super) struct Cell {
     last: Option<(Nanos, Value)>,
     // When it was last read, with or without success.
     tried: Option<Nanos>,
@@ -256,7 +256,7 @@ struct Cell {
 }
 
 impl Cell {
-    fn new(measurement: Measurement) -> Cell {
+    pub(super) fn new(measurement: Measurement) -> Cell {
         let ceiling = match measurement {
             Measurement::MeanPower { ceiling } => Some(ceiling),
             Measurement::Counter { .. } => None,
@@ -265,7 +265,7 @@ impl Cell {
     }
 
     /// A power between two readings is taken to be their mean, if both are of one stretch.
-    fn note(&mut self, at: Nanos, outcome: Result<Value, Fault>) {
+    pub(super) fn note(&mut self, at: Nanos, outcome: Result<Value, Fault>) {
         self.tried = Some(at);
         let value = match outcome {
             Ok(value) => value,
@@ -288,7 +288,7 @@ impl Cell {
     }
 
     /// The mean since the last collection, or the last value while it holds.
-    fn collect(&mut self, now: Nanos, hold: Nanos) -> Result<Value, Fault> {
+    pub(super) fn collect(&mut self, now: Nanos, hold: Nanos) -> Result<Value, Fault> {
         if std::mem::take(&mut self.has_refused) {
             // Told once; what was read beside it comes with the next collection.
             return Err(Fault::Implausible);

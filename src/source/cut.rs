@@ -4,12 +4,15 @@
 
 use crate::model::identity::{HwType, Name, Origin};
 use crate::model::reading::{Domain, Place};
+use std::collections::BTreeSet;
 
 /// What a meter stands around, as its source knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
     /// What [`Domain::place`] says.
     Own,
+    /// The same, and it is known inside which socket's module, if there are such: a GPU.
+    OnSocket(u32),
     /// The whole machine.
     Node,
     /// The whole machine, at times: a root around what else is measured, and nothing to rely on alone.
@@ -29,7 +32,7 @@ pub fn choose(domains: &mut [(Domain, Scope)]) {
             let spare = &domains[index].0;
             let has_better = domains.iter().enumerate().any(|(place, (other, scope))| {
                 let is_better = match scope {
-                    Scope::Own => true,
+                    Scope::Own | Scope::OnSocket(_) => true,
                     Scope::Spare => place < index && other.source != spare.source,
                     Scope::Node | Scope::NodeAtTimes | Scope::Module => false,
                 };
@@ -38,11 +41,30 @@ pub fn choose(domains: &mut [(Domain, Scope)]) {
             domains[index].0.place = if has_better { Place::Beside } else { Place::Counted };
         }
     }
+    let modules: BTreeSet<Option<u32>> = domains
+        .iter()
+        .filter(|(_, scope)| *scope == Scope::Module)
+        .map(|(domain, _)| domain.socket)
+        .collect();
+    let is_leaf = |domain: &Domain, scope: &Scope| {
+        matches!(scope, Scope::Own | Scope::OnSocket(_) | Scope::Spare) && is_counted(domain)
+    };
+    let socket = |domain: &Domain, scope: &Scope| match scope {
+        Scope::OnSocket(socket) => Some(*socket),
+        // A GPU is in the only module that there is.
+        _ if domain.hw_type == HwType::Gpu && modules.len() == 1 => *modules.first()?,
+        _ => domain.socket,
+    };
     let leaves: Vec<(Name, Option<u32>)> = domains
         .iter()
-        .filter(|(domain, scope)| matches!(scope, Scope::Own | Scope::Spare) && is_counted(domain))
-        .map(|(domain, _)| (domain.id.clone(), domain.socket))
+        .filter(|(domain, scope)| is_leaf(domain, scope))
+        .map(|(domain, scope)| (domain.id.clone(), socket(domain, scope)))
         .collect();
+    // In one of several modules, and it is not known in which: none of them can be counted around it.
+    let is_astray = domains.iter().any(|(domain, scope)| {
+        is_leaf(domain, scope) && domain.hw_type == HwType::Gpu && socket(domain, scope).is_none()
+    });
+    let is_astray = is_astray && modules.len() > 1;
     let mut node: Option<Name> = None;
     for (domain, scope) in domains.iter_mut() {
         let is_alone = leaves.is_empty();
@@ -56,11 +78,14 @@ pub fn choose(domains: &mut [(Domain, Scope)]) {
             node.get_or_insert_with(|| domain.id.clone());
         }
     }
+    let mut taken: BTreeSet<Option<u32>> = BTreeSet::new();
     for (domain, scope) in domains.iter_mut() {
         if *scope == Scope::Module {
             let own = leaves.iter().filter(|(_, socket)| *socket == domain.socket).map(|(id, _)| id);
             domain.place = match &node {
                 Some(node) => Place::Inside(node.clone()),
+                // Two meters of one module: the first is counted.
+                None if is_astray || !taken.insert(domain.socket) => Place::Beside,
                 None => around(own),
             };
         }
@@ -132,6 +157,7 @@ mod tests {
     fn domain(text: &str) -> (Domain, Scope) {
         let words: Vec<&str> = text.split(' ').collect();
         let scope = match words[3] {
+            "on" => Scope::OnSocket(words[4].parse().expect("a socket")),
             "own" => Scope::Own,
             "node" => Scope::Node,
             "module" => Scope::Module,
@@ -151,7 +177,7 @@ mod tests {
             gpu: "".into(),
             source: words[0].into(),
             place: Place::Counted,
-            socket: words.get(4).and_then(|socket| socket.parse().ok()),
+            socket: words.get(4).filter(|_| words[3] != "on").and_then(|socket| socket.parse().ok()),
             measurement: Measurement::MeanPower { ceiling: MicroWatts::from_watts(1) },
             floor: None,
             uncertainty_ppm: 0,
@@ -179,6 +205,28 @@ mod tests {
                 "c0 counted, m0 in bmc, bmc around c0",
             ),
             ("hwmon m0 other module 0", "m0 counted"),
+            // Grace Hopper: its GPU is in the module, whether or not it is known where.
+            (
+                "nvml g gpu own, hwmon c0 cpu own 0, hwmon m0 other module 0",
+                "g counted, c0 counted, m0 around g+c0",
+            ),
+            (
+                "nvml g0 gpu on 0, nvml g1 gpu on 1, hwmon c0 cpu own 0, hwmon m0 other module 0, \
+                 hwmon m1 other module 1",
+                "g0 counted, g1 counted, c0 counted, m0 around g0+c0, m1 around g1",
+            ),
+            (
+                "nvml g0 gpu own, hwmon c0 cpu own 0, hwmon m0 other module 0, hwmon m1 other module 1",
+                "g0 counted, c0 counted, m0 beside, m1 beside",
+            ),
+            // The driver's own meter of the module, and the kernel's.
+            (
+                "nvml g gpu module 0, hwmon c0 cpu own 0, hwmon m0 other module 0",
+                "g around c0, c0 counted, m0 beside",
+            ),
+            // A GPU in a slot is in no module, and not in the processor.
+            ("nvml g gpu on 0, rapl p0 cpu own 0", "g counted, p0 counted"),
+            ("nvml g gpu own, pm a gpu spare, pm node other node", "g counted, a beside, node around g"),
             ("hwmon m0 other module 0, ipmi bmc other node", "m0 in bmc, bmc counted"),
             // Cray: its own readings of processors and memory fill what RAPL leaves open.
             (

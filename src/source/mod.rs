@@ -12,6 +12,7 @@ pub mod hwmon;
 pub mod intel_gpu;
 pub mod ipmi;
 pub mod node;
+pub mod nvml;
 pub mod perf;
 pub mod pm_counters;
 pub mod rapl;
@@ -68,6 +69,8 @@ pub struct Wishes {
     pub ipmi: ipmi::Wish,
     /// The BMC by Redfish.
     pub redfish: Option<redfish::Wish>,
+    /// NVIDIA's GPUs.
+    pub nvml: nvml::Wish,
     /// Nothing is read by threads of its own.
     pub has_no_threads: bool,
     /// How long RAPL's counters are looked at before they are believed.
@@ -109,6 +112,8 @@ impl Sources {
         if !has_rapl {
             found.take(perf::discover(sysfs, &socket_of_package));
         }
+        // Better than the node's own counters of its accelerators: by UUID, and finer.
+        found.take(nvml::discover(sysfs, &wishes.nvml, &socket_of_package));
         found.take(pm_counters::discover(sysfs));
         let (chips, findings) = hwmon::discover(sysfs, &hwmon::table::Table::new(&wishes.hwmon));
         found.findings.extend(findings);

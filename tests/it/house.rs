@@ -69,6 +69,9 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "job/names/",
         ],
     ),
+    // The only unsafe code of our own.
+    ("unsafe", &["source/nvml/raw.rs"]),
+    ("nvml_wrapper", &["source/nvml/"]),
     // What holds unsafe code for us, and a cipher: in one place each.
     ("ipmi_rs", &["source/ipmi/device.rs"]),
     ("aes::", &["source/ipmi/packet.rs"]),

@@ -11,6 +11,7 @@ mod gpus;
 mod hosts;
 mod house;
 mod keeper;
+mod nvml;
 mod otlp;
 mod page;
 mod parsers;

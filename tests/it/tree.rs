@@ -20,6 +20,8 @@
 //! - cgroup/a.service                     is gone, with everything in it
 //! @ 10s..320s/5s                         the same changes at each of these ticks
 //! ```
+//!
+//! With a `nvml/scenario.json` there is NVIDIA's library too, which answers what that file says.
 
 use crate::page::{Page, check_identity, check_rising};
 use jouleprint::config::Settings;
@@ -30,6 +32,9 @@ use jouleprint::model::snapshot::Snapshot;
 use jouleprint::model::time::Moment;
 use jouleprint::output::prometheus::{Format, render};
 use jouleprint::sampler::{Parts, Sampler};
+use jouleprint::source::nvml;
+use nvml_stand_in::board::lay_library;
+use nvml_stand_in::scenario::LIBRARY;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
@@ -198,6 +203,9 @@ impl Ground {
             fs::create_dir(ground.path(directory)).expect("made");
         }
         ground.apply(&host.first);
+        if ground.path("nvml").is_dir() {
+            lay_library(&ground.path("nvml"));
+        }
         ground
     }
 
@@ -226,6 +234,14 @@ impl Ground {
         let mut settings = Settings::load(&flags).expect("valid settings");
         // The clock is made up; a thread would have its own.
         settings.hardware.has_no_threads = true;
+        // A GPU is there where a scenario says so, whatever this machine has.
+        let library = self.path("nvml").join(LIBRARY);
+        settings.hardware.nvml = nvml::Wish {
+            is_on: library.exists(),
+            library: Some(library),
+            is_in_step: true,
+            ..nvml::Wish::default()
+        };
         settings
     }
 
