@@ -5,6 +5,7 @@
 //! Nothing here may delay the command or change how it behaves: what is slow comes after its start, or is
 //! left out, and what fails at the end is told and does not touch its exit code.
 
+pub mod accelerators;
 pub mod arguments;
 pub mod cgroup;
 pub mod child;
@@ -128,6 +129,14 @@ impl Account {
             Account::Tree(_) => Method::ProcessTree,
         }
     }
+
+    /// Whether a process is the command's; `None` if it is there no more.
+    fn has(&self, pid: u32) -> Option<bool> {
+        match self {
+            Account::Group(group, _) => group.has(pid),
+            Account::Tree(tree) => tree.has(pid),
+        }
+    }
 }
 
 /// Everything around one command.
@@ -220,7 +229,7 @@ impl Measured {
         }
         let host = self.host_reading(clock::monotonic(), true);
         let started = clock::now();
-        self.meters.tick(started, CpuTime::ZERO, host.as_ref());
+        self.meters.tick(started, CpuTime::ZERO, host.as_ref(), |_| Some(false));
         match &mut self.account {
             Account::Group(group, before) => *before = group.used(&mut self.buffer).unwrap_or_default(),
             Account::Tree(tree) => tree.begin(),
@@ -294,7 +303,8 @@ impl Measured {
             Account::Tree(tree) => tree.used(),
         };
         self.used = self.used.max(used);
-        self.meters.tick(at, self.used, host);
+        let account = &self.account;
+        self.meters.tick(at, self.used, host, |pid| account.has(pid));
     }
 
     /// The last tick, and what it all comes to.
@@ -320,6 +330,7 @@ impl Measured {
         let totals = Arc::new(self.meters.totals());
         let (meters, notes) = outcome::meter_uses(&self.meters, &totals, lasted);
         self.notes.extend(notes);
+        self.notes.extend(self.meters.accelerators().notes());
         let checkpoint = self.meters.checkpoint(self.ended, Arc::clone(&totals));
         let outcome = Outcome {
             id: self.id.clone(),

@@ -1,5 +1,6 @@
 //! Where this program may write, unless it is told otherwise.
 
+use crate::model::gpu::Vendor;
 use std::path::{Path, PathBuf};
 
 /// Means that nothing is to be kept.
@@ -55,6 +56,16 @@ pub fn job_sockets(wanted: Option<PathBuf>) -> Vec<PathBuf> {
             folders.map(|folder| folder.join("job.sock")).collect()
         }
     }
+}
+
+/// Which accelerators what we start is told to use, by the variables of each vendor. Of AMD's two the one
+/// counts within what the other leaves.
+#[must_use]
+pub fn visible_devices() -> Vec<(Vendor, String)> {
+    let of = |vendor, name| Some((vendor, std::env::var(name).ok()?));
+    let amd = of(Vendor::Amd, "ROCR_VISIBLE_DEVICES").or_else(|| of(Vendor::Amd, "HIP_VISIBLE_DEVICES"));
+    let all = [of(Vendor::Nvidia, "CUDA_VISIBLE_DEVICES"), amd, of(Vendor::Intel, "ZE_AFFINITY_MASK")];
+    all.into_iter().flatten().collect()
 }
 
 /// The folder in which a user's own runs are kept: as `wanted`, else below the user's state.

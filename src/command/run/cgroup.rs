@@ -84,6 +84,15 @@ impl OwnGroup {
         reading.ok().map(|reading| reading.usage())
     }
 
+    /// Whether a process is in it, or in a group below; `None` if it is there no more.
+    #[must_use]
+    pub fn has(&self, pid: u32) -> Option<bool> {
+        let groups = read_text(&Path::new("/proc").join(pid.to_string()).join("cgroup")).ok()?;
+        let path = self.version.path_in(&groups).unwrap_or_default();
+        let rest = path.strip_prefix(&*self.path);
+        Some(rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    }
+
     /// Removes the group. Returns how many processes of the command still live in it: it stays then.
     pub fn remove(&mut self) -> usize {
         self.is_removed = true;

@@ -2,15 +2,18 @@
 //! that the figure is the exporter's by construction. The meters may be a running exporter's, where we may
 //! read none ourselves.
 
+use super::accelerators::Accelerators;
 use super::daemon::Host;
 use crate::config::Settings;
+use crate::config::place::visible_devices;
 use crate::daemon::StartError;
 use crate::engine::Engine;
 use crate::job::processor::{Processors, Topology};
 use crate::kernel_file::Buffer;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::description::Naming;
-use crate::model::identity::{JobId, Name, Origin};
+use crate::model::gpu::Sight;
+use crate::model::identity::{HwType, JobId, Name, Origin};
 use crate::model::quantity::{CpuTime, Nanos};
 use crate::model::reading::{
     Accounting, Birth, Domain, Factor, Fault, GroupReading, GroupRole, GroupSlot, Groups, Hierarchy,
@@ -31,7 +34,7 @@ const SLOT: GroupSlot = GroupSlot(0);
 
 /// Where values come from.
 enum Readings {
-    Own(Box<Sources>),
+    Own,
     /// In the order of the exporter's domains.
     Host(Vec<Name>),
 }
@@ -40,6 +43,9 @@ enum Readings {
 pub struct Meters {
     machine: Arc<Machine>,
     readings: Readings,
+    // Ours; where an exporter's are used they tell who uses its accelerators.
+    sources: Sources,
+    accelerators: Accelerators,
     processors: Processors,
     engine: Engine,
     factor: Factor,
@@ -81,14 +87,16 @@ impl Meters {
             topology.socket_of_package(package)
         });
         let own = sources.domains();
-        let is_measured = |domain: &Domain| domain.origin == Origin::Measured;
+        // An accelerator may be read by everybody, and the processors by root alone.
+        let is_measured =
+            |domain: &Domain| domain.origin == Origin::Measured && domain.hw_type != HwType::Gpu;
         let (mut domains, readings) = match daemon.filter(|host| host.domains().any(is_measured)) {
             Some(host) if !own.iter().any(is_measured) => {
                 let domains: Vec<Domain> = host.domains().map(as_counter).collect();
                 let ids = domains.iter().map(|domain| domain.id.clone()).collect();
                 (domains, Readings::Host(ids))
             }
-            Some(_) | None => (own, Readings::Own(Box::new(sources))),
+            Some(_) | None => (own, Readings::Own),
         };
         // What the exporter has learnt of idle power is as good for us.
         for domain in domains.iter_mut().filter(|domain| domain.floor.is_none()) {
@@ -111,6 +119,7 @@ impl Meters {
             groups: vec![(USER.into(), job.user.to_string().as_str().into())],
             is_final: true,
         };
+        let accelerators = Accelerators::new(job.id.clone(), visible_devices());
         let job = Birth {
             slot: SLOT,
             parent: None,
@@ -125,6 +134,8 @@ impl Meters {
             engine: Engine::new(Arc::clone(&machine), accounting(settings)),
             machine,
             readings,
+            sources,
+            accelerators,
             processors,
             factor,
             job: Some(job),
@@ -140,12 +151,25 @@ impl Meters {
         matches!(self.readings, Readings::Host(_))
     }
 
-    /// One tick: everything is read and accounted for; the job has used so much since its start.
-    pub fn tick(&mut self, at: Moment, used: CpuTime, daemon: Option<&Host>) {
+    /// One tick: everything is read and accounted for; the job has used so much since its start, and has the
+    /// processes of which `is_own` says so.
+    pub fn tick(
+        &mut self,
+        at: Moment,
+        used: CpuTime,
+        daemon: Option<&Host>,
+        is_own: impl Fn(u32) -> Option<bool>,
+    ) {
         let cpus = self.processors.read(&mut self.buffer).unwrap_or(0);
         let load = self.load(&at, cpus, used);
-        let meters = match &mut self.readings {
-            Readings::Own(sources) => sources.read(load, &mut self.buffer),
+        let own = match &self.readings {
+            Readings::Own => self.sources.read(load, &mut self.buffer),
+            // Without accelerators there is nothing to look for.
+            Readings::Host(_) if self.sources.gpus().next().is_none() => Vec::new(),
+            Readings::Host(_) => self.sources.read(load, &mut self.buffer),
+        };
+        let meters = match &self.readings {
+            Readings::Own => own,
             Readings::Host(ids) => {
                 let energy = |id: &Name| daemon.and_then(|host| host.energy(id));
                 ids.iter().map(|id| energy(id).map(Value::Counter).ok_or(Fault::Unreachable)).collect()
@@ -160,20 +184,12 @@ impl Meters {
             readings: vec![reading],
             ..Groups::default()
         };
+        let sights: Vec<&Sight> = self.sources.gpus().collect();
+        let gpus = self.accelerators.uses(&sights, is_own);
         let namings = self.naming.take().into_iter().collect();
         let factor = self.factor.clone();
         let busy = self.processors.busy().to_vec();
-        self.engine.step(&Tick {
-            at,
-            domains: None,
-            meters,
-            busy,
-            cpus,
-            groups,
-            gpus: Vec::new(),
-            namings,
-            factor,
-        });
+        self.engine.step(&Tick { at, domains: None, meters, busy, cpus, groups, gpus, namings, factor });
     }
 
     /// How busy the machine was since the last tick: at least as busy as the job, whose use is told more
@@ -187,6 +203,12 @@ impl Meters {
         let capacity = u128::from(at.since(&since).get()) * u128::from(cpus);
         let ppm = (u128::from(work.get()) * 1_000_000).checked_div(capacity).unwrap_or(0).min(1_000_000);
         Load { at: at.monotonic, busy_ppm: u32::try_from(ppm).expect("at most a million") }
+    }
+
+    /// What is known of the accelerators.
+    #[must_use]
+    pub const fn accelerators(&self) -> &Accelerators {
+        &self.accelerators
     }
 
     /// What has been counted.

@@ -14,6 +14,9 @@ const TICK: u64 = 10_000_000;
 /// Processes that are looked at: the others are counted when they have ended.
 const MAX_PROCESSES: usize = 4_096;
 
+/// From a process to the command are fewer steps: shells in shells, and workers of workers.
+const MAX_DEPTH: usize = 256;
+
 /// The descendants of one process.
 #[derive(Debug)]
 pub struct Tree {
@@ -62,6 +65,23 @@ impl Tree {
         self.most
     }
 
+    /// Whether a process is one of them; `None` if it is there no more.
+    #[must_use]
+    pub fn has(&self, pid: u32) -> Option<bool> {
+        let mut pid = pid;
+        for step in 0..MAX_DEPTH {
+            let Some(parent) = parent(&self.procfs, pid) else {
+                // Its parent has ended meanwhile: it has another one by now.
+                return (step > 0).then_some(false);
+            };
+            if parent == self.root {
+                return Some(!self.earlier.contains(&pid));
+            }
+            pid = parent;
+        }
+        Some(false)
+    }
+
     /// How many live, and what they have used, those among it that they waited for.
     #[must_use]
     pub fn living(&self) -> (usize, CpuTime) {
@@ -100,6 +120,14 @@ pub fn ended() -> CpuTime {
         (micro + u64::try_from(time.tv_usec()).unwrap_or(0)) * 1_000
     };
     Nanos::new(nanos(usage.user_time()) + nanos(usage.system_time()))
+}
+
+/// Who started a process, by its `status`. What it calls itself need be no text.
+fn parent(procfs: &Path, pid: u32) -> Option<u32> {
+    let status = std::fs::read(procfs.join(pid.to_string()).join("status")).ok()?;
+    let status = String::from_utf8_lossy(&status);
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok();
+    parent.filter(|parent| *parent != 0)
 }
 
 /// The children of all threads of a process; `None` where the kernel does not list them
@@ -152,6 +180,30 @@ fn read(procfs: &Path, pid: u32, buffer: &mut Buffer) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_process_is_ours_by_its_ancestors() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (pid, parent) in [(5, 1), (10, 5), (11, 10), (12, 11), (20, 5), (30, 1), (41, 40), (1, 0)] {
+            let place = folder.path().join(pid.to_string());
+            std::fs::create_dir(&place).expect("made");
+            let status = format!("Name:\tx\\xff\nPid:\t{pid}\nPPid:\t{parent}\n");
+            std::fs::write(place.join("status"), status).expect("written");
+        }
+        let mut tree = super::Tree::new(folder.path(), 5);
+        tree.earlier.insert(20);
+        for (pid, expected) in [
+            (10, Some(true)),
+            (12, Some(true)),
+            (20, Some(false)),
+            (5, Some(false)),
+            (30, Some(false)),
+            (41, Some(false)),
+            (99, None),
+        ] {
+            assert_eq!(tree.has(pid), expected, "{pid}");
+        }
+    }
+
     use super::*;
 
     fn process(root: &Path, pid: u32, parent: u32, times: [u64; 4], children: Option<&str>) {
