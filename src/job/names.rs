@@ -165,6 +165,8 @@ pub trait NameSource: Send + 'static {
     const REST: Duration;
     /// Names that change are looked at again so often.
     const REFRESH: Option<Duration>;
+    /// While it does not answer it is asked ever more seldom, up to this.
+    const LONGEST_TROUBLE: Duration = Duration::from_secs(120);
 
     /// Looks for those in `open`; what is found of others in `all` may be told too. Must not block for
     /// longer than reading a few local files takes.

@@ -56,6 +56,16 @@ if ! "$bmc/bin/python" -c 'import pyghmi.ipmi.bmc' 2>/dev/null; then
     "$bmc/bin/pip" install --quiet --disable-pip-version-check 'pyghmi>=1.6,<1.7' || fail "cannot install pyghmi"
 fi
 
+# A gRPC server and its compiler, for the kubelet's service.
+grpc=.cache/grpc
+if ! "$grpc/bin/python" -c 'import grpc_tools.protoc' 2>/dev/null; then
+    echo "installing gRPC into $grpc"
+    rm -rf "$grpc"
+    python3 -m venv "$grpc" || fail "cannot make $grpc (is python3-venv installed?)"
+    "$grpc/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: 'grpcio-tools>=1.60,<2' ||
+        fail "cannot install grpcio-tools"
+fi
+
 cgroups=${JOULEPRINT_TEST_CGROUPFS:-/sys/fs/cgroup}
 for hierarchy in cpuacct unified; do
     [[ -w $cgroups/$hierarchy/cgroup.procs ]] ||

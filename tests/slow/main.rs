@@ -18,6 +18,7 @@ mod disk;
 mod groups;
 #[cfg(feature = "rare")]
 mod guest;
+mod holders;
 mod http;
 mod kill;
 mod kubelet;

@@ -26,9 +26,6 @@ use tokio::time::{sleep, timeout};
 /// is not there after minutes hardly comes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// And one that does not answer, up to this.
-const LONGEST_TROUBLE: Duration = Duration::from_secs(120);
-
 /// Whatever a clock says, nobody asks more often than this.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
@@ -125,7 +122,7 @@ struct Desk {
 
 /// Asks one source for as long as somebody wants to know.
 async fn attend<S: NameSource>(mut source: S, mut desk: Desk) {
-    let mut pace = Pace::new(S::NAME.as_str());
+    let mut pace = Pace::new(S::NAME.as_str(), S::LONGEST_TROUBLE);
     let mut asked: HashSet<JobId> = HashSet::new();
     loop {
         let wanted = Arc::clone(&desk.wanted.borrow_and_update());
@@ -173,6 +170,7 @@ async fn attend<S: NameSource>(mut source: S, mut desk: Desk) {
 /// When a source is asked next.
 struct Pace {
     jitter: Jitter,
+    longest_trouble: Duration,
     failures: u32,
     misses: u32,
     // By the monotonic clock: not before, for those who are new; and for those who are not, or refreshing.
@@ -190,8 +188,9 @@ fn later(pause: Duration) -> u64 {
 }
 
 impl Pace {
-    fn new(name: &str) -> Pace {
-        Pace { jitter: Jitter::new(name), failures: 0, misses: 0, rest: None, due: None, is_failing: false }
+    fn new(name: &str, longest_trouble: Duration) -> Pace {
+        let jitter = Jitter::new(name);
+        Pace { jitter, longest_trouble, failures: 0, misses: 0, rest: None, due: None, is_failing: false }
     }
 
     /// Somebody is new: the pauses for the others do not count.
@@ -222,7 +221,7 @@ impl Pace {
         self.is_failing = outcome.is_err();
         let pause = match outcome {
             Err(_) => {
-                let pause = doubled(rest, self.failures).min(LONGEST_TROUBLE);
+                let pause = doubled(rest, self.failures).min(self.longest_trouble);
                 self.failures += 1;
                 self.misses = 0;
                 // Whole fleets fail together, and must not come back together.
@@ -386,10 +385,11 @@ mod tests {
     use super::*;
 
     const REST: Duration = Duration::from_secs(2);
+    const LONGEST_TROUBLE: Duration = Duration::from_secs(120);
 
     #[test]
     fn a_source_that_nobody_asks_sleeps_and_one_that_fails_waits_longer_and_longer() {
-        let mut pace = Pace::new("test");
+        let mut pace = Pace::new("test", LONGEST_TROUBLE);
         assert!(pace.is_due() && pace.pause(true).is_none());
         pace.note(Ok(()), true, REST, None);
         assert!(!pace.is_due() && pace.pause(true).is_some_and(|pause| pause <= REST));

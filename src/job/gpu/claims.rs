@@ -197,16 +197,16 @@ impl Piece {
         {
             mark.allocated = mark.allocated.saturating_add(unknown_shares);
         }
-        // Where all that was used is told, who does nothing has used nothing.
+        // Where one's use is not told, the others' cannot be compared with it; where all is told, who does
+        // nothing has used nothing.
         let has = |wanted: fn(&Usage) -> bool| self.marks.values().any(|mark| wanted(&mark.use_of));
-        let is_all_told = are_all_listed
-            && has(|usage| matches!(usage, Usage::Known(_)))
-            && !has(|usage| *usage == Usage::Unknown);
+        let is_comparable = !has(|usage| *usage == Usage::Unknown);
+        let is_all_told = are_all_listed && is_comparable && has(|usage| matches!(usage, Usage::Known(_)));
         let claims = self.marks.into_iter().map(|(job, mark)| Claim {
             job,
             allocated: mark.allocated,
             used: match mark.use_of {
-                Usage::Known(used) => Some(used),
+                Usage::Known(used) => Some(used).filter(|_| is_comparable),
                 Usage::None if is_all_told => Some(0),
                 Usage::None | Usage::Unknown => None,
             },
@@ -294,6 +294,7 @@ mod tests {
             (&[("a", 2), ("b", 1)], &[], true, "a:2/- b:1/-"),
             (&[], &[(&["a"][..], Some(3)), (&["a"], Some(4)), (&["b"], Some(0))], true, "a:0/7 b:0/0"),
             (&[], &[(&["a"], Some(3)), (&["a"], None)], true, "a:0/-"),
+            (&[], &[(&["a"], Some(3)), (&["b"], None)], true, "a:0/- b:0/-"),
             (&[], &[(&[], Some(3))], true, "-:0/3"),
             (&[("a", 1)], &[(&["a"], Some(3))], true, "a:1/3"),
             // Who holds a share and does nothing has used nothing, if that can be told.

@@ -223,6 +223,8 @@ impl NameSource for PodResourcesSource {
     // A pod has its devices before it has a control group.
     const REST: Duration = Duration::from_secs(2);
     const REFRESH: Option<Duration> = Some(Duration::from_secs(10));
+    // To look whether a socket is there costs nothing, and a kubelet that is back knows new holders.
+    const LONGEST_TROUBLE: Duration = Duration::from_secs(15);
 
     async fn look(&mut self, _: &[JobId], _: &Wanted) -> Look {
         let at = clock::monotonic();
