@@ -7,7 +7,7 @@ pub mod metrics;
 
 use super::background::{Freshness, Pulse, SlowSource, all_within};
 use super::cut::Scope;
-use super::drm::{Card, cards};
+use super::drm::{Card, cards, is_asleep};
 use super::rapl::Probe;
 use crate::clock;
 use crate::kernel_file::{Buffer, KernelFile, parse_list, parse_number, read_number, read_text};
@@ -40,6 +40,9 @@ const PATIENCE: Nanos = Nanos::from_seconds(4);
 
 /// No card draws more than twice its limit, or than this if it tells none.
 const HIGHEST: MicroWatts = MicroWatts::from_watts(4_000);
+
+/// Where hwmon has a card's power: the older file, and the newer one.
+const POWER_FILES: [&str; 2] = ["power1_average", "power1_input"];
 
 /// CPUs near one card at the most.
 const MAX_CPUS: usize = 8_192;
@@ -76,6 +79,7 @@ pub struct AmdGpu {
     sights: Vec<Sight>,
     meter: Meter,
     ceiling: MicroWatts,
+    folder: PathBuf,
     path: PathBuf,
     // Kept open; opened again after an error, for the driver may have been loaded anew.
     file: Option<KernelFile>,
@@ -117,6 +121,9 @@ impl SlowSource for AmdGpu {
 
 impl AmdGpu {
     fn value(&mut self, at: Nanos) -> Result<Value, Fault> {
+        if is_asleep(&self.folder) {
+            return Err(Fault::Inactive);
+        }
         let bytes = content(&mut self.file, &self.path, &mut self.buffer)?;
         match &mut self.meter {
             Meter::Power => {
@@ -150,7 +157,7 @@ fn content<'a>(
         None => KernelFile::open(path).map_err(|error| Fault::from(&error))?,
     };
     let bytes = open.read(buffer).map_err(|error| match error.kind() {
-        // It could be opened: the card sleeps, and the kernel does not wake it for us.
+        // It could be opened: the card has just gone to sleep, and the kernel does not wake it for us.
         std::io::ErrorKind::PermissionDenied => Fault::Inactive,
         _ => Fault::from(&error),
     })?;
@@ -170,28 +177,29 @@ struct Look {
     metrics: Result<Metrics, (Fault, String)>,
     verdict: Option<Verdict>,
     is_processor: bool,
+    is_asleep: bool,
 }
 
 impl Look {
     /// Reads everything once, and the counter for as long as it takes to believe it.
     fn take(card: Card, manner: Probe) -> Look {
-        let power = power(&card);
-        let metrics = read_metrics(&card);
+        let is_asleep = is_asleep(&card.folder);
+        let asleep = || (Fault::Inactive, "it is asleep".to_owned());
+        let power = if is_asleep { Err(Fault::Inactive) } else { power(&card) };
+        let metrics = if is_asleep { Err(asleep()) } else { read_metrics(&card) };
         // Only processors have a rail for their north bridge.
         let has_bridge = card
             .chip(SOURCE)
             .is_some_and(|chip| read_text(&chip.join("in1_label")).is_ok_and(|label| label == "vddnb"));
         let is_processor = has_bridge || metrics.as_ref().is_ok_and(|metrics| metrics.is_processor);
-        let mut look = Look { card, power, metrics, verdict: None, is_processor };
-        if let Ok(Metrics { version, energy: Some(units), .. }) = look.metrics
+        let mut look = Look { card, power, metrics, verdict: None, is_processor, is_asleep };
+        if let Ok(Metrics { energy: Some(_), .. }) = look.metrics
             && !is_processor
             && !look.is_silent()
         {
             look.verdict = Some(match manner {
                 Probe::Thorough => look.verdict(),
-                // There is no time to compare: who states the unit is taken at his word.
-                Probe::Once if version >= STATED_UNIT && units > 0 => Verdict::Alone,
-                Probe::Once => Verdict::Still,
+                Probe::Once => Verdict::Untested,
             });
         }
         look
@@ -249,9 +257,19 @@ impl Look {
 
     /// How it is read, the file, and in words: the reason for it if the counter is not used.
     fn meter(&self) -> Result<(Meter, PathBuf, String), (Fault, String)> {
+        if let Some(path) = power_path(&self.card).filter(|_| self.is_asleep) {
+            let detail = format!("{}: power, since the card was asleep at the start", path.display());
+            return Ok((Meter::Power, path, detail));
+        }
         let shown = self.metrics_path().display().to_string();
+        // Where there was no time to compare, who states the unit is taken at his word.
+        let is_believed = |metrics: &Metrics, verdict: Verdict| match verdict {
+            Verdict::Sound | Verdict::Alone => true,
+            Verdict::Untested => metrics.version >= STATED_UNIT && metrics.energy > Some(0),
+            Verdict::Still | Verdict::Backwards | Verdict::WrongRate(_) => false,
+        };
         let counter = match (&self.metrics, self.verdict) {
-            (Ok(_), Some(verdict @ (Verdict::Sound | Verdict::Alone))) => {
+            (Ok(metrics), Some(verdict)) if is_believed(metrics, verdict) => {
                 let detail = format!("{shown}: energy counter, {verdict}");
                 return Ok((Meter::Counter(Follower::default()), self.metrics_path(), detail));
             }
@@ -279,11 +297,17 @@ impl Look {
     }
 }
 
+/// The file of hwmon that is there for power, whether or not it can be read now.
+fn power_path(card: &Card) -> Option<PathBuf> {
+    let chip = card.chip(SOURCE)?;
+    POWER_FILES.iter().map(|file| chip.join(file)).find(|path| path.exists())
+}
+
 /// The first file of hwmon that shows power; which one there is differs from part to part.
 fn power(card: &Card) -> Result<(PathBuf, MicroWatts), Fault> {
     let chip = card.chip(SOURCE).ok_or(Fault::Missing)?;
     let mut outcome = Err(Fault::Missing);
-    for file in ["power1_average", "power1_input"] {
+    for file in POWER_FILES {
         let path = chip.join(file);
         match read_number(&path) {
             Ok(power) => return Ok((path, MicroWatts::new(power))),
@@ -353,6 +377,7 @@ pub fn discover(
             sights: vec![sight],
             meter: Meter::Power,
             ceiling: look.ceiling(),
+            folder: card.folder.clone(),
             path: PathBuf::new(),
             file: None,
             freshness: Freshness::default(),

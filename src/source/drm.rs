@@ -84,6 +84,12 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// Whether the kernel has put a device to sleep: asking it for its power would wake it, or be refused.
+#[must_use]
+pub fn is_asleep(folder: &Path) -> bool {
+    read_text(&folder.join("power/runtime_status")).is_ok_and(|status| status == "suspended")
+}
+
 /// A file that holds `0x1002`.
 #[must_use]
 pub fn hexadecimal(path: &Path) -> Option<u32> {

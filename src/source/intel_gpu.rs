@@ -3,7 +3,7 @@
 //! Kernel: Documentation/ABI/testing/sysfs-driver-intel-{i915,xe}-hwmon.
 
 use super::background::{Freshness, Pulse, SlowSource};
-use super::drm::{Card, cards};
+use super::drm::{Card, cards, is_asleep};
 use crate::kernel_file::{Buffer, KernelFile, parse_number, read_number};
 use crate::model::gpu::{Sight, Vendor};
 use crate::model::identity::{HwType, Origin};
@@ -54,6 +54,7 @@ pub struct IntelGpu {
     domains: Vec<Domain>,
     sights: Vec<Sight>,
     meters: Vec<Meter>,
+    folder: PathBuf,
     buffer: Buffer,
 }
 
@@ -74,6 +75,9 @@ impl SlowSource for IntelGpu {
     }
 
     fn read(&mut self, at: Nanos) -> Vec<Result<Value, Fault>> {
+        if is_asleep(&self.folder) {
+            return vec![Err(Fault::Inactive); self.meters.len()];
+        }
         let buffer = &mut self.buffer;
         self.meters.iter_mut().map(|meter| meter.read(at, buffer).map(Value::Counter)).collect()
     }
@@ -98,7 +102,7 @@ impl Meter {
             // One that failed is opened again: the driver may have been loaded anew.
             *slot = Some(file);
         }
-        // Reading wakes the card, and one that is awake draws something.
+        // A card that is awake draws something.
         self.freshness.check(total, Pulse::Shown, at)?;
         Ok(Energy::from_micro(total))
     }
@@ -166,6 +170,7 @@ pub fn discover(sysfs: &Path) -> (Vec<IntelGpu>, Vec<Finding>) {
             domains: Vec::new(),
             sights: vec![sight],
             meters: Vec::new(),
+            folder: card.folder.clone(),
             buffer: Buffer::default(),
         };
         let ceiling = ceiling(&card);
@@ -173,7 +178,7 @@ pub fn discover(sysfs: &Path) -> (Vec<IntelGpu>, Vec<Finding>) {
             if card.pci == INTEGRATED {
                 say(&name, Some(Fault::Unsupported), "inside the processor, whose package has its energy");
             } else {
-                let detail = format!("{}: {} shows no energy in hwmon", card.folder.display(), card.driver);
+                let detail = format!("{}: its driver shows no energy in hwmon", card.folder.display());
                 say(&name, Some(Fault::Missing), &detail);
             }
             return gpu;
@@ -320,6 +325,11 @@ mod tests {
         let file = folder.path().join("devices/0000:4d:00.0/hwmon/hwmon3/energy1_input");
         fs::write(&file, "9000000\n").expect("written");
         assert_eq!(gpu.read(Nanos::from_seconds(60)), [joules(12), joules(9), Err(Fault::Stale)]);
+        let power = folder.path().join("devices/0000:4d:00.0/power");
+        fs::create_dir_all(&power).expect("made");
+        fs::write(power.join("runtime_status"), "suspended\n").expect("written");
+        assert_eq!(gpu.read(Nanos::from_seconds(61)), [Err(Fault::Inactive); 3], "it is let sleep");
+        fs::write(power.join("runtime_status"), "active\n").expect("written");
         fs::write(&file, "-3\n").expect("written");
         assert_eq!(gpu.read(Nanos::from_seconds(61))[0], Err(Fault::Malformed));
         let sight = &gpu.sights[0];

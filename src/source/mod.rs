@@ -263,12 +263,15 @@ impl Found {
     }
 
     /// Accelerators that are there and that nothing reads: those that a source has seen and failed at, and
-    /// NVIDIA's that its library does not show. One inside a processor is read with that.
+    /// NVIDIA's that its library does not show. One inside a processor is read with that, and one that sleeps
+    /// draws nothing to speak of.
     fn unread_gpus(&self, hardware: &Hardware, domains: &[Domain]) -> Vec<Sight> {
         let seen: Vec<&Sight> = self.readers.iter().flat_map(|reader| reader.gpus()).collect();
         let is_failed = |sight: &&&Sight| {
             let finding = self.findings.iter().find(|finding| finding.hw_id == sight.gpu);
-            finding.and_then(|finding| finding.fault).is_some_and(|fault| fault != Fault::Unsupported)
+            finding
+                .and_then(|finding| finding.fault)
+                .is_some_and(|fault| !matches!(fault, Fault::Unsupported | Fault::Inactive))
         };
         let listed =
             (0..).zip(&hardware.nvidia).map(|(index, device)| device.sight(index, &hardware.nvidia_driver));

@@ -50,6 +50,9 @@ fn energy(sight: &Sight, domains: &[Domain], states: &[SourceState]) -> String {
                 None => format!("{how} ({})", domain.source),
             }
         }
+        None if domains.iter().any(|domain| domain.id == sight.gpu) => {
+            "that of the whole processor, which it is inside of".to_owned()
+        }
         None => {
             let reason = states.iter().find(|state| state.hw_id == sight.gpu && &*state.source != ESTIMATE);
             let reason = reason.or_else(|| state(ESTIMATE));
@@ -281,6 +284,11 @@ mod tests {
                 "none of its own: inside the processor",
             ),
             (&[], vec![], "energy   none"),
+            (
+                &[Domain { gpu: "".into(), hw_type: HwType::Cpu, ..domain(Origin::Measured, "amdgpu") }],
+                vec![],
+                "that of the whole processor",
+            ),
         ] {
             let told = lines(&sight(), domains, &states);
             assert!(told[1].contains(expected), "{told:?} lacks {expected:?}");

@@ -33,6 +33,8 @@ pub enum Verdict {
     Sound,
     /// It advances, and there is nothing to hold it against.
     Alone,
+    /// Nobody has looked.
+    Untested,
     /// It has not moved.
     Still,
     /// It went down.
@@ -46,6 +48,7 @@ impl std::fmt::Display for Verdict {
         match self {
             Verdict::Sound => out.write_str("it agrees with the power shown"),
             Verdict::Alone => out.write_str("no power is shown to compare it with"),
+            Verdict::Untested => out.write_str("there was no time to compare it with the power shown"),
             Verdict::Still => out.write_str("it does not advance"),
             Verdict::Backwards => out.write_str("it runs backwards"),
             Verdict::WrongRate(percent) => write!(out, "it counts {percent} % of the power shown"),

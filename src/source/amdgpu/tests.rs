@@ -62,7 +62,7 @@ fn a_counter_is_read_in_its_own_unit_and_through_steps_back() {
     assert_eq!(
         said,
         ["GPU-8e3c7e1b5ad0f421 ok: /devices/0000:05:00.0/gpu_metrics: energy counter, \
-          no power is shown to compare it with"]
+          there was no time to compare it with the power shown"]
     );
     let domain = &cards[0].domains[0];
     assert_eq!((&*domain.gpu, domain.hw_type), ("GPU-8e3c7e1b5ad0f421", HwType::Gpu));
@@ -143,6 +143,20 @@ fn graphics_inside_a_processor_are_the_processors() {
     assert_eq!(cards[0].read(Nanos::ZERO), [Ok(Value::MeanPower(MicroWatts::from_watts(22)))]);
     assert!(said[1].starts_with("pci-0000:c8:00.0 unsupported: inside the processor"), "{said:?}");
     assert!(cards[1].read(Nanos::ZERO).is_empty());
+}
+
+#[test]
+fn a_card_that_sleeps_is_not_woken_and_is_read_when_it_is_awake() {
+    let folder = machine(&["0000:03:00.0 0x744c hwmon/hwmon3/power1_average=90000000 metrics=90,7000000"]);
+    let power = folder.path().join("devices/0000:03:00.0/power");
+    fs::create_dir_all(&power).expect("made");
+    let now = |status: &str| fs::write(power.join("runtime_status"), format!("{status}\n")).expect("written");
+    now("suspended");
+    let (mut cards, said) = look(&folder);
+    assert!(said[0].ends_with("power1_average: power, since the card was asleep at the start"), "{said:?}");
+    assert_eq!(cards[0].read(Nanos::ZERO), [Err(Fault::Inactive)]);
+    now("active");
+    assert_eq!(cards[0].read(Nanos::ZERO), [Ok(Value::MeanPower(MicroWatts::from_watts(90)))]);
 }
 
 #[test]
