@@ -6,10 +6,7 @@ use crate::model::gpu::Sight;
 use crate::model::identity::Origin;
 use crate::model::reading::{Domain, Fault, Measurement, Place};
 use crate::model::snapshot::SourceState;
-use crate::source::{amdgpu, intel_gpu};
-
-/// NVIDIA's library, as a source.
-const NVML: &str = "nvml";
+use crate::source::{amdgpu, intel_gpu, nvml};
 
 /// What is worked out from the model.
 const ESTIMATE: &str = crate::source::estimate::SOURCE;
@@ -36,6 +33,7 @@ pub(super) fn lines(sight: &Sight, domains: &[Domain], states: &[SourceState]) -
 
 fn energy(sight: &Sight, domains: &[Domain], states: &[SourceState]) -> String {
     let own = domains.iter().find(|domain| domain.gpu == sight.gpu && is_counted(domain));
+    let own = own.or_else(|| domains.iter().find(|domain| domain.gpu == sight.gpu));
     let state =
         |source: &str| states.iter().find(|state| &*state.source == source && state.hw_id == sight.gpu);
     match own {
@@ -45,9 +43,14 @@ fn energy(sight: &Sight, domains: &[Domain], states: &[SourceState]) -> String {
                 (Origin::Measured, Measurement::Counter { .. }) => "measured by its counter",
                 (Origin::Measured, Measurement::MeanPower { .. }) => "measured by its power",
             };
+            let place = match &domain.place {
+                Place::Counted | Place::Around(_) => String::new(),
+                Place::Inside(around) => format!(", inside {around}"),
+                Place::Beside => ", shown and not counted".to_owned(),
+            };
             match state(&domain.source).and_then(|state| state.fault) {
-                Some(fault) => format!("{how} ({}), but now: {fault}", domain.source),
-                None => format!("{how} ({})", domain.source),
+                Some(fault) => format!("{how} ({}{place}), but now: {fault}", domain.source),
+                None => format!("{how} ({}{place})", domain.source),
             }
         }
         None if domains.iter().any(|domain| domain.id == sight.gpu) => {
@@ -99,7 +102,7 @@ fn jobs(sight: &Sight, states: &[SourceState]) -> String {
 /// What mends a source of accelerators.
 pub(super) fn remedy(state: &SourceState, fault: Fault) -> Option<&'static str> {
     match &*state.source {
-        NVML => nvml(state, fault),
+        nvml::SOURCE => nvidia(state, fault),
         amdgpu::SOURCE => amd(fault),
         intel_gpu::SOURCE => intel(fault),
         _ => None,
@@ -108,7 +111,7 @@ pub(super) fn remedy(state: &SourceState, fault: Fault) -> Option<&'static str> 
 
 /// Whether this source is one of accelerators.
 pub(super) fn is_source(source: &str) -> bool {
-    [NVML, amdgpu::SOURCE, intel_gpu::SOURCE].contains(&source)
+    [nvml::SOURCE, amdgpu::SOURCE, intel_gpu::SOURCE].contains(&source)
 }
 
 /// Which pod holds which device is known from the kubelet alone.
@@ -123,16 +126,20 @@ pub(super) fn pod_resources_remedy(states: &[SourceState]) -> Option<&'static st
     )
 }
 
-fn nvml(state: &SourceState, fault: Fault) -> Option<&'static str> {
+fn nvidia(state: &SourceState, fault: Fault) -> Option<&'static str> {
     let is_whole = state.hw_id.is_empty();
     Some(match fault {
+        // The library is there, and says so.
+        Fault::Missing if is_whole && state.detail.contains("driver is not loaded") => {
+            "load the driver: modprobe nvidia; nvidia-smi must answer on the host"
+        }
         Fault::Missing if is_whole => {
             "the library libnvidia-ml.so.1 is not there: in a container set the environment variable \
              NVIDIA_DRIVER_CAPABILITIES=utility, and runtimeClassName: nvidia for the pod; on a host install the driver's \
              libraries (libnvidia-ml1, nvidia-utils)"
         }
-        Fault::Inactive | Fault::Unsupported | Fault::Unreachable if is_whole => {
-            "the library is there and the driver is not: modprobe nvidia; nvidia-smi must answer on the host"
+        Fault::Unsupported if is_whole => {
+            "the library cannot be used: name the driver's own in gpus.library, of this machine's kind and version"
         }
         Fault::Mismatch => {
             "the driver was upgraded under a running kernel: reboot, or unload and load its modules \
@@ -285,6 +292,11 @@ mod tests {
             ),
             (&[], vec![], "energy   none"),
             (
+                &[Domain { place: Place::Inside("node".into()), ..domain(Origin::Measured, "amdgpu") }],
+                vec![],
+                "measured by its counter (amdgpu, inside node)",
+            ),
+            (
                 &[Domain { gpu: "".into(), hw_type: HwType::Cpu, ..domain(Origin::Measured, "amdgpu") }],
                 vec![],
                 "that of the whole processor",
@@ -306,17 +318,18 @@ mod tests {
 
     #[test]
     fn what_is_missing_has_the_line_that_mends_it() {
+        let absent =
+            state(nvml::SOURCE, "", Some(Fault::Missing), "there is an NVIDIA GPU and no libnvidia-ml.so.1");
+        let unloaded = state(nvml::SOURCE, "", Some(Fault::Missing), "NVIDIA's driver is not loaded");
+        let told = |state: &SourceState| remedy(state, Fault::Missing).expect("a remedy");
+        assert!(told(&absent).contains("NVIDIA_DRIVER_CAPABILITIES=utility"));
+        assert!(told(&absent).contains("runtimeClassName: nvidia"));
+        assert!(told(&unloaded).contains("modprobe nvidia"));
         for (source, hw_id, fault, parts) in [
-            (
-                NVML,
-                "",
-                Fault::Missing,
-                vec!["NVIDIA_DRIVER_CAPABILITIES=utility", "runtimeClassName: nvidia"],
-            ),
-            (NVML, "", Fault::Inactive, vec!["modprobe nvidia"]),
-            (NVML, "", Fault::Mismatch, vec!["reboot", "rmmod nvidia_uvm"]),
-            (NVML, "GPU-1", Fault::Lost, vec!["Xid 79", "--gpu-reset", "reboot"]),
-            (NVML, "", Fault::PermissionDenied, vec!["/dev/nvidiactl"]),
+            (nvml::SOURCE, "", Fault::Unsupported, vec!["gpus.library"]),
+            (nvml::SOURCE, "", Fault::Mismatch, vec!["reboot", "rmmod nvidia_uvm"]),
+            (nvml::SOURCE, "GPU-1", Fault::Lost, vec!["Xid 79", "--gpu-reset", "reboot"]),
+            (nvml::SOURCE, "", Fault::PermissionDenied, vec!["/dev/nvidiactl"]),
             ("amdgpu", "GPU-1", Fault::PermissionDenied, vec!["gpu_metrics", "CAP_DAC_READ_SEARCH"]),
             ("amdgpu", "GPU-1", Fault::Missing, vec!["--path.sysfs"]),
             ("intel_gpu", "pci-0000:4d:00.0", Fault::Missing, vec!["Linux 6.2", "xe from 6.8"]),
