@@ -87,7 +87,10 @@ impl Foreman {
         };
         drop(session);
         if (is_wanted || has_changed) && self.pause.is_over(at) {
-            self.office.let_readings_pass();
+            // In step everybody else waits for us.
+            if !self.office.is_in_step {
+                self.office.let_readings_pass();
+            }
             self.office.withdraw();
             self.begin(at);
         } else if !is_wanted && self.pause.is_over(at) {

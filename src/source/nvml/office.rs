@@ -297,12 +297,16 @@ impl Office {
         }
     }
 
-    /// Waits until this tick's readings are there: what comes next would delay them.
+    /// Waits until this tick's readings are there: what comes next may delay or hang, and they must not.
     pub(super) fn let_readings_pass(&self) {
-        if !self.is_in_step {
-            let round = self.lock().round;
-            self.wait(PATIENCE, |state| state.is_settled(round, |_| true, false));
-        }
+        let state = self.lock();
+        let round = state.round;
+        // Who was silent in the last tick already is not waited for.
+        let expected: Vec<bool> = state.seats.iter().map(|seat| seat.answered + 1 >= round).collect();
+        drop(state);
+        let patience = if self.is_in_step { LONGEST_PATIENCE } else { PATIENCE };
+        let is_expected = |number: usize| expected.get(number).copied().unwrap_or(false);
+        self.wait(patience, |state| state.is_settled(round, is_expected, false));
     }
 
     /// Takes the session away from everybody, so that the next one finds the library as if it were new.
@@ -335,8 +339,7 @@ impl Office {
 impl Seat {
     /// Why nothing else is to be asked of the device in this round.
     pub(super) fn trouble(&self, round: u64) -> Option<Fault> {
-        let hangs = !self.turn.is_idle() && self.answered + 1 < round;
-        if hangs {
+        if self.answered < round {
             return Some(Fault::Timeout);
         }
         self.outcome.err().filter(|_| self.wants_session)
@@ -364,7 +367,7 @@ impl State {
             found,
             method,
             turn: Turn::default(),
-            answered: 0,
+            answered: self.round.saturating_sub(1),
             outcome: Err(Fault::Timeout),
             wants_session: false,
         });

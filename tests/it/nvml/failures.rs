@@ -5,7 +5,7 @@ use jouleprint::model::reading::{Fault, Finding, Value};
 use jouleprint::source::PowerSource;
 use jouleprint::source::nvml::{Nvml, Wish, discover};
 use nvml_stand_in::board::lay_library;
-use nvml_stand_in::scenario::Device;
+use nvml_stand_in::scenario::{Device, Process};
 use std::time::{Duration, Instant};
 
 /// Nothing here takes longer, on however busy a machine.
@@ -42,14 +42,23 @@ fn a_device_that_hangs_is_left_alone_until_it_returns() {
     energies(&mut bench, &[200, 200, 200]);
     let hanging = [millijoules(200), Err(Fault::Timeout), millijoules(200)];
     let seconds = read_until(&mut source, seconds + 5, &hanging);
-    // It is not asked again while it hangs, however often the others are.
+    // It is not asked again while it hangs, however often the others are, and theirs are the lists.
     let _ = bench.board.calls();
+    bench
+        .board
+        .change(|scenario| scenario.devices[2].processes = vec![Process { pid: 7, ..Process::default() }]);
     for seconds in (seconds + 5..).step_by(5).take(20) {
         assert_eq!(read(&mut source, seconds)[1], Err(Fault::Timeout));
     }
     let calls = bench.board.calls();
     let hung = "GPU-00000001-0000-4000-8000-000000000000";
     assert!(calls.iter().all(|(_, device)| device != hung), "{calls:?}");
+    let lists: Vec<_> = source
+        .gpus()
+        .iter()
+        .map(|sight| sight.processes.as_ref().map(Vec::len).map_err(|fault| *fault))
+        .collect();
+    assert_eq!(lists, [Ok(0), Err(Fault::Timeout), Ok(1)]);
     energies(&mut bench, &[300, 340, 300]);
     bench.board.change(|scenario| scenario.devices[1].blocks = false);
     read_until(&mut source, seconds + 105, &[millijoules(300), millijoules(340), millijoules(300)]);
