@@ -66,6 +66,15 @@ if ! "$grpc/bin/python" -c 'import grpc_tools.protoc' 2>/dev/null; then
         fail "cannot install grpcio-tools"
 fi
 
+# NVIDIA's own Python bindings, as published: the stand-in for its library is asked by them.
+nvml=.cache/nvidia-ml-py
+if ! PYTHONPATH=$nvml python3 -c 'import pynvml; pynvml.NVML_POWER_SCOPE_MODULE' 2>/dev/null; then
+    echo "installing nvidia-ml-py into $nvml"
+    rm -rf "$nvml"
+    "$bmc/bin/pip" install --quiet --disable-pip-version-check --no-deps --target "$nvml" nvidia-ml-py==13.580.82 ||
+        fail "cannot install nvidia-ml-py"
+fi
+
 cgroups=${JOULEPRINT_TEST_CGROUPFS:-/sys/fs/cgroup}
 for hierarchy in cpuacct unified; do
     [[ -w $cgroups/$hierarchy/cgroup.procs ]] ||

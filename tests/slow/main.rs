@@ -15,6 +15,7 @@ mod containers;
 mod crash;
 mod daemon;
 mod disk;
+mod gpu;
 mod groups;
 #[cfg(feature = "rare")]
 mod guest;
