@@ -124,7 +124,9 @@ fn reserve(
     }
     let (slices, all) = (u64::from(part.slices.max(1)), u64::from(slices.max(part.slices).max(1)));
     for claim in part.claims.iter().filter(|claim| claim.allocated > 0) {
-        let weight = WHOLE * slices * u64::from(claim.allocated) / (all * allocated);
+        let weight = u128::from(WHOLE) * u128::from(slices) * u128::from(claim.allocated);
+        let weight = weight / (u128::from(all) * u128::from(allocated));
+        let weight = u64::try_from(weight).unwrap_or(WHOLE);
         let share = Share { weight, ..share(claim, own, ledger) };
         claims.reserved.push(share);
         if let Account::Job(row) = share.account {
@@ -137,6 +139,8 @@ fn reserve(
 /// A claim of no weight yet.
 fn share(claim: &Claim, own: Option<u32>, ledger: &Ledger) -> Share {
     let account = match &claim.job {
+        // Whoever was given it is a job, if one whose name is not known.
+        None if claim.allocated > 0 => Account::Residual(Residual::Unattributed),
         None => Account::Residual(Residual::System),
         Some(id) => match ledger.row_of(id) {
             Some(row) => Account::Job(row),

@@ -3,7 +3,7 @@
 use super::gpu::{self, Claims};
 use super::position::{is_same_series, learnt};
 use super::{DomainState, Engine, column, is_root, is_shared, parts};
-use crate::model::identity::HwType;
+use crate::model::identity::{HwType, Origin};
 use crate::model::quantity::Nanos;
 use crate::model::reading::{Domain, Machine, Tick};
 use crate::model::snapshot::Column;
@@ -82,6 +82,14 @@ impl Engine {
             let more = gpu::missing_parts(usage, &self.ledger.columns()[own], self.ledger.columns());
             if !more.is_empty() {
                 self.ledger.grow(&more, &vec![false; more.len()]);
+            }
+            // One that is measured after all is estimated no longer.
+            let is_measured = |other: &Domain| {
+                other.gpu == domain.gpu && other.origin == Origin::Measured && other.is_leaf()
+            };
+            let is_estimated = domain.origin == Origin::Estimated;
+            if is_estimated && self.machine.domains[..self.present].iter().any(is_measured) {
+                continue;
             }
             let claims = gpu::claims(usage, own, elapsed, &self.ledger);
             self.methods.push((usage.gpu.clone(), claims.method));

@@ -176,7 +176,7 @@ impl Engine {
         let is_gpu = self.machine.domains[index].hw_type == HwType::Gpu;
         let taken = self.domains[index].take(step);
         if is_root(&self.machine.domains[index]) {
-            return self.settle(index, taken, tick, usage);
+            return self.settle(index, taken, tick, usage, gpu);
         }
         let domain = &mut self.domains[index];
         let (energy, elapsed) = match taken {
@@ -199,14 +199,7 @@ impl Engine {
         if std::mem::take(&mut domain.is_behind) {
             domain.floor.restart_window();
         } else {
-            // An accelerator is idle when nobody holds it, whoever works beside it.
-            let is_free = gpu.is_some_and(|gpu| gpu.is_free);
-            let busy = if is_free { Nanos::ZERO } else { usage.busy };
-            if is_gpu && !is_free {
-                domain.floor.restart_window();
-            } else {
-                domain.floor.observe(energy, elapsed, busy, tick.cpus);
-            }
+            domain.observe(is_gpu, gpu, (energy, elapsed), usage.busy, tick.cpus);
         }
         if domain.column.is_none() {
             return;
@@ -217,13 +210,17 @@ impl Engine {
         let shares = domain.claims(shares);
         let reserved = match gpu {
             Some(gpu) => Reserved::Gpu(&gpu.reserved),
+            None if is_gpu => Reserved::Gpu(&[]),
             None => Reserved::Cpus(usage),
         };
         self.divide(index, (energy, elapsed), &shares, tick, reserved);
     }
 
-    /// What a root draws beyond its parts belongs to no job: fans, disks, losses.
-    fn settle(&mut self, index: usize, taken: Taken, tick: &Tick, usage: &Usage) {
+    /// What a root draws beyond its parts belongs to no job: fans, disks, losses. Unless it is an accelerator
+    /// that has a processor inside: then the rest is the accelerator.
+    fn settle(&mut self, index: usize, taken: Taken, tick: &Tick, usage: &Usage, gpu: Option<&Claims>) {
+        let is_gpu = self.machine.domains[index].hw_type == HwType::Gpu;
+        let claims = gpu.map_or(&[][..], |gpu| &gpu.active);
         let parts = self.domains[index].parts.iter().map(|&part| &self.domains[part]);
         let drawn: Energy = parts.clone().map(|part| part.drawn).sum();
         let power_of_parts: Option<u64> = parts
@@ -254,12 +251,16 @@ impl Engine {
         domain.totals.power = powers.map(|(own, parts)| MicroWatts::new(own.get().saturating_sub(parts)));
         domain.totals.energy += rest.energy;
         if elapsed == Nanos::ZERO {
+            domain.wait(claims);
             return domain.floor.restart_window();
         }
-        domain.floor.observe(rest.energy, elapsed, usage.busy, tick.cpus);
-        if rest.energy > Energy::ZERO {
-            self.divide(index, (rest.energy, elapsed), &[], tick, Reserved::Cpus(usage));
+        domain.observe(is_gpu, gpu, (rest.energy, elapsed), usage.busy, tick.cpus);
+        if rest.energy == Energy::ZERO {
+            return domain.wait(claims);
         }
+        let claims = if is_gpu { domain.claims(claims) } else { Vec::new() };
+        let reserved = gpu.map_or(&[][..], |gpu| &gpu.reserved);
+        self.divide(index, (rest.energy, elapsed), &claims, tick, Reserved::Gpu(reserved));
     }
 
     fn divide(
@@ -427,6 +428,23 @@ impl DomainState {
             }
             Some(Step::First) => Taken::Nothing,
             None => Taken::Silent,
+        }
+    }
+
+    /// Learns from a window in which the machine was idle; an accelerator is when nobody holds it, whoever works
+    /// beside it.
+    fn observe(
+        &mut self,
+        is_gpu: bool,
+        gpu: Option<&Claims>,
+        (energy, elapsed): (Energy, Nanos),
+        busy: Nanos,
+        cpus: u32,
+    ) {
+        match (is_gpu, gpu.is_some_and(|gpu| gpu.is_free)) {
+            (false, _) => self.floor.observe(energy, elapsed, busy, cpus),
+            (true, true) => self.floor.observe(energy, elapsed, Nanos::ZERO, cpus),
+            (true, false) => self.floor.restart_window(),
         }
     }
 

@@ -1,10 +1,12 @@
 //! What is said of each source beside its values: whether it can be read, since when, and why not.
 
 use crate::model::gpu::Sight;
+use crate::model::identity::Name;
 use crate::model::reading::{Domain, Fault, Finding, Value};
 use crate::model::snapshot::SourceState;
 use crate::model::time::Moment;
 use crate::source::Sources;
+use std::collections::BTreeSet;
 
 /// The states of all sources.
 #[derive(Debug)]
@@ -12,6 +14,8 @@ pub(super) struct States {
     // One for each domain that is read, in its order.
     domains: Vec<SourceState>,
     others: Vec<SourceState>,
+    // Sources that have told of troubles as a whole.
+    troubled: BTreeSet<Name>,
 }
 
 impl States {
@@ -19,7 +23,7 @@ impl States {
     pub(super) fn new<'a>(domains: &[Domain], findings: impl Iterator<Item = &'a Finding>) -> States {
         let mut others: Vec<SourceState> = findings.map(of_finding).collect();
         let domains = domains.iter().map(|domain| take(&mut others, domain)).collect();
-        States { domains, others }
+        States { domains, others, troubled: BTreeSet::new() }
     }
 
     /// Everything there is to say.
@@ -44,7 +48,9 @@ impl States {
         for (state, outcome) in self.domains.iter_mut().zip(outcomes) {
             note(state, outcome.as_ref().err().copied(), at);
         }
+        let mut troubled: BTreeSet<Name> = BTreeSet::new();
         for finding in sources.conditions() {
+            troubled.insert(finding.source.clone());
             let is_it = |state: &SourceState| state.source == finding.source && state.hw_id == finding.hw_id;
             let place = self.others.iter().position(is_it).unwrap_or_else(|| {
                 self.others.push(SourceState { errors: Vec::new(), ..of_finding(&finding) });
@@ -54,6 +60,15 @@ impl States {
             state.detail.clone_from(&finding.detail);
             note(state, finding.fault, at);
         }
+        // Of one that is well nothing is told.
+        for source in self.troubled.difference(&troubled) {
+            let is_it = |state: &&mut SourceState| state.source == *source && state.hw_id.is_empty();
+            if let Some(state) = self.others.iter_mut().find(is_it) {
+                state.detail = "".into();
+                note(state, None, at);
+            }
+        }
+        self.troubled = troubled;
         domains
     }
 

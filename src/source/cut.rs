@@ -95,19 +95,47 @@ pub fn choose(domains: &mut [(Domain, Scope)]) {
 /// Adds a meter that has come later. What is counted stays so, for jobs have been charged with it: a root stands
 /// around the new one too, and what is measured whole contains it.
 pub fn join(domains: &mut Vec<Domain>, (mut new, scope): (Domain, Scope)) {
-    let is_leaf = matches!(scope, Scope::Own | Scope::Spare) && new.place == Place::Counted;
-    let is_node = |domain: &&mut Domain| {
-        domain.hw_type == HwType::Other && domain.socket.is_none() && domain.origin == Origin::Measured
-    };
-    if !is_leaf {
-        new.place = Place::Beside;
-    } else if let Some(node) = domains.iter_mut().filter(is_node).find(|domain| domain.is_leaf()) {
-        match &mut node.place {
+    let is_leaf =
+        matches!(scope, Scope::Own | Scope::OnSocket(_) | Scope::Spare) && new.place == Place::Counted;
+    match around_late(domains, &new, &scope) {
+        _ if !is_leaf => new.place = Place::Beside,
+        Around::Nothing => {}
+        Around::One(index) => match &mut domains[index].place {
             Place::Around(parts) => parts.push(new.id.clone()),
-            Place::Counted | Place::Inside(_) | Place::Beside => new.place = Place::Inside(node.id.clone()),
-        }
+            Place::Counted | Place::Inside(_) | Place::Beside => {
+                new.place = Place::Inside(domains[index].id.clone());
+            }
+        },
+        Around::SomeOfSeveral => new.place = Place::Beside,
     }
     domains.push(new);
+}
+
+/// What is counted around a meter that comes late.
+enum Around {
+    Nothing,
+    One(usize),
+    SomeOfSeveral,
+}
+
+fn around_late(domains: &[Domain], new: &Domain, scope: &Scope) -> Around {
+    let is_counted = |domain: &Domain| {
+        domain.hw_type == HwType::Other && domain.origin == Origin::Measured && domain.is_leaf()
+    };
+    let roots = domains.iter().enumerate().filter(|(_, domain)| is_counted(domain));
+    let (nodes, modules): (Vec<_>, Vec<_>) = roots.partition(|(_, domain)| domain.socket.is_none());
+    if let Some((index, _)) = nodes.first() {
+        return Around::One(*index);
+    }
+    let own = modules.iter().find(|(_, module)| match scope {
+        Scope::OnSocket(socket) => module.socket == Some(*socket),
+        _ => modules.len() == 1,
+    });
+    match own {
+        _ if new.hw_type != HwType::Gpu || modules.is_empty() => Around::Nothing,
+        Some((index, _)) => Around::One(*index),
+        None => Around::SomeOfSeveral,
+    }
 }
 
 /// Around something it is a root; alone it is all there is, and jobs share it.
@@ -254,6 +282,16 @@ mod tests {
                 "rapl p0 cpu own 0, ipmi bmc other node",
                 "nvml g0 gpu own",
                 "p0 counted, bmc around p0+g0, g0 counted",
+            ),
+            (
+                "hwmon c0 cpu own 0, hwmon m0 other module 0",
+                "nvml g0 gpu own",
+                "c0 counted, m0 around c0+g0, g0 counted",
+            ),
+            (
+                "hwmon c0 cpu own 0, hwmon c1 cpu own 1, hwmon m0 other module 0, hwmon m1 other module 1",
+                "nvml g0 gpu own",
+                "c0 counted, c1 counted, m0 around c0, m1 around c1, g0 beside",
             ),
             // It has been charged whole, and goes on so.
             ("ipmi bmc other node", "nvml g0 gpu own", "bmc counted, g0 in bmc"),

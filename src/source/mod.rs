@@ -21,9 +21,9 @@ pub mod redfish;
 
 use crate::kernel_file::Buffer;
 use crate::model::gpu::Sight;
-use crate::model::identity::{HwType, Origin};
+use crate::model::identity::{HwType, Name, Origin};
 use crate::model::quantity::Nanos;
-use crate::model::reading::{Domain, Fault, Finding, Load, Value};
+use crate::model::reading::{Domain, Fault, Finding, Load, Place, Value};
 use background::{Background, Foreground, SlowSource};
 use cut::Scope;
 use estimate::Estimate;
@@ -208,8 +208,16 @@ impl Sources {
             let domains = self.domains.iter().enumerate();
             domains.filter(move |(_, domain)| domain.origin == origin && !domain.gpu.is_empty())
         };
+        // Without its library a device may have no better name than its place.
+        let sights: Vec<&Sight> = self.readers.iter().flat_map(|reader| reader.gpus()).collect();
+        let pci = |gpu: &Name| sights.iter().find(|sight| sight.gpu == *gpu).map(|sight| &sight.pci);
+        let is_same = |one: &Domain, other: &Domain| {
+            one.gpu == other.gpu
+                || pci(&one.gpu).is_some_and(|at| !at.is_empty() && pci(&other.gpu) == Some(at))
+        };
         for (index, estimated) in with_gpu(Origin::Estimated) {
-            if with_gpu(Origin::Measured).any(|(_, measured)| measured.gpu == estimated.gpu) {
+            let mut measured = with_gpu(Origin::Measured).filter(|(_, domain)| domain.place != Place::Beside);
+            if measured.any(|(_, domain)| is_same(domain, estimated)) {
                 values[index] = Err(Fault::Inactive);
             }
         }

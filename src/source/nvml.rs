@@ -104,6 +104,8 @@ pub fn discover(
     nvml.take_up();
     nvml.sockets =
         nvml.sights.iter().map(|sight| package(sysfs, &sight.pci).and_then(&socket_of_package)).collect();
+    // Those that have no meter stand behind the others.
+    nvml.sockets.truncate(nvml.domains.len());
     nvml.take_up();
     let mut findings = nvml.office.findings();
     findings.extend(nvml.condition.clone());
