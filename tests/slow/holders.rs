@@ -1,7 +1,10 @@
 //! Who holds which device, told by a real gRPC server that speaks the kubelet's PodResources: pods come, share
 //! and leave, and the socket goes and comes back.
 
-use crate::rig::{uid, wait_for};
+use crate::load::Load;
+use crate::page::Page;
+use crate::powercap::{Powercap, Zone};
+use crate::rig::{Exporter, Groups as ControlGroups, Setup, amount, container_id, uid, wait_for};
 use jouleprint::clock;
 use jouleprint::job::Resolvers;
 use jouleprint::job::directory::Directory;
@@ -312,4 +315,103 @@ fn the_kubelet_is_asked_every_ten_seconds_where_nothing_happens() {
     }
     let asked = server.order("") - before;
     assert!((2..=4).contains(&asked), "{asked} questions in 31 s");
+}
+
+/// A card of AMD's that always draws so much, as its driver shows it.
+fn lay_out_card(sysfs: &Path, card: u32, pci: &str, watts: u32) {
+    let device = sysfs.join("devices/pci0000:00").join(pci);
+    for inner in [format!("drm/card{card}"), format!("drm/renderD{}", 128 + card), "hwmon/hwmon9".to_owned()]
+    {
+        fs::create_dir_all(device.join(inner)).expect("made");
+    }
+    let class = sysfs.join(format!("class/drm/card{card}"));
+    fs::create_dir_all(&class).expect("made");
+    std::os::unix::fs::symlink(&device, class.join("device")).expect("linked");
+    let power = format!("{watts}000000\n");
+    for (file, text) in [
+        ("vendor", "0x1002\n"),
+        ("device", "0x738c\n"),
+        ("hwmon/hwmon9/name", "amdgpu\n"),
+        ("hwmon/hwmon9/power1_average", &power),
+    ] {
+        fs::write(device.join(file), text).expect("written");
+    }
+}
+
+/// Two cards by the names that they have on the page.
+pub(crate) const CARDS: [&str; 2] = ["pci-0000:05:00.0", "pci-0000:06:00.0"];
+
+/// Lays them out: one of 100 W, one of 60.
+pub(crate) fn lay_out_cards(sysfs: &Path) {
+    lay_out_card(sysfs, 0, "0000:05:00.0", 100);
+    lay_out_card(sysfs, 1, "0000:06:00.0", 60);
+}
+
+/// What a series came to, in µJ.
+pub(crate) fn micro(page: &Page, name: &str, labels: &[(&str, &str)]) -> f64 {
+    if page.all(name, labels).is_empty() { 0.0 } else { (amount(page, name, labels) * 1e6).round() }
+}
+
+#[test]
+fn a_pod_s_device_is_charged_to_it_by_a_running_exporter() {
+    const FIRST: &str = CARDS[0];
+    const SECOND: &str = CARDS[1];
+    let mut server = PodResources::start();
+    let groups = ControlGroups::cpuacct();
+    let powercap = Powercap::start(&[Zone::steady("intel-rapl:0", "package-0", 20_000)]);
+    lay_out_cards(powercap.sysfs());
+    let [a, b] = [uid(), uid()];
+    server.name("a", &a);
+    server.name("b", &b);
+    server
+        .list(&[("a", devices("amd.com/gpu", &["0000:05:00.0"])), ("b", claim("gpu.amd.com", "gpu-1-129"))]);
+    let config = format!(
+        "tick: 1s\nzone: FR\njobs:\n  kubernetes: {{logs: {}, pod_resources: {}, kubelet: off}}\n",
+        server.path("pods").display(),
+        server.path("pod-resources").display()
+    );
+    let setup = Setup { sysfs: Some(powercap.sysfs()), config: &config, ..Setup::default() };
+    let exporter = Exporter::start(&setup);
+    let mut running = Vec::new();
+    for uid in [&a, &b] {
+        let group = groups.make(&format!("kubepods/burstable/pod{uid}/{}", container_id()));
+        let load = Load::steady(3, Duration::from_secs(300), &[&group]).start();
+        running.push((group, load));
+    }
+    let job = |page: &Page, uid: &str, gpu: &str| {
+        micro(page, "jouleprint_job_energy_joules_total", &[("job_id", uid), ("gpu", gpu)])
+    };
+    let device = |page: &Page, gpu: &str| micro(page, "hw_energy_joules_total", &[("gpu", gpu)]);
+    wait_for("charges of both pods", || {
+        let page = exporter.page();
+        (job(&page, &a, FIRST) > 0.0 && job(&page, &b, SECOND) > 0.0).then_some(())
+    });
+    // From here on each has all of its own device, to the µJ.
+    let before = exporter.next_page();
+    std::thread::sleep(Duration::from_secs(3));
+    let after = exporter.next_page();
+    for (uid, gpu) in [(&a, FIRST), (&b, SECOND)] {
+        let drawn = device(&after, gpu) - device(&before, gpu);
+        assert!(drawn > 0.0, "{gpu} stands still");
+        assert!((job(&after, uid, gpu) - job(&before, uid, gpu) - drawn).abs() < 1.5, "{gpu}");
+    }
+    assert!(job(&after, &a, SECOND) + job(&after, &b, FIRST) < 0.5, "nobody has another's");
+    // One ends, and the socket is gone: the other goes on.
+    server.order("down");
+    let (group, load) = running.remove(0);
+    drop(load);
+    ControlGroups::remove(&group);
+    ControlGroups::remove(group.parent().expect("the pod's own"));
+    let labels = [("source", "podresources")];
+    let is_missed = |page: &Page| {
+        page.all("jouleprint_source_up", &labels).first().is_some_and(|sample| sample.text == "0")
+    };
+    wait_for("the socket is missed", || is_missed(&exporter.page()).then_some(()));
+    let before = exporter.next_page();
+    std::thread::sleep(Duration::from_secs(2));
+    let after = exporter.next_page();
+    assert!((job(&after, &a, FIRST) - job(&before, &a, FIRST)).abs() < 0.5, "it has ended");
+    let drawn = device(&after, SECOND) - device(&before, SECOND);
+    assert!((job(&after, &b, SECOND) - job(&before, &b, SECOND) - drawn).abs() < 1.5);
+    assert!(device(&after, FIRST) > device(&before, FIRST), "it is drawn, and nobody's");
 }

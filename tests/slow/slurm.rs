@@ -1,6 +1,7 @@
 //! A real Slurm on loopback: its own munged, slurmctld and slurmd, jobs at once on one node.
 
 use crate::attribution::{BUSY_WATTS, CONFIG, Measured, error, percent, powercap};
+use crate::holders::{CARDS, lay_out_cards, micro};
 use crate::page::Page;
 use crate::powercap::Powercap;
 use crate::rig::{CGROUPFS, Daemon, Exporter, Leftovers, Setup, TOP, free_address, run, unique, wait_for};
@@ -43,10 +44,16 @@ impl Slurm {
              TaskPlugin=task/cgroup\nJobAcctGatherType=jobacct_gather/cgroup\nSelectType=select/cons_tres\n\
              SelectTypeParameters=CR_CPU\nSlurmdParameters=config_overrides\nReturnToService=2\nMpiDefault=none\n\
              SwitchType=switch/none\nAccountingStorageType=accounting_storage/none\nKillWait=1\n\
-             NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 CPUs=8 RealMemory=500 State=UNKNOWN\n\
+             GresTypes=gpu\nNodeName={node} Gres=gpu:2 NodeHostname=localhost NodeAddr=127.0.0.1 CPUs=8 RealMemory=500 State=UNKNOWN\n\
              PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n"
         );
         fs::write(folder.path().join("slurm.conf"), conf).expect("written");
+        // Slurm counts devices by their files, which must be some, and opens none.
+        for name in ["gpu0", "gpu1"] {
+            run(Command::new("mknod").arg(folder.path().join(name)).args(["c", "1", "3"]));
+        }
+        let devices = format!("Name=gpu File={place}/gpu0\nName=gpu File={place}/gpu1\n");
+        fs::write(folder.path().join("gres.conf"), devices).expect("written");
         // Where the machine has v2 alone, its jobs are there; the other version is what Slurm has here.
         let is_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
         let cgroup = if is_v2 {
@@ -244,4 +251,40 @@ fn jobs_of_a_real_slurm_are_charged_by_what_they_used() {
     let numbers: Vec<&str> = truths.iter().map(|(number, _)| number.as_str()).collect();
     check_names(&measured.after, &numbers);
     check_names(&other.next_page(), &numbers);
+}
+
+#[test]
+fn what_a_real_slurm_gave_to_a_job_is_charged_to_it() {
+    let slurm = Slurm::start();
+    let powercap = powercap();
+    lay_out_cards(powercap.sysfs());
+    let exporter = exporter_of(&powercap, &slurm, &Teller::Environment);
+    // Each is told that it has device 0 or 1, and finds it by its number.
+    for _ in 0..2 {
+        slurm.submit(&["--gres=gpu:1"], "LOAD steady 15 12000");
+    }
+    let charged = |page: &Page| -> Vec<(String, String)> {
+        let series =
+            page.all("jouleprint_job_energy_joules_total", &[("job_kind", "slurm"), ("hw_type", "gpu")]);
+        let of = |name: &str, sample: &crate::page::Sample| sample.labels[name].clone();
+        let drawn = series.iter().filter(|sample| sample.text != "0.000000");
+        drawn.map(|sample| (of("job_id", sample), of("gpu", sample))).collect()
+    };
+    let pairs = wait_for("two jobs with a device each", || {
+        let pairs = charged(&exporter.page());
+        (pairs.len() == 2).then_some(pairs)
+    });
+    let before = exporter.next_page();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let after = exporter.next_page();
+    for (job, gpu) in &pairs {
+        let rise =
+            |name: &str, labels: &[(&str, &str)]| micro(&after, name, labels) - micro(&before, name, labels);
+        let drawn = rise("hw_energy_joules_total", &[("gpu", gpu)]);
+        let own = rise("jouleprint_job_energy_joules_total", &[("job_id", job), ("gpu", gpu)]);
+        assert!(drawn > 0.0 && (own - drawn).abs() < 1.5, "{job} {gpu}: {own} of {drawn}");
+    }
+    let mut gpus: Vec<&str> = pairs.iter().map(|(_, gpu)| gpu.as_str()).collect();
+    gpus.sort_unstable();
+    assert_eq!(gpus, CARDS, "each has one of its own");
 }
