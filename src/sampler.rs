@@ -88,7 +88,7 @@ pub struct Parts {
 pub struct Past {
     /// Where it stopped, if its counters go on.
     pub checkpoint: Option<Checkpoint>,
-    /// What it had learnt about idle power, by [`floor_key`].
+    /// What it had learnt about idle power, by [`crate::model::checkpoint::floor_key`].
     pub floors: Vec<(Name, Buckets)>,
     /// The next number for a job.
     pub next_number: u64,

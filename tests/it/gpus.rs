@@ -173,6 +173,7 @@ fn allocation_decides_who_and_activity_how_much() {
         ("-", "system 80, idle 20, exclusive"),
         // A job that was never seen to run here.
         ("stranger=1", "idle 20, unattributed 80, exclusive"),
+        ("a=1 -=2", "a 27, idle 20, unattributed 53, equal"),
         // Instances: 1g and 4g, both busy.
         ("1 100 | a ; 4 100 | b", "a/0 16, b/1 64, idle 20, slice_activity"),
         ("1 100 | a ; 4 25 | b", "a/0 40, b/1 40, idle 20, slice_activity"),
@@ -482,6 +483,33 @@ fn the_energy_of_a_device_that_hangs_goes_to_who_held_it_meanwhile() {
     let energies: Vec<u64> =
         engine.totals().job_table.energy.iter().map(|energy| energy.as_micro() / 1_000_000).collect();
     assert_eq!(energies, [100, 500]);
+}
+
+#[test]
+fn a_device_with_a_processor_inside_is_charged_for_the_rest() {
+    // As an APU's: its counter stands around that of the processor.
+    let around = Domain { place: Place::Around(vec!["package-0".into()]), ..domain("GPU-1", HwType::Gpu) };
+    let machine = machine(vec![domain("package-0", HwType::Cpu), around]);
+    let mut engine = Engine::new(Arc::new(machine), accounting(IdlePolicy::Separate, &[("GPU-1", 2)]));
+    let value = |joules: u64| Ok(Value::Counter(Energy::from_micro(joules * 1_000_000)));
+    for (seconds, cpu, gpu) in [(0, 0, 0), (10, 100, 100), (20, 100, 420)] {
+        let groups = if seconds == 0 { births(&["a"]) } else { Groups::default() };
+        let meters = vec![value(cpu), value(gpu)];
+        engine.step(&Tick { meters, groups, gpus: vec![usage("a=1")], ..tick(seconds) });
+    }
+    let totals = engine.totals();
+    let column = totals.columns.iter().position(|column| column.hw_type == HwType::Gpu).unwrap();
+    assert_eq!(totals.job_table.energy[column], Energy::from_micro(300_000_000), "320 J less 2 W for 10 s");
+}
+
+#[test]
+fn what_was_estimated_and_is_measured_now_is_held_once() {
+    let estimated = Domain { origin: Origin::Estimated, ..domain("GPU-1", HwType::Gpu) };
+    let machine = machine(vec![estimated, domain("GPU-1", HwType::Gpu)]);
+    let mut engine = Engine::new(Arc::new(machine), accounting(IdlePolicy::Separate, &[]));
+    let meters = vec![Err(Fault::Inactive), Ok(Value::Counter(Energy::ZERO))];
+    engine.step(&Tick { meters, groups: births(&["a"]), gpus: vec![usage("a=1")], ..tick(0) });
+    assert_eq!(engine.totals().jobs[0].held.len(), 1);
 }
 
 #[test]
