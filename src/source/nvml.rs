@@ -29,6 +29,9 @@ use std::sync::Arc;
 /// The source's name on the page.
 pub const SOURCE: &str = "nvml";
 
+/// Packages of a host: sockets, and what else the kernel counts so.
+const MAX_PACKAGES: u32 = 256;
+
 /// Where the library is looked for, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wish {
@@ -67,7 +70,8 @@ pub struct Nvml {
     sysfs: PathBuf,
     domains: Vec<Domain>,
     scopes: Vec<Scope>,
-    // Of those that were there at the start, in their order; the cut is made once.
+    // The socket of each of the kernel's packages, and of each domain; they are found out once.
+    packages: Vec<Option<u32>>,
     sockets: Vec<Option<u32>>,
     sights: Vec<Sight>,
     condition: Option<Finding>,
@@ -97,15 +101,11 @@ pub fn discover(
         sysfs: sysfs.to_owned(),
         domains: Vec::new(),
         scopes: Vec::new(),
+        packages: (0..MAX_PACKAGES).map(socket_of_package).collect(),
         sockets: Vec::new(),
         sights: Vec::new(),
         condition: None,
     };
-    nvml.take_up();
-    nvml.sockets =
-        nvml.sights.iter().map(|sight| package(sysfs, &sight.pci).and_then(&socket_of_package)).collect();
-    // Those that have no meter stand behind the others.
-    nvml.sockets.truncate(nvml.domains.len());
     nvml.take_up();
     let mut findings = nvml.office.findings();
     findings.extend(nvml.condition.clone());
@@ -116,6 +116,14 @@ impl Nvml {
     /// What has been found by now. New devices come at the end.
     fn take_up(&mut self) {
         (self.domains, self.scopes) = self.office.meters();
+        // Those that can be read stand first, in the order of the domains, and are never fewer than these.
+        self.sights = self.office.sights();
+        for domain in self.sockets.len()..self.domains.len() {
+            let package = self.sights.get(domain).and_then(|sight| package(&self.sysfs, &sight.pci));
+            let socket =
+                package.and_then(|package| self.packages.get(usize::try_from(package).ok()?).copied());
+            self.sockets.push(socket.flatten());
+        }
         let places = self.domains.iter_mut().zip(&mut self.scopes).zip(&self.sockets);
         for ((domain, scope), socket) in places {
             match (&scope, socket) {
@@ -124,7 +132,6 @@ impl Nvml {
                 (_, None) => {}
             }
         }
-        self.sights = self.office.sights();
         self.condition = self.office.trouble().and_then(|trouble| condition(trouble, &self.sysfs));
     }
 }

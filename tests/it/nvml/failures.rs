@@ -3,6 +3,7 @@
 use super::{Bench, Ledger, millijoules, read};
 use jouleprint::model::reading::{Fault, Finding, Value};
 use jouleprint::source::PowerSource;
+use jouleprint::source::cut::Scope;
 use jouleprint::source::nvml::{Nvml, Wish, discover};
 use nvml_stand_in::board::lay_library;
 use nvml_stand_in::scenario::{Device, Process};
@@ -157,6 +158,15 @@ fn a_device_that_is_taken_away_is_missed_and_the_others_are_not() {
 #[test]
 fn a_device_that_comes_later_stands_at_the_end() {
     let mut bench = Bench::of(1);
+    for (file, text) in [
+        ("bus/pci/devices/0000:17:00.0/numa_node", "1\n"),
+        ("devices/system/node/node1/cpulist", "72-143\n"),
+        ("devices/system/cpu/cpu72/topology/physical_package_id", "1\n"),
+    ] {
+        let path = bench.board.folder().join(file);
+        std::fs::create_dir_all(path.parent().expect("in a folder")).expect("made");
+        std::fs::write(path, text).expect("written");
+    }
     energies(&mut bench, &[10]);
     let (mut source, _) = bench.source();
     assert_eq!(read(&mut source, 0), [millijoules(10)]);
@@ -168,6 +178,7 @@ fn a_device_that_comes_later_stands_at_the_end() {
     assert_eq!(read(&mut source, 200), [millijoules(10), millijoules(70)]);
     let names: Vec<String> = source.domains().iter().map(|domain| domain.id[..12].to_owned()).collect();
     assert_eq!(names, ["GPU-00000000", "GPU-00000007"]);
+    assert_eq!([source.scope(0), source.scope(1)], [Scope::Own, Scope::OnSocket(1)]);
 }
 
 #[test]
