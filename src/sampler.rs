@@ -274,9 +274,9 @@ impl Sampler {
     fn holders(&mut self, groups: &Groups, at: &Moment) -> Vec<Use> {
         let Some(holders) = &mut self.holders else { return Vec::new() };
         let sights: Vec<&Sight> = self.sources.gpus().collect();
-        let grants = self.directory.as_mut().map(|directory| {
+        let grants = self.directory.as_mut().and_then(|directory| {
             directory.want_devices(!sights.is_empty());
-            directory.grants()
+            (!sights.is_empty()).then(|| directory.grants())
         });
         let grants = grants.unwrap_or_default();
         let around = Around { groups, grants: &grants, consumers: self.consumers.as_ref() };
