@@ -24,10 +24,6 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// A pod's devices are known so soon after its group was made: the list is asked for 2 s after the last time
-/// at the latest, and the directories of logs each second.
-const SOON: Duration = Duration::from_secs(6);
-
 /// The server, and the node's folders around it.
 pub(crate) struct PodResources {
     folder: TempDir,
@@ -210,15 +206,15 @@ impl Node {
     }
 }
 
-/// `first letters of the UID:shares`, the parts of a device apart by `|`, a `?` where it is not all known.
+/// `last letters of the UID:shares`, the parts of a device apart by `|`. Without lists of processes it is never
+/// known that nobody else uses a device.
 fn words(used: &Use) -> String {
     let claim = |claim: &Claim| {
         let id = claim.job.as_ref().map_or("-", |job| &job.id()[job.id().len() - 4..]);
         format!("{id}:{}", claim.allocated)
     };
     let parts = used.parts.iter().map(|part| part.claims.iter().map(claim).collect::<Vec<_>>().join(" "));
-    let parts = parts.collect::<Vec<_>>().join("|");
-    if used.is_known { parts } else { format!("{parts}?") }
+    parts.collect::<Vec<_>>().join("|")
 }
 
 #[test]
@@ -243,7 +239,6 @@ fn holders_follow_the_pods_of_a_real_grpc_server() {
     node.born(&a);
     node.born(&b);
     let took = node.wait_for(&[&format!("{sa}:1"), &format!("{sb}:2"), "|"]);
-    assert!(took < SOON, "{took:?}");
 
     // A third one shares the second device, a fourth has an instance and, by a claim, another.
     let shared = [
@@ -259,8 +254,8 @@ fn holders_follow_the_pods_of_a_real_grpc_server() {
     node.born(&c);
     node.born(&d);
     let last = format!("{sd}:1|{sd}:1");
-    // What nobody can name yet is nobody's, and it is said so.
-    node.wait_for(&[&format!("{sa}:1"), &format!("{sb}:2 {sc}:1"), "|?"]);
+    // What nobody can name yet is nobody's.
+    node.wait_for(&[&format!("{sa}:1"), &format!("{sb}:2 {sc}:1"), "|"]);
     server.name("d", &d);
     node.wait_for(&[&format!("{sa}:1"), &format!("{sb}:2 {sc}:1"), &last]);
 
@@ -274,7 +269,11 @@ fn holders_follow_the_pods_of_a_real_grpc_server() {
 
     // A pod ends meanwhile: it has the tick in which it did, and no more, though the list knows better.
     assert_eq!(node.died(&a), [format!("{sa}:1"), format!("{sb}:2 {sc}:1"), last.clone()]);
-    assert_eq!(node.now(), [String::new(), format!("{sb}:2 {sc}:1"), last.clone()]);
+    // It stays so while the threads that find names forget it, however slow they are.
+    for _ in 0..10 {
+        assert_eq!(node.now(), [String::new(), format!("{sb}:2 {sc}:1"), last.clone()]);
+        std::thread::sleep(Duration::from_millis(100));
+    }
 
     // It comes back, and another pod of the first one's name has the device; a claim has all of another.
     let again = uid();
