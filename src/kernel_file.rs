@@ -86,6 +86,24 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     Ok(text.trim_end().to_owned())
 }
 
+/// The same of a file in which somebody may have written what is no text: a control group's name.
+///
+/// # Errors
+/// The kernel's own; `InvalidData` beyond 4 MiB.
+pub fn read_lossy(path: &Path) -> io::Result<String> {
+    let mut buffer = Buffer::default();
+    let file = KernelFile::open(path)?;
+    Ok(String::from_utf8_lossy(file.read(&mut buffer)?).trim_end().to_owned())
+}
+
+/// Whether a file of a process in /proc is missing since that has ended: it is not there any more, or was
+/// open already (ESRCH). Any other error says nothing of it.
+#[must_use]
+pub fn has_ended(error: &io::Error) -> bool {
+    const ESRCH: i32 = 3;
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
+}
+
 /// A file that holds one number.
 ///
 /// # Errors

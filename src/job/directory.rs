@@ -5,7 +5,7 @@
 mod clerk;
 
 use super::container::lxc_name;
-use super::gpu::grant::{Grants, JobDevices, PodGrants};
+use super::gpu::grant::{Grants, JobDevices, PodGrant, PodGrants};
 use super::grouping::{self, Grouping};
 use super::names::environment::Reader;
 use super::names::{Asked, PodList, SourceName, Wanted, WantsDevices, Wishes};
@@ -37,7 +37,7 @@ pub type Told = HashMap<JobId, Arc<Description>>;
 /// What the sources have found.
 #[derive(Debug, Default)]
 pub struct Found {
-    entries: HashMap<JobId, Arc<Entry>>,
+    entries: Arc<HashMap<JobId, Arc<Entry>>>,
     sources: Vec<SourceState>,
     pods: Option<Arc<PodList>>,
 }
@@ -134,7 +134,7 @@ impl Directory {
     /// Which accelerators were given to whom, as far as the sources have told.
     pub fn grants(&mut self) -> Arc<Grants> {
         let found = self.found.load_full();
-        if !Arc::ptr_eq(&self.grants.0, &found) {
+        if !self.grants.0.is_of(&found) {
             let grants = found.grants();
             self.grants = (found, Arc::new(grants));
         }
@@ -202,7 +202,7 @@ impl Directory {
 
     fn tell(&mut self, at: Nanos) -> Vec<Naming> {
         let now = (self.found.load_full(), self.told.load_full());
-        let is_new = !Arc::ptr_eq(&now.0, &self.seen.0) || !Arc::ptr_eq(&now.1, &self.seen.1);
+        let is_new = !now.0.names_as(&self.seen.0) || !Arc::ptr_eq(&now.1, &self.seen.1);
         self.seen = now;
         let (found, told) = &self.seen;
         let waits_for_told = self.is_told_later && self.grouping.takes_own();
@@ -237,6 +237,21 @@ impl Directory {
 }
 
 impl Found {
+    /// Whether it names jobs as the other does: states of sources are new at each look.
+    fn names_as(&self, other: &Found) -> bool {
+        Arc::ptr_eq(&self.entries, &other.entries)
+    }
+
+    /// Whether it tells the same of who holds accelerators, too.
+    fn is_of(&self, other: &Found) -> bool {
+        let pods = match (&self.pods, &other.pods) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        pods && self.names_as(other)
+    }
+
     fn grants(&self) -> Grants {
         let devices = |(id, entry): (&JobId, &Arc<Entry>)| Some((id.clone(), entry.devices.clone()?));
         let mut jobs: Vec<(JobId, Arc<JobDevices>)> = self.entries.iter().filter_map(devices).collect();
@@ -251,7 +266,8 @@ impl Found {
             let pods = list.pods.iter().map(|pod| {
                 let mut ids = called.get(&(&*pod.namespace, &*pod.name)).cloned().unwrap_or_default();
                 ids.sort();
-                (ids, pod.devices.clone())
+                let called = format!("{}/{}", pod.namespace, pod.name).as_str().into();
+                PodGrant { called, ids, devices: pod.devices.clone(), unclear: pod.unclear.clone() }
             });
             PodGrants { at: list.at, pods: pods.collect() }
         });

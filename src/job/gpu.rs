@@ -61,6 +61,8 @@ pub struct Holders {
     slots: HashMap<GroupSlot, JobId>,
     jobs: HashMap<JobId, Alive>,
     last_pod: Nanos,
+    // Of each pod on the kubelet's list, by its name: when it was last there to hold its devices.
+    held: HashMap<Name, Nanos>,
     // By device and instance: who had it at the last tick.
     before: HashMap<(Name, Name), Vec<Claim>>,
     // Since when a pod holds a device and is not known.
@@ -103,6 +105,7 @@ impl Holders {
             slots: HashMap::new(),
             jobs: HashMap::new(),
             last_pod: Nanos::ZERO,
+            held: HashMap::new(),
             before: HashMap::new(),
             unknown_since: None,
             misses: 0,
@@ -134,41 +137,59 @@ impl Holders {
     fn claims(&mut self, sights: &[&Sight], around: &Around<'_>, at: &Moment) -> Vec<Use> {
         let now = at.monotonic;
         let mut draft = Draft::new(sights);
-        let are_pods_known = self.note_pods(&mut draft, sights, around.grants, now);
+        self.note_pods(&mut draft, sights, around.grants, now);
         self.note_jobs(&mut draft, sights, around.grants);
-        self.note_permitted(&mut draft, sights, now);
         let are_listed = self.note_processes(&mut draft, sights, around.consumers);
+        self.note_permitted(&mut draft, sights, &are_listed, now);
         self.note_hints(&mut draft, sights, around.grants, &are_listed);
-        let mut uses = draft.finish(|place| are_pods_known || are_listed[place], |place| are_listed[place]);
-        self.carry(&mut uses);
+        let mut uses = draft.finish(|place| are_listed[place]);
+        self.carry(sights, &mut uses);
         self.note_states(sights, &uses, at);
         uses
     }
 
-    /// What the kubelet gave. Returns whether its list tells of every pod there is.
-    fn note_pods(&mut self, draft: &mut Draft, sights: &[&Sight], grants: &Grants, now: Nanos) -> bool {
+    /// What the kubelet gave. That nobody is on its list does not mean that nobody uses a device: processes on
+    /// the host and other runtimes do not ask it.
+    fn note_pods(&mut self, draft: &mut Draft, sights: &[&Sight], grants: &Grants, now: Nanos) {
         let list = grants.pods.as_ref().filter(|list| now.saturating_sub(list.at) < BELIEVED);
         let mut has_unknown = false;
-        for (ids, devices) in list.iter().flat_map(|list| &list.pods) {
-            // Of two pods of one name the later one is meant: a name is free when its pod is gone.
-            let alive = ids.iter().filter_map(|id| Some((self.jobs.get(id)?.born, id)));
-            let job = alive.max().map(|(_, id)| id);
-            for given in devices {
+        let mut held = HashMap::new();
+        for pod in list.iter().flat_map(|list| &list.pods) {
+            let asked = list.map_or(Nanos::ZERO, |list| list.at);
+            // Of two pods of one name the later one is meant: a name is free when its pod is gone. One that
+            // came after the list is not the one on it.
+            let alive = pod.ids.iter().filter_map(|id| Some((self.jobs.get(id)?.born, id)));
+            let job = alive.filter(|(born, _)| *born <= asked).max().map(|(_, id)| id);
+            let last = job.map(|_| now).or_else(|| self.held.get(&pod.called).copied());
+            held.extend(last.map(|last| (pod.called.clone(), last)));
+            // It had its name, and ended after the list was made, or nobody came since who could have it.
+            let has_ended = job.is_none() && last.is_some_and(|end| asked <= end || self.last_pod < end);
+            if has_ended {
+                continue;
+            }
+            for given in &pod.devices {
                 let found = given.device.find(sights, given.vendor);
                 match job {
                     Some(job) => draft.allot(found, job, given.shares),
-                    // Its name was known, and it has ended.
-                    None if !ids.is_empty() => {}
                     None => {
                         has_unknown |= found != Found::Nothing;
                         draft.allot_unknown(found, given.shares);
                     }
                 }
             }
+            // What is called in a way that nobody knows may be any device of its vendor.
+            let lost =
+                pod.devices.iter().filter(|given| given.device.find(sights, given.vendor) == Found::Nothing);
+            let lost: Vec<Vendor> =
+                lost.filter_map(|given| given.vendor).chain(pod.unclear.iter().copied()).collect();
+            for (place, _) in sights.iter().enumerate().filter(|(_, sight)| lost.contains(&sight.vendor)) {
+                draft.unclear(place);
+            }
+        }
+        if list.is_some() {
+            self.held = held;
         }
         self.unknown_since = has_unknown.then(|| self.unknown_since.unwrap_or(now));
-        // A pod that came since may hold what nobody held then.
-        list.is_some_and(|list| list.at > self.last_pod)
     }
 
     /// What Slurm gave.
@@ -180,8 +201,9 @@ impl Holders {
         }
     }
 
-    /// What device control groups permit. Instances have no device file of their own there.
-    fn note_permitted(&mut self, draft: &mut Draft, sights: &[&Sight], now: Nanos) {
+    /// What device control groups permit. Instances have no device file of their own there. Slurm permits what
+    /// it gave; a container that looks after devices may open them all and use none.
+    fn note_permitted(&mut self, draft: &mut Draft, sights: &[&Sight], are_listed: &[bool], now: Nanos) {
         let Some(devices) = &self.devices else { return };
         for (id, job) in &mut self.jobs {
             let Some(path) = job.path.as_deref() else { continue };
@@ -194,8 +216,13 @@ impl Holders {
             }
             for (place, sight) in sights.iter().enumerate().filter(|_| !job.permitted.is_empty()) {
                 let is_permitted = sight.nodes.iter().any(|node| job.permitted.contains(node));
-                if is_permitted && !draft.is_divided(place) {
-                    draft.allot(Found::Device(place), id, 1);
+                if !is_permitted || draft.is_divided(place) {
+                    continue;
+                }
+                match id.kind() {
+                    JobKind::Slurm => draft.allot(Found::Device(place), id, 1),
+                    _ if !are_listed[place] => draft.hint(Found::Device(place), id),
+                    _ => {}
                 }
             }
         }
@@ -229,6 +256,8 @@ impl Holders {
                     Some(Owner::Unknown) | None => {
                         is_listed = false;
                         draft.unclear(place);
+                        // Whose it is cannot be told, and what it used is not the others'.
+                        draft.process(place, &process.instance, &[], process.used);
                     }
                 }
             }
@@ -258,19 +287,30 @@ impl Holders {
     }
 
     /// Whoever had a part to the last moment, and has given it back since, is charged with the interval in
-    /// which he did. The same claims are carried over once.
-    fn carry(&mut self, uses: &mut [Use]) {
+    /// which he did: the same claims are carried over once. While a driver hangs they are carried over at every
+    /// tick: what it will have counted when it is back was used by those who used it before.
+    fn carry(&mut self, sights: &[&Sight], uses: &mut [Use]) {
         let mut now = HashMap::new();
-        for used in uses {
+        for (sight, used) in sights.iter().zip(uses) {
+            let does_hang = sight.processes == Err(Fault::Timeout);
             let is_known = used.is_known;
             for part in &mut used.parts {
                 let key = (used.gpu.clone(), part.instance.clone());
+                let is_there =
+                    |claim: &&Claim| claim.job.as_ref().is_none_or(|job| self.jobs.contains_key(job));
+                let before =
+                    self.before.get(&key).filter(|_| does_hang || is_known && part.claims.is_empty());
+                let before: Vec<Claim> = before.into_iter().flatten().filter(is_there).cloned().collect();
+                if does_hang {
+                    let is_new = |claim: &Claim| before.iter().all(|known| known.job != claim.job);
+                    part.claims.retain(is_new);
+                    part.claims.splice(0..0, before);
+                } else if part.claims.is_empty() {
+                    part.claims = before;
+                    continue;
+                }
                 if !part.claims.is_empty() {
                     now.insert(key, part.claims.clone());
-                } else if let Some(claims) = self.before.get(&key).filter(|_| is_known) {
-                    let is_there =
-                        |claim: &&Claim| claim.job.as_ref().is_none_or(|job| self.jobs.contains_key(job));
-                    part.claims = claims.iter().filter(is_there).cloned().collect();
                 }
             }
         }

@@ -4,7 +4,7 @@
 use super::Resolvers;
 use super::directory::Told;
 use super::hierarchy::Root;
-use crate::kernel_file::read_text;
+use crate::kernel_file::{has_ended, read_lossy};
 use crate::model::description::{Attribute, Description};
 use crate::model::identity::JobId;
 use arc_swap::ArcSwap;
@@ -61,7 +61,7 @@ pub struct Callers {
 pub enum Stand {
     /// In these jobs, the innermost first; in none.
     In(Vec<JobId>),
-    /// Outside what we are shown of the control groups.
+    /// Outside what we are shown of the control groups, or these cannot be read.
     Hidden,
     /// It has ended.
     Gone,
@@ -84,8 +84,10 @@ impl Callers {
     /// In which jobs the process with this number is. The number must be one of /proc.
     #[must_use]
     pub fn stand_of(&self, pid: u32) -> Stand {
-        let Ok(groups) = read_text(&self.procfs.join(pid.to_string()).join("cgroup")) else {
-            return Stand::Gone;
+        let groups = match read_lossy(&self.procfs.join(pid.to_string()).join("cgroup")) {
+            Ok(groups) => groups,
+            Err(error) if has_ended(&error) => return Stand::Gone,
+            Err(_) => return Stand::Hidden,
         };
         let mut is_seen = false;
         for (root, start) in self.roots.iter().zip(&self.starts) {
@@ -109,11 +111,11 @@ impl Callers {
     pub fn job_of(&self, speaker: Option<(i32, u32)>) -> Result<JobId, Refusal> {
         let (pid, user) = speaker.filter(|(pid, _)| *pid > 0).ok_or(Refusal::Foreign)?;
         // Another process may have got the number since.
-        let status = read_text(&self.procfs.join(pid.to_string()).join("status")).unwrap_or_default();
+        let status = read_lossy(&self.procfs.join(pid.to_string()).join("status")).unwrap_or_default();
         if effective_user(&status) != Some(user) {
             return Err(Refusal::Gone(pid));
         }
-        let groups = read_text(&self.procfs.join(pid.to_string()).join("cgroup"));
+        let groups = read_lossy(&self.procfs.join(pid.to_string()).join("cgroup"));
         let groups = groups.map_err(|_| Refusal::Gone(pid))?;
         // The first hierarchy is the one that charges.
         let found = self.roots.iter().zip(&self.starts).find_map(|(root, start)| {
@@ -288,6 +290,13 @@ mod tests {
             assert_eq!(found, expected, "{start} {group}");
             assert_eq!(callers.stand_of(8), Stand::Gone);
         }
+        // A name that is no text, and a file that is there and cannot be read.
+        let resolvers = || Resolvers::new(Vec::new(), JobKind::ALL.to_vec());
+        let callers = Callers::new(proc.path(), vec![root()], resolvers());
+        fs::write(proc.path().join("7/cgroup"), b"0::/system.slice/a.service/\xff\n").expect("written");
+        assert_eq!(callers.stand_of(7), Stand::In(vec![JobId::new(JobKind::Unit, "a.service")]));
+        fs::create_dir_all(proc.path().join("9/cgroup")).expect("made");
+        assert_eq!(callers.stand_of(9), Stand::Hidden);
         let nothing = Callers::new(proc.path(), Vec::new(), Resolvers::default());
         assert_eq!(nothing.stand_of(7), Stand::Hidden, "without control groups nothing is known");
     }

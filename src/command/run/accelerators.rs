@@ -70,7 +70,7 @@ impl Accelerators {
             }
             are_known.push(is_told || !may_use);
         }
-        let mut uses = draft.finish(|place| are_known[place], |place| are_known[place]);
+        let mut uses = draft.finish(|place| are_known[place]);
         self.carry(&mut uses);
         uses
     }

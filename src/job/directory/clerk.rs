@@ -249,14 +249,14 @@ pub(super) struct Book {
     states: BTreeMap<SourceName, SourceState>,
     wanted: Arc<Wanted>,
     words: HashMap<JobId, BTreeMap<SourceName, Word>>,
-    entries: HashMap<JobId, Arc<Entry>>,
+    entries: Arc<HashMap<JobId, Arc<Entry>>>,
     pods: Option<Arc<PodList>>,
     found: Arc<ArcSwap<Found>>,
 }
 
 impl Book {
     pub(super) fn new(sources: Vec<SourceName>, found: Arc<ArcSwap<Found>>) -> Arc<Mutex<Book>> {
-        let (states, words, entries) = (BTreeMap::new(), HashMap::new(), HashMap::new());
+        let (states, words, entries) = (BTreeMap::new(), HashMap::new(), Arc::default());
         let wanted = Arc::default();
         Arc::new(Mutex::new(Book { sources, states, wanted, words, entries, pods: None, found }))
     }
@@ -266,7 +266,7 @@ impl Book {
         if !Arc::ptr_eq(&self.wanted, wanted) {
             self.wanted = Arc::clone(wanted);
             self.words.retain(|id, _| wanted.contains_key(id));
-            self.entries.retain(|id, _| wanted.contains_key(id));
+            Arc::make_mut(&mut self.entries).retain(|id, _| wanted.contains_key(id));
         }
     }
 
@@ -299,13 +299,18 @@ impl Book {
                 continue;
             }
             let entry = self.entry(id, &waited_for);
+            // Only where it is another: whoever reads them looks through all that are new.
             if self.entries.get(id).is_none_or(|known| **known != entry) {
-                self.entries.insert(id.clone(), Arc::new(entry));
+                Arc::make_mut(&mut self.entries).insert(id.clone(), Arc::new(entry));
             }
         }
         let sources = self.states.iter().filter(|(source, state)| self.is_shown(**source, state));
         let sources = sources.map(|(_, state)| state.clone()).collect();
-        self.found.store(Arc::new(Found { entries: self.entries.clone(), sources, pods: self.pods.clone() }));
+        self.found.store(Arc::new(Found {
+            entries: Arc::clone(&self.entries),
+            sources,
+            pods: self.pods.clone(),
+        }));
     }
 
     fn entry(&self, id: &JobId, waited_for: &[SourceName]) -> Entry {

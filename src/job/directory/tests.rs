@@ -283,8 +283,12 @@ fn what_a_pod_was_given_is_found_by_its_name() {
     bench.tick(&[(1, web.clone(), "/a"), (2, other.clone(), "/b")], &[]);
     assert_eq!(bench.directory.grants().pods, None);
     let given = |index| vec![Given { vendor: None, device: Device::index(index), shares: 1 }];
-    let pod =
-        |name: &str, index| PodDevices { namespace: "shop".into(), name: name.into(), devices: given(index) };
+    let pod = |name: &str, index| PodDevices {
+        namespace: "shop".into(),
+        name: name.into(),
+        devices: given(index),
+        unclear: Vec::new(),
+    };
     let list = |pods| Some(PodList { at: SECOND, pods });
     let note = |bench: &Bench, outcome, pods| {
         let mut book = bench.book.lock().expect("nothing panics with it");
@@ -293,7 +297,10 @@ fn what_a_pod_was_given_is_found_by_its_name() {
         book.note(SourceName::PodResources, Look { words: Vec::new(), outcome, detail, pods });
     };
     note(&bench, Ok(()), list(vec![pod("web-0", 0), pod("job-1", 1)]));
-    let found = |bench: &mut Bench| bench.directory.grants().pods.clone().expect("a list").pods;
+    let found = |bench: &mut Bench| {
+        let list = bench.directory.grants().pods.clone().expect("a list");
+        list.pods.into_iter().map(|pod| (pod.ids, pod.devices)).collect::<Vec<_>>()
+    };
     assert_eq!(found(&mut bench), [(vec![], given(0)), (vec![], given(1))], "names come later");
     let mut word = Word { is_last: true, ..Word::default() };
     word.description.set(Attribute::Namespace, "shop");

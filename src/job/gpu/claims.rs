@@ -139,17 +139,13 @@ impl Draft {
         pieces.filter(move |(place, _)| only.is_none_or(|only| only == *place)).map(|(_, piece)| piece)
     }
 
-    /// The claims. `is_known` tells of a device, by its place, whether nobody's claim means that nobody uses
-    /// it; `are_all_listed` whether a job without a process there does not use it.
+    /// The claims. `are_all_listed` tells of a device, by its place, whether all that use it are told: whether
+    /// nobody's claim means that nobody uses it, and a job without a process there does not.
     #[must_use]
-    pub fn finish(
-        self,
-        is_known: impl Fn(usize) -> bool,
-        are_all_listed: impl Fn(usize) -> bool,
-    ) -> Vec<Use> {
+    pub fn finish(self, are_all_listed: impl Fn(usize) -> bool) -> Vec<Use> {
         let uses = self.devices.into_iter().enumerate().map(|(at, device)| Use {
             gpu: device.gpu,
-            is_known: is_known(at) && !device.is_unclear,
+            is_known: are_all_listed(at) && !device.is_unclear,
             slices: device.slices,
             parts: device.pieces.into_iter().map(|piece| piece.finish(are_all_listed(at))).collect(),
         });
@@ -201,14 +197,16 @@ impl Piece {
         // nothing has used nothing.
         let has = |wanted: fn(&Usage) -> bool| self.marks.values().any(|mark| wanted(&mark.use_of));
         let is_comparable = !has(|usage| *usage == Usage::Unknown);
-        let is_all_told = are_all_listed && is_comparable && has(|usage| matches!(usage, Usage::Known(_)));
+        let has_idle = has(|usage| *usage == Usage::None);
+        let is_all_told = are_all_listed && has(|usage| *usage != Usage::None);
         let claims = self.marks.into_iter().map(|(job, mark)| Claim {
             job,
             allocated: mark.allocated,
             used: match mark.use_of {
-                Usage::Known(used) => Some(used).filter(|_| is_comparable),
-                Usage::None if is_all_told => Some(0),
-                Usage::None | Usage::Unknown => None,
+                Usage::None => Some(0).filter(|_| is_all_told),
+                Usage::Known(used) if is_comparable => Some(used),
+                // Those who use it have equal parts, and who does nothing there has none.
+                Usage::Known(_) | Usage::Unknown => Some(1).filter(|_| is_all_told && has_idle),
             },
         });
         let (instance, slices, activity) = (self.instance, self.slices, self.activity);
@@ -280,8 +278,8 @@ mod tests {
             let jobs: Vec<JobId> = jobs.iter().map(|name| job(name)).collect();
             draft.process(0, "", &jobs, *used);
         }
-        let uses = draft.finish(|_| true, |_| are_all_listed);
-        let known = if uses[0].is_known { "" } else { " ?" };
+        let uses = draft.finish(|_| are_all_listed);
+        let known = if uses[0].is_known || !are_all_listed { "" } else { " ?" };
         format!("{}{known}", words(&uses[0].parts[0]))
     }
 
@@ -300,7 +298,15 @@ mod tests {
             // Who holds a share and does nothing has used nothing, if that can be told.
             (&[("a", 1), ("b", 1)], &[(&["a"], Some(3))], true, "a:1/3 b:1/0"),
             (&[("a", 1), ("b", 1)], &[(&["a"], Some(3))], false, "a:1/3 b:1/-"),
-            (&[("a", 1), ("b", 1)], &[(&["a"], None)], true, "a:1/- b:1/-"),
+            (&[("a", 1), ("b", 1)], &[(&["a"], None)], true, "a:1/1 b:1/0"),
+            (&[("a", 1), ("b", 1)], &[(&["a"], None)], false, "a:1/- b:1/-"),
+            (&[("a", 2), ("b", 1)], &[(&["a"], None), (&["b"], Some(5))], true, "a:2/- b:1/-"),
+            (
+                &[("a", 2), ("b", 1), ("c", 1)],
+                &[(&["a"], None), (&["b"], Some(5))],
+                true,
+                "a:2/1 b:1/1 c:1/0",
+            ),
             (&[("a", 1)], &[(&["b"], Some(3))], true, "a:1/0 b:0/3"),
             // A pod whose name is not known yet.
             (&[("?", 1)], &[], true, " ?"),
@@ -326,16 +332,16 @@ mod tests {
         draft.process(0, "MIG-0b1100000-0000-5000-8000-000000000000", &[job("c")], Some(5));
         draft.process(1, "", &[], None);
         assert!(draft.is_divided(0) && !draft.is_divided(1));
-        let uses = draft.finish(|_| true, |_| true);
+        let uses = draft.finish(|_| true);
         let found: Vec<String> = uses[0].parts.iter().map(words).collect();
-        assert_eq!(found, ["all:1/0 c:0/5", "a:1/- all:1/-", "all:1/- b:0/-"]);
+        assert_eq!(found, ["all:1/0 c:0/5", "a:1/- all:1/-", "all:1/0 b:0/1"]);
         assert_eq!((uses[0].slices, uses[0].parts[2].slices, uses[0].is_known), (7, 4, true));
         assert_eq!((uses[1].slices, words(&uses[1].parts[0]).as_str()), (1, "-:0/-"));
         // On a device that is divided, what runs on no instance that is known.
         let mut draft = Draft::new(&sights.iter().collect::<Vec<_>>());
         draft.process(0, "", &[job("a")], Some(1));
         draft.allot(Found::Unclear(1), &job("a"), 1);
-        let uses = draft.finish(|_| true, |_| true);
+        let uses = draft.finish(|_| true);
         assert_eq!(uses.iter().map(|found| found.is_known).collect::<Vec<_>>(), [false, false]);
     }
 
@@ -355,7 +361,7 @@ mod tests {
                 let jobs: Vec<JobId> = jobs.iter().map(|number| job(&number.to_string())).collect();
                 draft.process(0, "", &jobs, Some(*used));
             }
-            let uses = draft.finish(|_| true, |_| true);
+            let uses = draft.finish(|_| true);
             let claims = &uses[0].parts[0].claims;
             for (at, claim) in claims.iter().enumerate() {
                 prop_assert!(claims[at + 1..].iter().all(|other| other.job != claim.job));

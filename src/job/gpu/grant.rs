@@ -37,6 +37,8 @@ pub struct PodDevices {
     pub name: Name,
     /// What it holds.
     pub devices: Vec<Given>,
+    /// Whose devices it may hold beside these: some are called in a way that nobody knows, or are too many.
+    pub unclear: Vec<Vendor>,
 }
 
 /// What a job's environment says of devices.
@@ -64,28 +66,43 @@ pub struct Grants {
 pub struct PodGrants {
     /// When it was asked, by the monotonic clock.
     pub at: Nanos,
-    /// For each pod on the list the jobs that are called so; none yet for one whose UID is not known.
-    pub pods: Vec<(Vec<JobId>, Vec<Given>)>,
+    /// Each pod on the list.
+    pub pods: Vec<PodGrant>,
+}
+
+/// What the kubelet gave to one pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodGrant {
+    /// `namespace/name`.
+    pub called: Name,
+    /// The jobs that are called so; none yet if its UID is not known.
+    pub ids: Vec<JobId>,
+    /// What it holds.
+    pub devices: Vec<Given>,
+    /// Whose devices it may hold beside these.
+    pub unclear: Vec<Vendor>,
 }
 
 /// The pods of a list that hold accelerators.
 #[must_use]
 pub fn of_pods(list: &ListPodResources) -> Vec<PodDevices> {
     let holders = list.pods.iter().take(MAX_PODS).filter_map(|pod| {
-        let devices = of_pod(pod);
+        let (devices, unclear) = of_pod(pod);
         let (namespace, name) = (bounded_name(&pod.namespace), bounded_name(&pod.name));
-        (!devices.is_empty()).then_some(PodDevices { namespace, name, devices })
+        let is_holder = !devices.is_empty() || !unclear.is_empty();
+        is_holder.then_some(PodDevices { namespace, name, devices, unclear })
     });
     holders.collect()
 }
 
-fn of_pod(pod: &PodResources) -> Vec<Given> {
+/// What it holds, and whose devices it may hold beside.
+fn of_pod(pod: &PodResources) -> (Vec<Given>, Vec<Vendor>) {
     // Kubelets name a device once for each container that has it, and some once for each NUMA node.
     let mut ids: BTreeSet<(Vendor, &str)> = BTreeSet::new();
     for container in &pod.containers {
         for devices in &container.devices {
             if let Some(vendor) = vendor_of_resource(&devices.resource_name) {
-                ids.extend(devices.device_ids.iter().take(MAX_IDS).map(|id| (vendor, id.as_str())));
+                ids.extend(devices.device_ids.iter().take(MAX_IDS + 1).map(|id| (vendor, id.as_str())));
             }
         }
         for claim in container.claims.iter().flat_map(|claim| &claim.resources) {
@@ -95,13 +112,16 @@ fn of_pod(pod: &PodResources) -> Vec<Given> {
         }
     }
     let mut shares: BTreeMap<(Vendor, Device), u32> = BTreeMap::new();
+    let mut unclear: BTreeSet<Vendor> = ids.iter().skip(MAX_IDS).map(|(vendor, _)| *vendor).collect();
     for (vendor, id) in ids.into_iter().take(MAX_IDS) {
-        if let Some(device) = Device::parse(id) {
-            *shares.entry((vendor, device)).or_default() += 1;
+        match Device::parse(id) {
+            Some(device) => *shares.entry((vendor, device)).or_default() += 1,
+            None => drop(unclear.insert(vendor)),
         }
     }
+    unclear.extend(shares.keys().skip(MAX_DEVICES).map(|(vendor, _)| *vendor));
     let given = |((vendor, device), shares)| Given { vendor: Some(vendor), device, shares };
-    shares.into_iter().take(MAX_DEVICES).map(given).collect()
+    (shares.into_iter().take(MAX_DEVICES).map(given).collect(), unclear.into_iter().collect())
 }
 
 /// `nvidia.com/gpu`, `nvidia.com/mig-1g.10gb`, `nvidia.com/gpu.shared` and whatever they were renamed to,
@@ -131,6 +151,8 @@ fn vendor_of_driver(name: &str) -> Option<Vendor> {
 pub struct Variables<'a> {
     /// SLURM_JOB_GPUS: of the whole job on this node, by the numbers of the vendor's tools.
     pub job: Option<&'a str>,
+    /// SLURM_STEP_ID: that it is a process of a step, and not the batch script.
+    pub step_id: Option<&'a str>,
     /// SLURM_STEP_GPUS: of one step.
     pub step: Option<&'a str>,
     /// CUDA_VISIBLE_DEVICES.
@@ -155,7 +177,9 @@ impl JobDevices {
         // The narrower of the two is seen through the other: it numbers what that one left.
         let amd = visible(Vendor::Amd, variables.amd.into_iter().flatten().next());
         let intel = visible(Vendor::Intel, variables.intel);
-        let numbered = variables.job.or(variables.step).map(Device::parse_slurm).unwrap_or_default();
+        // Steps inherit the batch script's variables on all nodes of the job, and numbers are of one node.
+        let job = variables.job.filter(|_| variables.step_id.is_none());
+        let numbered = job.or(variables.step).map(Device::parse_slurm).unwrap_or_default();
         // Slurm sets the variables of every vendor, unless it was told whose they are.
         let told = [(Vendor::Nvidia, !cuda.is_empty()), (Vendor::Amd, !amd.is_empty())];
         let told = told.into_iter().chain([(Vendor::Intel, !intel.is_empty())]);
@@ -165,7 +189,7 @@ impl JobDevices {
         let instances: Vec<Given> =
             cuda.iter().filter(|given| given.device.is_instance()).take(numbered.len()).cloned().collect();
         let given = if instances.is_empty() { list(vendor, numbered) } else { instances };
-        let is_whole = variables.job.is_some();
+        let is_whole = job.is_some();
         let visible = cuda.into_iter().chain(amd).chain(intel).take(MAX_DEVICES).collect();
         JobDevices { given, visible, is_whole }
     }
@@ -287,12 +311,15 @@ mod tests {
         pods.insert(0, pod(&[("nvidia.com/gpu", &ids)], &[]));
         let found = of_pods(&ListPodResources { pods });
         assert_eq!((found.len(), found[0].devices.len()), (MAX_PODS, MAX_DEVICES));
+        assert_eq!((&found[0].unclear[..], &found[1].unclear[..]), (&[Vendor::Nvidia][..], &[][..]));
+        let strange = pod(&[("amd.com/gpu", &["what is this"])], &[]);
+        assert_eq!(of_pods(&ListPodResources { pods: vec![strange] })[0].unclear, [Vendor::Amd]);
     }
 
     #[test]
     fn what_slurm_gave_is_told_by_its_own_variables_first() {
         let of = |job, step, cuda, amd: [Option<&'static str>; 2], intel| {
-            JobDevices::read(Variables { job, step, cuda, amd, intel })
+            JobDevices::read(Variables { job, step_id: None, step, cuda, amd, intel })
         };
         let words = |all: &[Given]| {
             let word = |given: &Given| {
@@ -324,6 +351,13 @@ mod tests {
         ] {
             assert_eq!((words(&found.given).as_str(), words(&found.visible).as_str()), (given, visible));
         }
+        // A step on another node, with the batch script's variables.
+        let of_step =
+            |job, step| JobDevices::read(Variables { job, step_id: Some("0"), step, ..Variables::default() });
+        let inherited = of_step(Some("2,3"), Some("1"));
+        assert_eq!((words(&inherited.given).as_str(), inherited.is_whole), ("any 1", false));
+        let nothing = of_step(Some("2,3"), None);
+        assert!(nothing.is_empty() && !nothing.is_whole);
         let mut steps = of(None, Some("0"), None, [None; 2], None);
         steps.add(of(None, Some("1"), None, [None; 2], None));
         assert_eq!((words(&steps.given).as_str(), steps.is_whole), ("any 0,any 1", false));

@@ -4,7 +4,7 @@
 
 use crate::job::process::stat;
 use crate::job::register::Stand;
-use crate::kernel_file::read_text;
+use crate::kernel_file::{has_ended, read_text};
 use crate::model::identity::JobId;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,17 @@ struct Known {
     start: u64,
     has_ended: bool,
     jobs: Vec<JobId>,
+}
+
+/// When a process began, as /proc says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// In clock ticks since the machine did.
+    At(u64),
+    /// There is no process with this number.
+    Missing,
+    /// It cannot be read: that says nothing.
+    Hidden,
 }
 
 /// What is to be made of a process on a list.
@@ -81,24 +92,35 @@ impl Listed {
 
     fn owner(&self, pid: u32, stand: Stand) -> (Owner, Option<Known>) {
         let before = self.known.get(&pid);
-        let start = self.start(pid);
-        let is_another = |known: &Known| known.has_ended || start.is_some_and(|start| start != known.start);
-        match (before, stand, start) {
+        match (before, self.start(pid), stand) {
+            // Its group was read in another moment than its start: it is as it was.
+            (Some(known), Start::At(start), Stand::Gone) if start == known.start => {
+                (Owner::In(known.jobs.clone()), Some(Known { has_ended: false, ..known.clone() }))
+            }
+            (Some(known), Start::At(start), Stand::Hidden) if start == known.start => {
+                (Owner::Unknown, Some(Known { has_ended: false, ..known.clone() }))
+            }
             // It is gone, or its number is another's by now, for as long as it stands on the list.
-            (Some(known), _, _) if is_another(known) => ended(known),
-            (Some(known), Stand::Gone, _) | (Some(known), _, None) => ended(known),
-            (None, Stand::Gone, _) | (None, _, None) | (_, Stand::Hidden, _) => (Owner::Unknown, None),
-            (_, Stand::In(jobs), Some(start)) => {
+            (Some(known), Start::At(start), _) if start != known.start => ended(known),
+            (Some(known), Start::Missing, _) => ended(known),
+            (Some(known), Start::Hidden, _) => (Owner::Unknown, Some(known.clone())),
+            (_, Start::At(start), Stand::In(jobs)) => {
                 let known = Known { start, has_ended: false, jobs: jobs.clone() };
                 (Owner::In(jobs), Some(known))
+            }
+            (_, Start::At(_), Stand::Gone | Stand::Hidden) | (None, Start::Missing | Start::Hidden, _) => {
+                (Owner::Unknown, None)
             }
         }
     }
 
-    fn start(&self, pid: u32) -> Option<u64> {
+    fn start(&self, pid: u32) -> Start {
         // A process may call itself anything, also what is no text.
-        let line = std::fs::read(self.procfs.join(pid.to_string()).join("stat")).ok()?;
-        stat::parse(&line).map(|stat| stat.start)
+        match std::fs::read(self.procfs.join(pid.to_string()).join("stat")) {
+            Ok(line) => stat::parse(&line).map_or(Start::Hidden, |stat| Start::At(stat.start)),
+            Err(error) if has_ended(&error) => Start::Missing,
+            Err(_) => Start::Hidden,
+        }
     }
 }
 
@@ -153,6 +175,32 @@ mod tests {
         start(folder.path(), 7, 100);
         let mut listed = Listed::new(folder.path());
         assert_eq!(listed.look([7].into_iter(), |_| Stand::Hidden), [(7, Owner::Unknown)].into());
+    }
+
+    #[test]
+    fn what_cannot_be_read_for_a_while_has_not_ended() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let job = vec![JobId::new(JobKind::Unit, "a.service")];
+        let mut listed = Listed::new(folder.path());
+        start(folder.path(), 7, 100);
+        for (stand, expected) in [
+            (Stand::In(job.clone()), Owner::In(job.clone())),
+            (Stand::Hidden, Owner::Unknown),
+            (Stand::Gone, Owner::In(job.clone())),
+            (Stand::In(job.clone()), Owner::In(job.clone())),
+        ] {
+            assert_eq!(listed.look([7].into_iter(), |_| stand.clone()), [(7, expected)].into(), "{stand:?}");
+        }
+        let place = folder.path().join("7/stat");
+        fs::remove_file(&place).expect("removed");
+        fs::create_dir(&place).expect("no file");
+        let mut look = |stand: Stand| listed.look([7].into_iter(), |_| stand.clone());
+        assert_eq!(look(Stand::In(job.clone())), [(7, Owner::Unknown)].into());
+        fs::remove_dir(&place).expect("removed");
+        look(Stand::Gone);
+        assert_eq!(look(Stand::Gone), [(7, Owner::Ended)].into());
+        start(folder.path(), 7, 100);
+        assert_eq!(look(Stand::In(job.clone())), [(7, Owner::In(job.clone()))].into(), "it is there still");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::device::Device;
 use super::device::tests::{divided, whole};
-use super::grant::{JobDevices, PodGrants, Variables};
+use super::grant::{JobDevices, PodGrant, PodGrants, Variables};
 use super::*;
 use crate::job::Resolvers;
 use crate::job::hierarchy::{Root, Version};
@@ -96,13 +96,18 @@ impl Bench {
 
     /// The kubelet's list, asked for now: who is called like the pod, and the ids it holds.
     fn list(&mut self, pods: &[(&[&str], &[&str])]) {
-        let pods = pods.iter().map(|(uids, ids)| {
+        let pods = pods.iter().enumerate().map(|(place, (uids, ids))| {
             let given = ids.iter().map(|id| Given {
                 vendor: Some(Vendor::Nvidia),
                 device: Device::parse(id).expect("a device"),
                 shares: 1,
             });
-            (uids.iter().map(|uid| pod(uid)).collect(), given.collect())
+            PodGrant {
+                called: format!("ml/{place}").as_str().into(),
+                ids: uids.iter().map(|uid| pod(uid)).collect(),
+                devices: given.collect(),
+                unclear: Vec::new(),
+            }
         });
         self.grants.pods = Some(PodGrants { at: self.now + SECOND, pods: pods.collect() });
     }
@@ -143,12 +148,9 @@ fn with(sight: Sight, processes: Result<&[(u32, Option<u64>)], Fault>) -> Sight 
 #[test]
 fn a_pod_holds_a_device_from_its_name_to_its_end() {
     let mut bench = Bench::new();
-    let gpu = || [with(whole(0), Err(Fault::Unsupported))];
-    assert_eq!(bench.tick(&gpu(), vec![], &[]), ["?"], "nobody was asked yet");
-    bench.list(&[]);
-    assert_eq!(bench.tick(&gpu(), vec![], &[]), [""], "the kubelet gave it to nobody");
+    let gpu = || [with(whole(0), Ok(&[]))];
     // Its group is there, and the list is older.
-    assert_eq!(bench.tick(&gpu(), vec![birth(1, &pod(UID), "/x")], &[]), ["?"]);
+    assert_eq!(bench.tick(&gpu(), vec![birth(1, &pod(UID), "/x")], &[]), [""]);
     bench.list(&[(&[], &["GPU-00aa"])]);
     assert_eq!(bench.tick(&gpu(), vec![], &[]), ["?"], "it is held, and nobody knows by whom");
     bench.list(&[(&[UID], &["GPU-00aa"])]);
@@ -159,20 +161,84 @@ fn a_pod_holds_a_device_from_its_name_to_its_end() {
 }
 
 #[test]
+fn the_kubelet_alone_does_not_tell_that_nobody_uses_a_device() {
+    let mut bench = Bench::new();
+    let gpu = || [with(whole(0), Err(Fault::Unsupported))];
+    bench.list(&[]);
+    assert_eq!(bench.tick(&gpu(), vec![], &[]), ["?"]);
+    let gpus = || [with(whole(0), Ok(&[])), with(whole(1), Ok(&[]))];
+    assert_eq!(bench.tick(&gpus(), vec![], &[]), ["", ""]);
+    // Somebody has a device that is not among those that are seen, or is called in a way that nobody knows.
+    bench.list(&[(&[], &["GPU-77"])]);
+    assert_eq!(bench.tick(&gpus(), vec![], &[]), ["?", "?"]);
+    bench.list(&[(&[], &[])]);
+    assert_eq!(bench.tick(&gpus(), vec![], &[]), ["", ""]);
+    let list = bench.grants.pods.as_mut().expect("a list");
+    list.pods[0].unclear = vec![Vendor::Nvidia];
+    assert_eq!(bench.tick(&gpus(), vec![], &[]), ["?", "?"]);
+    list_of(&mut bench)[0].unclear = vec![Vendor::Amd];
+    assert_eq!(bench.tick(&gpus(), vec![], &[]), ["", ""]);
+}
+
+fn list_of(bench: &mut Bench) -> &mut Vec<PodGrant> {
+    &mut bench.grants.pods.as_mut().expect("a list").pods
+}
+
+#[test]
 fn of_two_pods_of_one_name_the_later_one_is_meant() {
     let mut bench = Bench::new();
     let gpu = || [with(whole(0), Err(Fault::Unsupported))];
     bench.list(&[(&[UID, OTHER], &["GPU-00aa"])]);
-    assert_eq!(
-        bench.tick(&gpu(), vec![birth(1, &pod(OTHER), "/x")], &[]),
-        ["8b2c1a90-:1/-?"],
-        "somebody may have come that the list does not tell of"
-    );
+    assert_eq!(bench.tick(&gpu(), vec![birth(1, &pod(OTHER), "/x")], &[]), ["8b2c1a90-:1/-?"]);
     bench.list(&[(&[UID, OTHER], &["GPU-00aa"])]);
     assert_eq!(bench.tick(&gpu(), vec![birth(2, &pod(UID), "/y")], &[]), ["7b2c1a90-:1/-?"]);
     bench.list(&[(&[UID, OTHER], &["GPU-00aa"])]);
-    assert_eq!(bench.tick(&gpu(), vec![], &[2]), ["7b2c1a90-:1/-"]);
-    assert_eq!(bench.tick(&gpu(), vec![], &[]), ["8b2c1a90-:1/-"]);
+    assert_eq!(bench.tick(&gpu(), vec![], &[2]), ["7b2c1a90-:1/-?"]);
+    assert_eq!(bench.tick(&gpu(), vec![], &[]), ["8b2c1a90-:1/-?"]);
+}
+
+#[test]
+fn a_list_says_nothing_of_a_pod_that_came_later_and_has_its_name() {
+    let mut bench = Bench::new();
+    let gpu = || [with(whole(0), Err(Fault::Unsupported))];
+    let both: &[(&[&str], &[&str])] = &[(&[UID], &["GPU-00aa"]), (&[OTHER], &["GPU-00aa"])];
+    bench.tick(&gpu(), vec![birth(1, &pod(UID), "/x"), birth(2, &pod(OTHER), "/y")], &[]);
+    bench.list(both);
+    assert_eq!(bench.tick(&gpu(), vec![], &[1]), ["7b2c1a90-:1/- 8b2c1a90-:1/-?"]);
+    assert_eq!(bench.tick(&gpu(), vec![], &[]), ["8b2c1a90-:1/-?"]);
+    // What it was called is forgotten: it has ended nevertheless, also for a list that has it still.
+    list_of(&mut bench)[0].ids.clear();
+    assert_eq!(bench.tick(&gpu(), vec![], &[]), ["8b2c1a90-:1/-?"]);
+    bench.list(&[(&[], &["GPU-00aa"]), both[1]]);
+    assert_eq!(bench.tick(&gpu(), vec![], &[]), ["8b2c1a90-:1/-?"]);
+    // A pod comes that has its name: it is known by the next list at the earliest.
+    let third = "9b2c1a90-11aa-4f0e-9c3d-5e6f70819203";
+    list_of(&mut bench)[0].ids = vec![pod(third)];
+    assert_eq!(bench.tick(&gpu(), vec![birth(3, &pod(third), "/z")], &[]), ["-:1/- 8b2c1a90-:1/-?"]);
+    bench.list(&[(&[third], &["GPU-00aa"]), both[1]]);
+    assert_eq!(bench.tick(&gpu(), vec![], &[]), ["8b2c1a90-:1/- 9b2c1a90-:1/-?"]);
+}
+
+#[test]
+fn while_a_driver_hangs_those_who_used_a_device_before_are_charged() {
+    let mut bench = Bench::new();
+    bench.run(10, "/system.slice/a.service");
+    let births = vec![
+        birth(1, &unit("a.service"), "/system.slice/a.service"),
+        birth(2, &pod(UID), "/x"),
+        birth(3, &pod(OTHER), "/y"),
+    ];
+    let gpus = |pids| [with(whole(0), pids), with(whole(1), Err(Fault::Timeout))];
+    bench.tick(&gpus(Ok(&[(10, Some(9))])), births, &[]);
+    for _ in 0..3 {
+        assert_eq!(bench.tick(&gpus(Err(Fault::Timeout)), vec![], &[]), ["a.service:0/9?", "?"]);
+    }
+    // One that comes meanwhile is told of beside it; one that ends has the interval of its end.
+    bench.list(&[(&[UID], &["GPU-00aa"])]);
+    let both = "a.service:0/9 7b2c1a90-:1/-?";
+    assert_eq!(bench.tick(&gpus(Err(Fault::Timeout)), vec![], &[1]), [both, "?"]);
+    assert_eq!(bench.tick(&gpus(Err(Fault::Timeout)), vec![], &[]), ["7b2c1a90-:1/-?", "?"]);
+    assert_eq!(bench.tick(&gpus(Ok(&[])), vec![], &[]), ["7b2c1a90-:1/-", "?"]);
 }
 
 #[test]
@@ -182,11 +248,11 @@ fn a_list_is_believed_for_some_minutes_and_then_nothing_is_known() {
     bench.tick(&gpu(), vec![birth(1, &pod(UID), "/x")], &[]);
     bench.list(&[(&[UID], &["GPU-00aa"])]);
     bench.now += Nanos::from_seconds(299);
-    assert_eq!(bench.tick(&gpu(), vec![], &[]), ["7b2c1a90-:1/-"]);
+    assert_eq!(bench.tick(&gpu(), vec![], &[]), ["7b2c1a90-:1/-?"]);
     bench.now += SECOND;
     assert_eq!(bench.tick(&gpu(), vec![], &[]), ["?"]);
     bench.list(&[(&[UID], &["GPU-00aa"])]);
-    assert_eq!(bench.tick(&gpu(), vec![], &[]), ["7b2c1a90-:1/-"], "it is back");
+    assert_eq!(bench.tick(&gpu(), vec![], &[]), ["7b2c1a90-:1/-?"], "it is back");
 }
 
 #[test]
@@ -201,7 +267,7 @@ fn shares_and_instances_are_held_by_their_pods() {
     ]);
     assert_eq!(
         bench.tick(&gpus(), vec![], &[]),
-        ["7b2c1a90-:1/- 8b2c1a90-:1/-", "8b2c1a90-:1/-||7b2c1a90-:1/-?"]
+        ["7b2c1a90-:1/- 8b2c1a90-:1/-?", "8b2c1a90-:1/-||7b2c1a90-:1/-?"]
     );
 }
 
@@ -220,12 +286,13 @@ fn processes_are_charged_to_the_jobs_they_stand_in() {
     assert_eq!(bench.tick(&gpus(&all), births, &[]), ["-:0/5 7b2c1a90-:0/6 a.service:0/7"]);
     assert_eq!(bench.fault(PROCESSES), None);
     // One that is not in /proc may be anybody's.
-    assert_eq!(bench.tick(&gpus(&[(10, Some(1)), (99, Some(1))]), vec![], &[]), ["a.service:0/1?"]);
+    assert_eq!(bench.tick(&gpus(&[(10, Some(1)), (99, Some(1))]), vec![], &[]), ["-:0/1 a.service:0/1?"]);
     assert_eq!(bench.fault(PROCESSES), None, "it may have ended");
     for _ in 0..3 {
         bench.tick(&gpus(&[(99, None)]), vec![], &[]);
     }
     assert_eq!(bench.fault(PROCESSES), Some(Fault::Missing));
+    assert_eq!(bench.tick(&gpus(&[]), vec![], &[]), ["-:0/-"], "its last interval");
     assert_eq!(bench.tick(&gpus(&[]), vec![], &[]), [""], "nobody, and that is known");
     assert_eq!(bench.fault(PROCESSES), None);
     // The driver says nothing.
@@ -264,7 +331,7 @@ fn in_another_pid_namespace_allocations_are_used_alone() {
     assert_eq!(bench.tick(&gpus(), births, &[]), ["?", "?"]);
     assert_eq!(bench.fault(PROCESSES), Some(Fault::PrivateNamespace));
     bench.list(&[(&[UID], &["GPU-00aa"])]);
-    assert_eq!(bench.tick(&gpus(), vec![], &[]), ["7b2c1a90-:1/-", ""]);
+    assert_eq!(bench.tick(&gpus(), vec![], &[]), ["7b2c1a90-:1/-?", "?"]);
 }
 
 #[test]
@@ -295,16 +362,23 @@ fn a_device_control_group_tells_what_a_job_was_given() {
     bench.permit("/slurm/uid_0/job_7", "a *:* rwm\n");
     bench.permit("/docker/c", "c *:* m\nc 195:1 rw\nc 195:255 rw\nc 195:2 rw\n");
     bench.permit("/system.slice/a.service", "c 195:0 rw\n");
-    assert_eq!(bench.tick(&gpus(), births, &[]), ["", "3f4e1c0d9:1/-", "||"], "no unit holds devices");
+    assert_eq!(
+        bench.tick(&gpus(), births, &[]),
+        ["", "", "||"],
+        "neither does a unit hold devices, nor a container"
+    );
     // Slurm writes it a moment after it has made the group.
     bench.permit("/slurm/uid_0/job_7", "c 195:0 rw\nc 195:255 rw\n");
-    assert_eq!(bench.tick(&gpus(), vec![], &[]), ["7:1/-", "3f4e1c0d9:1/-", "||"]);
+    assert_eq!(bench.tick(&gpus(), vec![], &[]), ["7:1/-", "", "||"]);
     bench.tick(&gpus(), vec![], &[]);
     // Later it is read every half minute.
     bench.permit("/slurm/uid_0/job_7", "c 195:1 rw\n");
     assert_eq!(bench.tick(&gpus(), vec![], &[])[0], "7:1/-");
     bench.now += LOOK_AGAIN;
-    assert_eq!(bench.tick(&gpus(), vec![], &[])[1], "3f4e1c0d9:1/- 7:1/-");
+    assert_eq!(bench.tick(&gpus(), vec![], &[])[1], "7:1/-");
+    // Where nothing better tells, the container may be who uses it.
+    let unlisted = [with(whole(1), Err(Fault::Unsupported))];
+    assert_eq!(bench.tick(&unlisted, vec![], &[]), ["3f4e1c0d9:0/- 7:1/-?"]);
 }
 
 #[test]

@@ -47,7 +47,7 @@ const MAX_VALUE_BYTES: usize = 4_096;
 const MAX_LOOKS: u32 = 30;
 
 /// The variables that are looked for. The first tells whether it is the job's own environment.
-const VARIABLES: [&str; 18] = [
+const VARIABLES: [&str; 19] = [
     "SLURM_JOB_ID",
     "SLURM_JOB_NAME",
     "SLURM_JOB_ACCOUNT",
@@ -61,6 +61,7 @@ const VARIABLES: [&str; 18] = [
     "JOULEPRINT_EXPERIMENT",
     "JOULEPRINT_LABELS",
     "SLURM_JOB_GPUS",
+    "SLURM_STEP_ID",
     "SLURM_STEP_GPUS",
     "CUDA_VISIBLE_DEVICES",
     "ROCR_VISIBLE_DEVICES",
@@ -160,8 +161,8 @@ fn of_job(procfs: &Path, group: &Path, number: &str, wants_devices: bool) -> Ans
 
 /// What one process says of devices.
 fn devices(values: &Values) -> JobDevices {
-    let [.., job, step, cuda, rocr, hip, intel] = values.each_ref().map(Option::as_deref);
-    JobDevices::read(Variables { job, step, cuda, amd: [rocr, hip], intel })
+    let [.., job, step_id, step, cuda, rocr, hip, intel] = values.each_ref().map(Option::as_deref);
+    JobDevices::read(Variables { job, step_id, step, cuda, amd: [rocr, hip], intel })
 }
 
 /// The first processes of a group and of those below it.
@@ -247,25 +248,37 @@ fn pairs(labels: &str) -> BTreeMap<String, String> {
     })
 }
 
+/// What is known of a job that is looked at again, for the devices of other steps.
+#[derive(Debug)]
+struct Partly {
+    // How often still.
+    looks: u32,
+    devices: JobDevices,
+    // What the first look found: a later process says nothing new of the job.
+    word: Word,
+}
+
 /// Asks the thread.
 #[derive(Debug)]
 pub struct Environments {
     reader: Reader,
     wants_devices: WantsDevices,
-    // Jobs whose devices may not all be known: how often they are looked at again, and what is known.
-    partly: HashMap<JobId, (u32, JobDevices)>,
+    // Jobs whose devices may not all be known.
+    partly: HashMap<JobId, Partly>,
+    // How the last question ended: where nothing is due, nothing is other than it was.
+    outcome: Result<(), Fault>,
 }
 
 impl Environments {
     /// With a thread that runs.
     #[must_use]
     pub fn new(reader: Reader, wants_devices: WantsDevices) -> Environments {
-        Environments { reader, wants_devices, partly: HashMap::new() }
+        Environments { reader, wants_devices, partly: HashMap::new(), outcome: Ok(()) }
     }
 
     /// Those that are asked for, and those whose steps are not all known.
     fn due(&mut self, open: &[JobId], all: &Wanted) -> Vec<JobId> {
-        self.partly.retain(|id, (looks, _)| *looks > 0 && all.contains_key(id));
+        self.partly.retain(|id, partly| partly.looks > 0 && all.contains_key(id));
         let mut due: Vec<JobId> = open.iter().filter(|id| !is_in_users_hands(id)).cloned().collect();
         if self.wants_devices.load(Ordering::Relaxed) {
             due.extend(self.partly.keys().filter(|id| !open.contains(id)).cloned());
@@ -274,16 +287,20 @@ impl Environments {
         due
     }
 
-    /// What is known of a job's devices now: a step that has ended does not give back what is the job's.
-    fn note(&mut self, id: &JobId, devices: JobDevices) -> JobDevices {
-        if devices.is_whole {
-            self.partly.remove(id);
-            return devices;
+    /// What is known of a job now: a step that has ended does not give back what is the job's.
+    fn note(&mut self, id: &JobId, word: Word, devices: JobDevices) -> Word {
+        let known = self.partly.remove(id);
+        let (looks, mut all, word) = match known {
+            Some(known) => (known.looks, known.devices, known.word),
+            None => (MAX_LOOKS, JobDevices::default(), word),
+        };
+        all.add(devices);
+        let told = (!all.is_empty()).then(|| Arc::new(all.clone()));
+        let now = Word { devices: told, ..word.clone() };
+        if !all.is_whole {
+            self.partly.insert(id.clone(), Partly { looks: looks.saturating_sub(1), devices: all, word });
         }
-        let (looks, known) = self.partly.entry(id.clone()).or_insert((MAX_LOOKS, JobDevices::default()));
-        *looks = looks.saturating_sub(1);
-        known.add(devices);
-        known.clone()
+        now
     }
 }
 
@@ -302,7 +319,7 @@ impl NameSource for Environments {
         });
         let (ids, jobs): (Vec<&JobId>, Vec<(String, PathBuf)>) = jobs.unzip();
         if jobs.is_empty() {
-            return Look { words: Vec::new(), outcome: Ok(()), detail, pods: None };
+            return Look { words: Vec::new(), outcome: self.outcome, detail, pods: None };
         }
         let wants_devices = self.wants_devices.load(Ordering::Relaxed);
         let (give, take) = oneshot::channel();
@@ -318,9 +335,7 @@ impl NameSource for Environments {
         for (id, answer) in ids.into_iter().zip(answers) {
             match answer {
                 Ok(Some((values, devices))) => {
-                    let devices = self.note(id, devices);
-                    let devices = (!devices.is_empty()).then(|| Arc::new(devices));
-                    words.push((id.clone(), Word { devices, ..word(&values) }));
+                    words.push((id.clone(), self.note(id, word(&values), devices)));
                 }
                 // Its first process is on its way, or its last one gone.
                 Ok(None) => {}
@@ -334,6 +349,7 @@ impl NameSource for Environments {
                 Err(fault) => outcome = Err(fault),
             }
         }
+        self.outcome = outcome;
         Look { words, outcome, detail, pods: None }
     }
 }
