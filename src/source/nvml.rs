@@ -21,7 +21,7 @@ use crate::model::gpu::Sight;
 use crate::model::quantity::Nanos;
 use crate::model::reading::{Domain, Fault, Finding, Load, Value};
 use foreman::{Foreman, start};
-use library::{Trouble, on_the_bus};
+use library::Trouble;
 use office::Office;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -132,7 +132,7 @@ impl Nvml {
                 (_, None) => {}
             }
         }
-        self.condition = self.office.trouble().and_then(|trouble| condition(trouble, &self.sysfs));
+        self.condition = self.office.trouble().and_then(condition);
     }
 }
 
@@ -147,19 +147,8 @@ fn package(sysfs: &Path, pci: &str) -> Option<u32> {
 }
 
 /// What is to be said of a library that cannot be used: nothing, if it is not there and nobody misses it.
-fn condition(trouble: Trouble, sysfs: &Path) -> Option<Finding> {
-    let detail = match trouble.is_absent {
-        false => trouble.detail,
-        true => {
-            let bus = on_the_bus(sysfs);
-            let first = bus.first()?;
-            format!(
-                "there is an NVIDIA GPU at {first} and no libnvidia-ml.so.1 (on a host install the driver's \
-                 library; in a container set NVIDIA_DRIVER_CAPABILITIES=utility, in Kubernetes with \
-                 runtimeClassName: nvidia)"
-            )
-        }
-    };
+fn condition(trouble: Trouble) -> Option<Finding> {
+    let detail = Some(trouble.detail).filter(|detail| !detail.is_empty())?;
     let detail = detail.as_str().into();
     Some(Finding { source: SOURCE.into(), hw_id: "".into(), fault: Some(trouble.fault), detail })
 }

@@ -15,6 +15,7 @@ use nvml_wrapper::gpm::{GpmSample, gpm_metrics_get};
 use nvml_wrapper::{Device, Nvml};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Lists are made this often at the most: 5 s, less what a tick may come early.
 const PERIOD: Nanos = Nanos::new(4_900_000_000);
@@ -22,6 +23,9 @@ const PERIOD: Nanos = Nanos::new(4_900_000_000);
 /// Whether a device is divided is asked again at every so many looks, in place of its list: it changes
 /// while nobody uses it.
 const MODE_PERIOD: u32 = 12;
+
+/// A device that takes longer than this to tell its energy is not asked who uses it.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// Instances of a device; the driver has seven.
 const MAX_INSTANCES: u32 = 16;
@@ -66,7 +70,7 @@ impl Clerk {
 
     fn look_at_all<'a>(&self, session: &'a Session, files: &mut Vec<File<'a>>) {
         // Who does not answer now is not asked for more: it would take the lists of the others along.
-        self.office.let_readings_pass();
+        let round = self.office.let_readings_pass(SLOW);
         let state = self.office.lock();
         for seat in state.seats.iter().skip(files.len()) {
             files.push(File::of(&seat.found));
@@ -74,8 +78,9 @@ impl Clerk {
         drop(state);
         for (number, file) in files.iter_mut().enumerate() {
             // Of one whose energy cannot be read there are no lists either, and it may hang.
+            // A tick that comes meanwhile is no silence.
             let state = self.office.lock();
-            let trouble = state.seats[number].trouble(state.round);
+            let trouble = state.seats[number].trouble(round);
             drop(state);
             let Some(look) = trouble.map_or_else(|| file.look(session), |fault| Some(Err(fault))) else {
                 continue;

@@ -39,9 +39,27 @@ pub(super) struct Session {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Trouble {
     pub(super) fault: Fault,
+    /// In words; nothing if nobody misses the library.
     pub(super) detail: String,
     /// It is the library that is not there.
     pub(super) is_absent: bool,
+}
+
+impl Trouble {
+    /// What is to be said beside these cards on the bus: a library that is not there is missed only by them.
+    pub(super) fn beside(self, bus: &[String]) -> Trouble {
+        if !self.is_absent {
+            return self;
+        }
+        let detail = bus.first().map(|first| {
+            format!(
+                "there is an NVIDIA GPU at {first} and no libnvidia-ml.so.1 (on a host install the driver's \
+                 library; in a container set NVIDIA_DRIVER_CAPABILITIES=utility, in Kubernetes with \
+                 runtimeClassName: nvidia)"
+            )
+        });
+        Trouble { detail: detail.unwrap_or_default(), ..self }
+    }
 }
 
 /// Opens the library and initialises it.

@@ -14,10 +14,10 @@ use std::time::Duration;
 pub(super) const MAX_DEVICES: usize = 64;
 
 /// All together have this long for a tick.
-const PATIENCE: Duration = Duration::from_millis(100);
+pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Those whom a test waits for have this long, on however busy a machine.
-const LONGEST_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const LONGEST_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The first enumeration has this long before the start goes on without it.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
@@ -91,6 +91,10 @@ pub(super) struct Seat {
     /// The round of the last outcome.
     answered: u64,
     outcome: Result<Value, Fault>,
+    /// The outcome came too late for its round, and nobody has it yet.
+    is_due: bool,
+    /// What the newest tick was told.
+    told: Result<Value, Fault>,
     /// Its handle is worthless, and so may be the session.
     pub(super) wants_session: bool,
 }
@@ -160,9 +164,7 @@ impl Office {
             let is_expected = |number: usize| seats.get(number).copied().unwrap_or(false);
             self.wait(PATIENCE, |state| state.is_settled(round, is_expected, clerk));
         }
-        let state = self.lock();
-        let outcome = |seat: &Seat| if seat.answered == round { seat.outcome } else { Err(Fault::Timeout) };
-        state.seats.iter().map(outcome).collect()
+        self.lock().seats.iter_mut().map(|seat| seat.tell(round)).collect()
     }
 
     fn call(&self, at: Nanos) -> u64 {
@@ -186,8 +188,7 @@ impl Office {
         let has_old_lists = state.clerk.since.is_some_and(is_old);
         let readable = state.seats.iter().map(|seat| {
             let mut sight = seat.found.sight.clone();
-            let answer = if seat.answered == state.round { seat.outcome } else { Err(Fault::Timeout) };
-            if let Err(fault) = answer {
+            if let Err(fault) = seat.told {
                 sight.processes = Err(fault);
             } else if has_old_lists {
                 sight.processes = Err(Fault::Timeout);
@@ -268,6 +269,7 @@ impl Office {
         let seat = &mut state.seats[number];
         seat.answered = seat.turn.seen;
         seat.outcome = outcome;
+        seat.is_due = true;
         seat.wants_session = wants_session;
         seat.turn = Turn { seen: round, since: None };
         drop(state);
@@ -298,15 +300,17 @@ impl Office {
     }
 
     /// Waits until this tick's readings are there: what comes next may delay or hang, and they must not.
-    pub(super) fn let_readings_pass(&self) {
+    /// Returns the round whose readings they are.
+    pub(super) fn let_readings_pass(&self, patience: Duration) -> u64 {
         let state = self.lock();
         let round = state.round;
         // Who was silent in the last tick already is not waited for.
         let expected: Vec<bool> = state.seats.iter().map(|seat| seat.answered + 1 >= round).collect();
         drop(state);
-        let patience = if self.is_in_step { LONGEST_PATIENCE } else { PATIENCE };
+        let patience = if self.is_in_step { LONGEST_PATIENCE } else { patience };
         let is_expected = |number: usize| expected.get(number).copied().unwrap_or(false);
-        self.wait(patience, |state| state.is_settled(round, is_expected, false));
+        self.wait(patience, |state| state.has_readings(round, is_expected));
+        round
     }
 
     /// Takes the session away from everybody, so that the next one finds the library as if it were new.
@@ -337,6 +341,15 @@ impl Office {
 }
 
 impl Seat {
+    /// What this round's tick is told: its own outcome, else once that of the round before, which came too
+    /// late for it. So a device that is always slow is counted, one tick behind.
+    fn tell(&mut self, round: u64) -> Result<Value, Fault> {
+        let is_news = self.answered == round || self.is_due && self.answered + 1 == round;
+        self.is_due = false;
+        self.told = if is_news { self.outcome } else { Err(Fault::Timeout) };
+        self.told
+    }
+
     /// Why nothing else is to be asked of the device in this round.
     pub(super) fn trouble(&self, round: u64) -> Option<Fault> {
         if self.answered < round {
@@ -347,6 +360,18 @@ impl Seat {
 }
 
 impl State {
+    /// Whether there are devices and each has failed of late: none answers, and none is waited for.
+    pub(super) fn has_failed_all(&self) -> bool {
+        let has_failed = |seat: &Seat| seat.wants_session && seat.answered + 1 >= self.round;
+        !self.seats.is_empty() && self.seats.iter().all(has_failed)
+    }
+
+    /// Whether those of whom it is expected have told their outcome of this round or a newer one.
+    fn has_readings(&self, round: u64, is_expected: impl Fn(usize) -> bool) -> bool {
+        let mut seats = self.seats.iter().enumerate().filter(|(number, _)| is_expected(*number));
+        seats.all(|(_, seat)| seat.answered >= round)
+    }
+
     /// Of whom an answer to the next tick is expected: who is idle, or has answered the last one and may be
     /// at a reading of his own. Seats, and the clerk.
     fn expected(&self) -> (Vec<bool>, bool) {
@@ -369,6 +394,8 @@ impl State {
             turn: Turn::default(),
             answered: self.round.saturating_sub(1),
             outcome: Err(Fault::Timeout),
+            is_due: false,
+            told: Err(Fault::Timeout),
             wants_session: false,
         });
         self.seats.len() - 1

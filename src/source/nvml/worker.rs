@@ -16,6 +16,9 @@ use std::time::Duration;
 /// Where there is only power it is read this often: five times a second meets what changes within one.
 const PACE: Duration = Duration::from_millis(200);
 
+/// Ticks that follow each other closely leave no time between them: a tick reads what is older than this.
+const OLD: Nanos = Nanos::new(2 * 200_000_000);
+
 /// A power that could not be read again holds for so long.
 const HOLD: Nanos = Nanos::from_seconds(5);
 
@@ -45,31 +48,42 @@ impl Worker {
     fn serve(&self, session_number: u64, session: &Session, cell: &mut Cell) {
         let who = Who::Worker(self.number);
         let polls = self.method != Method::Counter && !self.office.is_in_step;
-        let mut reader =
-            Reader { worker: self, session, device: None, pause: Pause::default(), last: Fault::Io };
+        let mut reader = Reader {
+            worker: self,
+            session,
+            device: None,
+            pause: Pause::default(),
+            last: Fault::Io,
+            has_failed: false,
+            noted: None,
+        };
         loop {
             match self.office.await_call(who, session_number, polls.then_some(PACE)) {
                 Call::Leave => return,
                 Call::Quiet => {
                     if polls {
-                        let at = clock::monotonic();
-                        cell.note(at, reader.read(at));
+                        reader.note(cell);
                     }
                     self.office.done(who);
                 }
                 Call::Tick(at) => {
-                    let outcome = reader.read(at);
-                    let wants_session = outcome.is_err();
                     let outcome = match self.method {
-                        Method::Counter => outcome,
+                        Method::Counter => reader.read(at),
+                        // Between ticks it is read by the clock of this thread, and a tick takes what is
+                        // there: that it falls into a slow reading makes it no slower.
+                        Method::Power | Method::Module if polls => {
+                            let now = clock::monotonic();
+                            if reader.noted.is_none_or(|noted| now.saturating_sub(noted) > OLD) {
+                                reader.note(cell);
+                            }
+                            cell.collect(clock::monotonic(), HOLD)
+                        }
                         Method::Power | Method::Module => {
-                            // Between ticks it is read by the clock of this thread.
-                            let at = if polls { clock::monotonic() } else { at };
-                            cell.note(at, outcome);
+                            cell.note(at, reader.read(at));
                             cell.collect(at, HOLD)
                         }
                     };
-                    self.office.answer(self.number, outcome, wants_session);
+                    self.office.answer(self.number, outcome, reader.has_failed);
                 }
             }
         }
@@ -83,10 +97,27 @@ struct Reader<'a> {
     device: Option<Device<'a>>,
     pause: Pause,
     last: Fault,
+    // The last reading was none.
+    has_failed: bool,
+    // When a reading was last noted.
+    noted: Option<Nanos>,
 }
 
 impl Reader<'_> {
+    /// Reads between two ticks.
+    fn note(&mut self, cell: &mut Cell) {
+        let at = clock::monotonic();
+        cell.note(at, self.read(at));
+        self.noted = Some(clock::monotonic());
+    }
+
     fn read(&mut self, at: Nanos) -> Result<Value, Fault> {
+        let outcome = self.try_to_read(at);
+        self.has_failed = outcome.is_err();
+        outcome
+    }
+
+    fn try_to_read(&mut self, at: Nanos) -> Result<Value, Fault> {
         if self.device.is_none() && !self.pause.is_over(at) {
             return Err(self.last);
         }

@@ -1,6 +1,8 @@
 //! What goes wrong with a device stays with it; what goes wrong with the library is said and tried again.
 
 use super::{Bench, Ledger, millijoules, read};
+use jouleprint::model::gpu::Sight;
+use jouleprint::model::quantity::MicroWatts;
 use jouleprint::model::reading::{Fault, Finding, Value};
 use jouleprint::source::PowerSource;
 use jouleprint::source::cut::Scope;
@@ -54,15 +56,103 @@ fn a_device_that_hangs_is_left_alone_until_it_returns() {
     let calls = bench.board.calls();
     let hung = "GPU-00000001-0000-4000-8000-000000000000";
     assert!(calls.iter().all(|(_, device)| device != hung), "{calls:?}");
-    let lists: Vec<_> = source
-        .gpus()
-        .iter()
-        .map(|sight| sight.processes.as_ref().map(Vec::len).map_err(|fault| *fault))
-        .collect();
-    assert_eq!(lists, [Ok(0), Err(Fault::Timeout), Ok(1)]);
+    let (began, mut seconds) = (Instant::now(), seconds + 105);
+    while lists(&source) != [Ok(0), Err(Fault::Timeout), Ok(1)] {
+        assert!(began.elapsed() < PATIENCE, "{:?} at {seconds} s", lists(&source));
+        read(&mut source, seconds);
+        seconds += 5;
+    }
     energies(&mut bench, &[300, 340, 300]);
     bench.board.change(|scenario| scenario.devices[1].blocks = false);
-    read_until(&mut source, seconds + 105, &[millijoules(300), millijoules(340), millijoules(300)]);
+    read_until(&mut source, seconds, &[millijoules(300), millijoules(340), millijoules(300)]);
+}
+
+/// How many processes each device has.
+fn lists(source: &Nvml) -> Vec<Result<usize, Fault>> {
+    let count = |sight: &Sight| sight.processes.as_ref().map(Vec::len).map_err(|fault| *fault);
+    source.gpus().iter().map(count).collect()
+}
+
+/// How often the library was opened since the last look at the calls.
+fn openings(bench: &Bench) -> usize {
+    bench.board.calls().iter().filter(|(function, _)| function.starts_with("nvmlInit")).count()
+}
+
+#[test]
+fn a_device_that_hangs_and_one_that_is_lost_take_no_other_along() {
+    let mut bench = Bench::of(4);
+    let (mut source, _) = bench.impatient();
+    let seconds = read_until(&mut source, 0, &[millijoules(0); 4]);
+    bench.board.change(|scenario| {
+        scenario.devices[1].blocks = true;
+        scenario.devices[2].error = 15;
+    });
+    energies(&mut bench, &[10; 4]);
+    let expected = [millijoules(10), Err(Fault::Timeout), Err(Fault::Lost), millijoules(10)];
+    let mut seconds = read_until(&mut source, seconds + 5, &expected);
+    assert!(openings(&bench) > 0, "at the start");
+    for energy in 11..30 {
+        energies(&mut bench, &[energy; 4]);
+        let expected = [millijoules(energy), Err(Fault::Timeout), Err(Fault::Lost), millijoules(energy)];
+        seconds = read_until(&mut source, seconds + 5, &expected);
+    }
+    assert_eq!(openings(&bench), 0, "others answer");
+    bench.board.change(|scenario| {
+        scenario.devices[1].blocks = false;
+        scenario.devices[2].error = 0;
+    });
+    read_until(&mut source, seconds + 5, &[millijoules(29); 4]);
+}
+
+#[test]
+fn a_device_that_hangs_at_the_start_keeps_no_other_from_being_found() {
+    let mut bench = Bench::of(3);
+    bench.board.change(|scenario| scenario.devices[1].blocks = true);
+    energies(&mut bench, &[10, 20, 30]);
+    let (mut source, findings) = bench.impatient();
+    assert!(findings.iter().any(|finding| finding.fault == Some(Fault::Timeout)), "{findings:?}");
+    let seconds = read_until(&mut source, 0, &[millijoules(10), millijoules(30)]);
+    let condition = source.condition().expect("it is said");
+    assert!(condition.detail.contains("for GPU 1 "), "{condition:?}");
+    bench.board.change(|scenario| scenario.devices[1].blocks = false);
+    let seconds = read_until(&mut source, seconds + 5, &[millijoules(10), millijoules(30), millijoules(20)]);
+    read(&mut source, seconds + 5);
+    let indices: Vec<_> = source.gpus().iter().map(|sight| sight.index).collect();
+    assert_eq!((indices, source.condition()), (vec![Some(0), Some(2), Some(1)], None));
+}
+
+/// It takes longer for each answer than the sampler waits.
+#[test]
+fn a_device_that_is_always_late_is_counted_one_tick_behind() {
+    const TICK: Duration = Duration::from_millis(500);
+    let mut bench = Bench::of(3);
+    bench.board.change(|scenario| {
+        scenario.devices[1].delay_ms = 150;
+        scenario.devices[1].processes = vec![Process { pid: 7, ..Process::default() }];
+        (scenario.devices[2].delay_ms, scenario.devices[2].has_energy) = (150, false);
+        scenario.devices[2].power_mw = 90_000;
+    });
+    let (mut source, _) = bench.impatient();
+    let watts = Ok(Value::MeanPower(MicroWatts::from_watts(90)));
+    let (began, mut next) = (Instant::now(), Instant::now());
+    let mut seconds = 0;
+    // Each tick has its time, as in earnest; one that comes back to back would find nobody at home.
+    let mut until = |bench: &mut Bench, energy: u64, is_done: &dyn Fn(&Nvml) -> bool| {
+        energies(bench, &[energy; 3]);
+        loop {
+            next = next.max(Instant::now()) + TICK;
+            seconds += 5;
+            let values = read(&mut source, seconds);
+            if values == [millijoules(energy), millijoules(energy), watts] && is_done(&source) {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{energy} at {seconds} s: {values:?}");
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+    };
+    until(&mut bench, 10, &|_| true);
+    until(&mut bench, 20, &|_| true);
+    until(&mut bench, 30, &|source| lists(source) == [Ok(0), Ok(1), Ok(0)]);
 }
 
 #[test]

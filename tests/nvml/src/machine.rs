@@ -105,6 +105,10 @@ pub(crate) fn now_ms() -> u64 {
 /// The scenario in force, once the call may go on.
 fn enter(function: &str, uuid: &str) -> Arc<Scenario> {
     with(|state| state.count(function, uuid));
+    let scenario = with(State::refresh);
+    if let Some(device) = scenario.devices.iter().find(|device| device.uuid == uuid) {
+        std::thread::sleep(Duration::from_millis(device.delay_ms));
+    }
     loop {
         let scenario = with(State::refresh);
         let is_blocked = scenario.devices.iter().any(|device| device.uuid == uuid && device.blocks);

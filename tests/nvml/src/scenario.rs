@@ -49,6 +49,8 @@ pub struct Device {
     pub error: u32,
     /// Every call for it hangs until this is gone again.
     pub blocks: bool,
+    /// Every call for it takes so long.
+    pub delay_ms: u64,
     /// Where its counter stands, if no profile says so.
     pub energy_mj: u64,
     /// The counter is the integral of this.
@@ -190,6 +192,7 @@ impl Default for Device {
             minor: 0,
             error: 0,
             blocks: false,
+            delay_ms: 0,
             energy_mj: 0,
             profile: None,
             has_energy: true,
