@@ -121,6 +121,14 @@ impl SlowSource for AmdGpu {
 
 impl AmdGpu {
     fn value(&mut self, at: Nanos) -> Result<Value, Fault> {
+        let outcome = self.try_to_read(at);
+        if let (Err(Fault::Inactive), Meter::Counter(follower)) = (outcome, &mut self.meter) {
+            follower.forget();
+        }
+        outcome
+    }
+
+    fn try_to_read(&mut self, at: Nanos) -> Result<Value, Fault> {
         if is_asleep(&self.folder) {
             return Err(Fault::Inactive);
         }
@@ -176,6 +184,8 @@ struct Look {
     power: Result<(PathBuf, MicroWatts), Fault>,
     metrics: Result<Metrics, (Fault, String)>,
     verdict: Option<Verdict>,
+    ceiling: MicroWatts,
+    model: String,
     is_processor: bool,
     is_asleep: bool,
 }
@@ -192,7 +202,10 @@ impl Look {
             .chip(SOURCE)
             .is_some_and(|chip| read_text(&chip.join("in1_label")).is_ok_and(|label| label == "vddnb"));
         let is_processor = has_bridge || metrics.as_ref().is_ok_and(|metrics| metrics.is_processor);
-        let mut look = Look { card, power, metrics, verdict: None, is_processor, is_asleep };
+        // Asking for its limit would wake it.
+        let ceiling = if is_asleep { HIGHEST } else { ceiling(&card) };
+        let model = model(&card);
+        let mut look = Look { card, power, metrics, verdict: None, ceiling, model, is_processor, is_asleep };
         if let Ok(Metrics { energy: Some(_), .. }) = look.metrics
             && !is_processor
             && !look.is_silent()
@@ -239,22 +252,6 @@ impl Look {
         self.card.folder.join("gpu_metrics")
     }
 
-    fn model(&self) -> String {
-        let named = read_text(&self.card.folder.join("product_name")).ok().filter(|name| !name.is_empty());
-        let listed = || MODELS.iter().find(|(number, _)| *number == self.card.device);
-        named
-            .or_else(|| listed().map(|(_, name)| (*name).to_owned()))
-            .unwrap_or_else(|| format!("AMD {:04x}", self.card.device))
-    }
-
-    /// Twice the limit, for limits hold for averages only.
-    fn ceiling(&self) -> MicroWatts {
-        let limit = |file: &str| read_number(&self.card.chip(SOURCE)?.join(file)).ok();
-        let limit = limit("power1_cap_max").or_else(|| limit("power1_cap")).filter(|limit| *limit > 0);
-        let twice = limit.map(|limit| MicroWatts::new(limit.saturating_mul(2)));
-        twice.map_or(HIGHEST, |twice| twice.min(HIGHEST))
-    }
-
     /// How it is read, the file, and in words: the reason for it if the counter is not used.
     fn meter(&self) -> Result<(Meter, PathBuf, String), (Fault, String)> {
         if let Some(path) = power_path(&self.card).filter(|_| self.is_asleep) {
@@ -271,7 +268,7 @@ impl Look {
         let counter = match (&self.metrics, self.verdict) {
             (Ok(metrics), Some(verdict)) if is_believed(metrics, verdict) => {
                 let detail = format!("{shown}: energy counter, {verdict}");
-                return Ok((Meter::Counter(Follower::default()), self.metrics_path(), detail));
+                return Ok((Meter::Counter(Follower::new(metrics.is_narrow())), self.metrics_path(), detail));
             }
             (Ok(_), Some(verdict)) => format!("the energy counter of gpu_metrics is not used: {verdict}"),
             (Ok(_), None) => "gpu_metrics has no energy counter".to_owned(),
@@ -295,6 +292,22 @@ impl Look {
             }
         }
     }
+}
+
+fn model(card: &Card) -> String {
+    let named = read_text(&card.folder.join("product_name")).ok().filter(|name| !name.is_empty());
+    let listed = || MODELS.iter().find(|(number, _)| *number == card.device);
+    named
+        .or_else(|| listed().map(|(_, name)| (*name).to_owned()))
+        .unwrap_or_else(|| format!("AMD {:04x}", card.device))
+}
+
+/// Twice the limit, for limits hold for averages only.
+fn ceiling(card: &Card) -> MicroWatts {
+    let limit = |file: &str| read_number(&card.chip(SOURCE)?.join(file)).ok();
+    let limit = limit("power1_cap_max").or_else(|| limit("power1_cap")).filter(|limit| *limit > 0);
+    let twice = limit.map(|limit| MicroWatts::new(limit.saturating_mul(2)));
+    twice.map_or(HIGHEST, |twice| twice.min(HIGHEST))
 }
 
 /// The file of hwmon that is there for power, whether or not it can be read now.
@@ -370,13 +383,13 @@ pub fn discover(
             say(&name, None, &format!("the second die of {}, which shows the power of both", board.gpu));
             continue;
         }
-        let sight = card.sight(sysfs, Vendor::Amd, &name, &look.model(), Some(index));
+        let sight = card.sight(sysfs, Vendor::Amd, &name, &look.model, Some(index));
         let mut gpu = AmdGpu {
             domains: Vec::new(),
             scope: Scope::Own,
             sights: vec![sight],
             meter: Meter::Power,
-            ceiling: look.ceiling(),
+            ceiling: look.ceiling,
             folder: card.folder.clone(),
             path: PathBuf::new(),
             file: None,

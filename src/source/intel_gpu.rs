@@ -2,7 +2,7 @@
 //! and turns over within minutes; the driver widens it whenever it is read, so it is read each second.
 //! Kernel: Documentation/ABI/testing/sysfs-driver-intel-{i915,xe}-hwmon.
 
-use super::background::{Freshness, Pulse, SlowSource};
+use super::background::{Freshness, Pulse, SlowSource, all_within};
 use super::drm::{Card, cards, is_asleep};
 use crate::kernel_file::{Buffer, KernelFile, parse_number, read_number};
 use crate::model::gpu::{Sight, Vendor};
@@ -25,6 +25,9 @@ const INTEGRATED: &str = "0000:00:02.0";
 
 /// No card draws more than twice its limit, or than this if it tells none.
 const HIGHEST: MicroWatts = MicroWatts::from_watts(4_000);
+
+/// Nobody waits longer for the cards' limits.
+const PATIENCE: Nanos = Nanos::from_seconds(2);
 
 /// Tiles at the most.
 const MAX_TILES: usize = 8;
@@ -149,12 +152,14 @@ impl Counters {
 /// Finds the cards, and says what becomes of each.
 #[must_use]
 pub fn discover(sysfs: &Path) -> (Vec<IntelGpu>, Vec<Finding>) {
-    let cards = cards(sysfs, VENDOR).into_iter().filter(|card| {
-        // Others are for a virtual machine, or for nobody.
-        card.driver.is_empty() || card.driver == "i915" || card.driver == "xe"
-    });
+    // Others are for a virtual machine, or for nobody.
+    let is_ours = |card: &Card| card.driver.is_empty() || card.driver == "i915" || card.driver == "xe";
+    let cards: Vec<Card> = cards(sysfs, VENDOR).into_iter().filter(is_ours).collect();
+    // A driver may hang over its limit as over all else.
+    let looks = cards.iter().cloned().map(|card| move || ceiling(&card)).collect();
+    let ceilings = all_within(PATIENCE, looks);
     let mut findings = Vec::new();
-    let found = (0..).zip(cards).map(|(index, card)| {
+    let found = (0..).zip(cards.into_iter().zip(ceilings)).map(|(index, (card, ceiling))| {
         let name = card.name_on_bus();
         let mut say = |hw_id: &str, fault: Option<Fault>, detail: &str| {
             findings.push(Finding {
@@ -173,7 +178,7 @@ pub fn discover(sysfs: &Path) -> (Vec<IntelGpu>, Vec<Finding>) {
             folder: card.folder.clone(),
             buffer: Buffer::default(),
         };
-        let ceiling = ceiling(&card);
+        let ceiling = ceiling.unwrap_or(HIGHEST);
         let Some(first) = counters.whole.first() else {
             if card.pci == INTEGRATED {
                 say(&name, Some(Fault::Unsupported), "inside the processor, whose package has its energy");
@@ -228,8 +233,11 @@ fn model(card: &Card) -> String {
     listed.map_or_else(|| format!("Intel {:04x}", card.device), |(_, name)| (*name).to_owned())
 }
 
-/// Twice the limit, for limits hold for averages only; 0 is no limit.
+/// Twice the limit, for limits hold for averages only; 0 is no limit. To ask a card that sleeps would wake it.
 fn ceiling(card: &Card) -> MicroWatts {
+    if is_asleep(&card.folder) {
+        return HIGHEST;
+    }
     let limits = ["power1_rated_max", "power1_max", "power2_rated_max", "power2_max"];
     let chips = card.chips.iter().map(|(_, folder)| folder);
     let limit = chips.flat_map(|chip| limits.map(|file| read_number(&chip.join(file)).unwrap_or(0))).max();

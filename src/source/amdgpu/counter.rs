@@ -9,8 +9,12 @@ use crate::model::reading::Fault;
 /// this much; the known wrong rate is a tenth.
 const RATES_PERCENT: std::ops::RangeInclusive<u128> = 50..=200;
 
-/// A register of 32 bits in a field of 64.
+/// A counter of 32 bits.
 const NARROW: u64 = 1 << 32;
+
+/// A turn is believed if the reading before it is no older than this, a few periods: after a longer gap any
+/// fall could be one, and a card that was put to sleep or reset begins anew.
+const LATEST_TURN: Nanos = Nanos::from_seconds(5);
 
 /// One that has stepped back a little is waited for so long; then it goes on from where it stands.
 const LONGEST_STEP_BACK: Nanos = Nanos::from_seconds(60);
@@ -89,6 +93,8 @@ pub fn judge(samples: &[Sample]) -> Verdict {
 /// Follows a counter: over the end of a register of 32 bits, and through steps back.
 #[derive(Debug, Clone, Default)]
 pub struct Follower {
+    // Its field has 32 bits; one of 64 never turns.
+    is_narrow: bool,
     last: Option<(Nanos, u64)>,
     // Whole turns of the register.
     turned: u64,
@@ -96,6 +102,17 @@ pub struct Follower {
 }
 
 impl Follower {
+    /// For a counter whose field has 32 bits, or 64.
+    #[must_use]
+    pub fn new(is_narrow: bool) -> Follower {
+        Follower { is_narrow, ..Follower::default() }
+    }
+
+    /// The card was put to sleep: what it shows next is held against nothing before.
+    pub fn forget(&mut self) {
+        *self = Follower::new(self.is_narrow);
+    }
+
     /// The position without the turns of the register, in the same units.
     ///
     /// # Errors
@@ -107,7 +124,8 @@ impl Follower {
         };
         if units < last {
             let turn = (NARROW + units).saturating_sub(last);
-            if last < NARROW && is_possible(turn, at.saturating_sub(since), ceiling) {
+            let elapsed = at.saturating_sub(since);
+            if self.is_narrow && elapsed <= LATEST_TURN && is_possible(turn, elapsed, ceiling) {
                 self.turned += NARROW;
             } else if units >= last / 2 {
                 let fell = *self.fell.get_or_insert(at);
@@ -170,12 +188,14 @@ mod tests {
     #[test]
     fn turns_are_added_steps_back_are_waited_for_and_a_new_start_is_one() {
         let ceiling = MicroWatts::from_watts(1_000);
-        let mut follower = Follower::default();
+        let mut follower = Follower::new(true);
         for (second, units, expected) in [
             (0, NARROW - 1_000, Ok(NARROW - 1_000)),
             (1, NARROW - 500, Ok(NARROW - 500)),
             (2, 700, Ok(NARROW + 700)),
             (3, 900, Ok(NARROW + 900)),
+            // After a gap a fall is a new start, whatever it could be.
+            (600, 100, Ok(100)),
         ] {
             assert_eq!(follower.follow(Nanos::from_seconds(second), units, ceiling), expected, "{second} s");
         }
@@ -194,8 +214,16 @@ mod tests {
         ] {
             assert_eq!(follower.follow(Nanos::from_seconds(second), units, ceiling), expected, "{second} s");
         }
-        // From 4,000,000,000 down to 5 would be 4.5 kJ in a second: no turn, but a new start.
+        // Nor does one turn that has 64 bits, or that was asleep.
         let mut follower = Follower::default();
+        assert_eq!(follower.follow(Nanos::ZERO, NARROW - 500, ceiling), Ok(NARROW - 500));
+        assert_eq!(follower.follow(Nanos::from_seconds(1), 700, ceiling), Ok(700));
+        let mut follower = Follower::new(true);
+        assert_eq!(follower.follow(Nanos::ZERO, NARROW - 500, ceiling), Ok(NARROW - 500));
+        follower.forget();
+        assert_eq!(follower.follow(Nanos::from_seconds(1), 700, ceiling), Ok(700));
+        // From 4,000,000,000 down to 5 would be 4.5 kJ in a second: no turn, but a new start.
+        let mut follower = Follower::new(true);
         assert_eq!(follower.follow(Nanos::ZERO, 4_000_000_000, ceiling), Ok(4_000_000_000));
         assert_eq!(follower.follow(Nanos::from_seconds(1), 5, ceiling), Ok(5));
     }

@@ -37,6 +37,14 @@ pub enum Refused {
     Unknown(u8, u8),
 }
 
+impl Metrics {
+    /// Whether its energy counter has 32 bits.
+    #[must_use]
+    pub fn is_narrow(&self) -> bool {
+        self.version == (1, 0)
+    }
+}
+
 /// Where the figures stand in a table of fixed layout.
 struct Layout {
     power: usize,

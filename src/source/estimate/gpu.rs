@@ -8,13 +8,17 @@ use crate::model::gpu::Sight;
 use crate::model::identity::{HwType, Name, Origin};
 use crate::model::quantity::{MicroWatts, Nanos};
 use crate::model::reading::{Domain, Fault, Finding, Floor, FloorMethod, Measurement, Place, Value};
-use crate::source::background::SlowSource;
+use crate::source::background::{SlowSource, within};
+use crate::source::drm::is_asleep;
 use std::path::{Path, PathBuf};
 
 const TABLE: &str = include_str!("../../../data/gpu_power.csv");
 
 /// The utilisation is read this often.
 pub const PERIOD: Nanos = Nanos::from_seconds(1);
+
+/// Nobody waits longer for the first one.
+const PATIENCE: Nanos = Nanos::from_seconds(1);
 
 /// A figure that is there tells of time and not of work: at 100 % a card draws a third of its limit, or all.
 const UNCERTAINTY_BUSY: u32 = 500_000;
@@ -81,6 +85,8 @@ impl SlowSource for GpuEstimate {
 
     fn read(&mut self, _: Nanos) -> Vec<Result<Value, Fault>> {
         let utilization = match &mut self.busy {
+            // To ask a card that sleeps would wake it.
+            Some((path, _)) if path.parent().is_some_and(is_asleep) => Err(Fault::Inactive),
             Some((path, file)) => busy(path, file, &mut self.buffer),
             None => Ok(self.assumed_ppm),
         };
@@ -116,10 +122,15 @@ impl GpuEstimate {
         };
         let file = sysfs.join("bus/pci/devices").join(&*sight.pci).join("gpu_busy_percent");
         let mut busy = Some((file, None)).filter(|(file, _)| file.exists());
-        if let Some((path, file)) = &mut busy
-            && self::busy(path, file, &mut Buffer::default()).is_err()
+        // What sleeps is asked when it is awake; what hangs is left to who reads it each second.
+        if let Some((path, _)) = &busy
+            && !path.parent().is_some_and(is_asleep)
         {
-            busy = None;
+            let path = path.clone();
+            let look = move || self::busy(&path, &mut None, &mut Buffer::default()).is_err();
+            if within(PATIENCE, look) == Ok(true) {
+                busy = None;
+            }
         }
         let assumed = wish.utilization_ppm;
         let (uncertainty_ppm, by) = match &busy {
@@ -293,6 +304,11 @@ mod tests {
         let mut estimate = estimate.expect("the model is known");
         assert!(estimate.may_block() && estimate.domain.uncertainty_ppm == UNCERTAINTY_BUSY);
         assert_eq!(estimate.read(Nanos::ZERO), [Ok(Value::MeanPower(MicroWatts::from_watts(445)))]);
+        std::fs::create_dir_all(device.join("power")).expect("made");
+        let status = |text: &str| std::fs::write(device.join("power/runtime_status"), text).expect("written");
+        status("suspended\n");
+        assert_eq!(estimate.read(Nanos::ZERO), [Err(Fault::Inactive)], "it is let sleep");
+        status("active\n");
         write("101\n");
         assert_eq!(estimate.read(Nanos::ZERO), [Err(Fault::OutOfRange)]);
         // A file that cannot be read from the start is none.
