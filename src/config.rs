@@ -4,15 +4,17 @@
 mod bmc;
 pub mod flags;
 mod gpus;
+mod grid;
 mod hardware;
 pub mod jobs;
 pub mod names;
 mod otlp;
 pub mod place;
 
-use crate::carbon::{self, Basis, Choice};
+use crate::carbon::{self, Choice};
 use crate::job::grouping::Grouping;
 use crate::job::rule::RuleError;
+use crate::model::grid::Basis;
 use crate::model::quantity::{Intensity, MicroWatts, Nanos, Pue};
 use crate::model::reading::IdlePolicy;
 use crate::output::otlp::wishes::Wishes;
@@ -21,6 +23,7 @@ use crate::source::{self, estimate};
 use bmc::{IpmiSection, RedfishSection};
 use flags::Flags;
 use gpus::GpusSection;
+use grid::GridSection;
 use hardware::{EstimateSection, InstanceType, Sensor, Share};
 use jobs::{Jobs, JobsSection};
 use names::GroupsSection;
@@ -47,6 +50,8 @@ pub struct Settings {
     pub host: Option<String>,
     /// The electricity.
     pub carbon: Choice,
+    /// Who says where the machine is and what its electricity emits.
+    pub grid: carbon::Wishes,
     /// The building.
     pub pue: Pue,
     /// The tick.
@@ -146,6 +151,7 @@ struct File {
     ipmi: IpmiSection,
     redfish: Option<RedfishSection>,
     gpus: GpusSection,
+    grid: GridSection,
     web: WebSection,
     path: PathSection,
     store: StoreSection,
@@ -320,6 +326,7 @@ impl Settings {
             return Err(malformed(format!("tick: {interval}s is outside 1s to 15s")));
         }
         let jobs = file.jobs.resolve(flags.pod_uid.clone()).map_err(malformed)?;
+        let grid = file.grid.resolve().map_err(malformed)?;
         let grouping = file.groups.resolve().map_err(malformed)?;
         let sysfs = flags.sysfs.clone().or(file.path.sysfs).unwrap_or_else(|| "/sys".into());
         let listen = if flags.listen_addresses.is_empty() {
@@ -339,6 +346,7 @@ impl Settings {
         Ok(Settings {
             host: flags.host_name.clone().or(file.host.name).filter(|name| !name.is_empty()),
             carbon,
+            grid,
             pue,
             interval: flags.test_tick.map_or(Nanos::from_seconds(interval), |ms| Nanos::new(ms * 1_000_000)),
             scrape_interval_hint: Nanos::from_seconds(file.scrape_interval_hint.map_or(60, |hint| hint.0)),

@@ -266,6 +266,7 @@ impl Sampler {
             cpus,
             groups,
             namings,
+            plan: None,
             factor: Factor::clone(&self.factor),
         })
     }

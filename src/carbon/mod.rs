@@ -1,11 +1,26 @@
-//! Edge in: grams per kilowatt-hour. For now the yearly figures of data/grid_intensity.csv, or the
-//! user's own; live providers join beside [`table`].
+//! Edge in: grams per kilowatt-hour. The yearly figures of data/grid_intensity.csv ([`table`]), the user's own,
+//! and what [`provider`]s say of each hour.
 
+pub mod chain;
+pub mod location;
+pub mod provider;
 pub mod table;
 
+use crate::model::grid::{Basis, Step};
 use crate::model::identity::Name;
 use crate::model::quantity::{Intensity, Pue};
 use crate::model::reading::Factor;
+
+/// What is wanted beyond a figure that stays.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Wishes {
+    /// Who may be asked where the machine is.
+    pub location: location::Wish,
+    /// Who says what its electricity emits, the first before the others.
+    pub providers: Vec<provider::Wish>,
+    /// What is taken when nobody does.
+    pub chain: chain::Limits,
+}
 
 /// What the user says about the electricity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,27 +43,6 @@ pub enum Choice {
         /// What it includes, if the user says.
         basis: Option<Basis>,
     },
-}
-
-/// What a figure includes.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub enum Basis {
-    /// Fuel supply and construction too.
-    #[default]
-    Lifecycle,
-    /// What leaves the stack.
-    Direct,
-}
-
-impl Basis {
-    /// As in the table and on the page.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Basis::Lifecycle => "lifecycle",
-            Basis::Direct => "direct",
-        }
-    }
 }
 
 /// Why a choice cannot be met.
@@ -80,8 +74,8 @@ pub enum ChoiceError {
 /// The zone is not in the table, or not on this basis.
 pub fn resolve(choice: &Choice, pue: Pue) -> Result<Factor, ChoiceError> {
     match choice {
-        Choice::Unknown => table::find("WORLD", None).map(|row| factor(&row, pue)),
-        Choice::Zone { zone, basis } => table::find(zone, *basis).map(|row| factor(&row, pue)),
+        Choice::Unknown => table::find("WORLD", None).map(|row| factor(&row, pue, Step::World)),
+        Choice::Zone { zone, basis } => table::find(zone, *basis).map(|row| factor(&row, pue, Step::Wanted)),
         Choice::Own { intensity, zone, basis } => Ok(Factor {
             zone: zone.as_deref().unwrap_or("custom").into(),
             intensity: *intensity,
@@ -91,11 +85,12 @@ pub fn resolve(choice: &Choice, pue: Pue) -> Result<Factor, ChoiceError> {
             quality: "configured".into(),
             source: "config".into(),
             year: "".into(),
+            fallback: Step::Wanted,
         }),
     }
 }
 
-fn factor(row: &table::Row, pue: Pue) -> Factor {
+fn factor(row: &table::Row, pue: Pue, fallback: Step) -> Factor {
     let name = |text: &str| -> Name { text.into() };
     Factor {
         zone: name(&row.zone),
@@ -106,5 +101,6 @@ fn factor(row: &table::Row, pue: Pue) -> Factor {
         quality: name("static"),
         source: name(&row.source),
         year: name(&row.year),
+        fallback,
     }
 }

@@ -1,6 +1,7 @@
 //! The yearly figures, by zone and basis, each with its source, year and licence.
 
-use super::{Basis, ChoiceError};
+use super::ChoiceError;
+use crate::model::grid::Basis;
 use crate::model::quantity::Intensity;
 
 const TABLE: &str = include_str!("../../data/grid_intensity.csv");

@@ -385,6 +385,7 @@ mod tests {
     }
 
     fn factor() -> Factor {
+        use crate::model::grid::Step;
         use crate::model::quantity::{Intensity, Pue};
         let text = || "".into();
         Factor {
@@ -396,6 +397,7 @@ mod tests {
             quality: text(),
             source: text(),
             year: text(),
+            fallback: Step::Wanted,
         }
     }
 

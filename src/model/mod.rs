@@ -4,6 +4,7 @@
 pub mod checkpoint;
 pub mod description;
 pub mod gpu;
+pub mod grid;
 pub mod groups;
 pub mod history;
 pub mod identity;

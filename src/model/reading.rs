@@ -3,10 +3,12 @@
 
 use super::description::Naming;
 use super::gpu::Use;
+use super::grid::{Plan, Step};
 use super::identity::{HwType, JobId, Name, Origin, Residual};
 use super::quantity::{CpuTime, Energy, Intensity, MicroWatts, Nanos, Pue};
 use super::time::Moment;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The machine as discovery found it. It does not change while the process lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -381,8 +383,15 @@ pub struct Factor {
     pub quality: Name,
     /// Whose figure it is.
     pub source: Name,
-    /// The year it describes; empty if the user gave it.
+    /// The year it describes; empty if the user gave it, or for a figure of an hour.
     pub year: Name,
+    /// How far down the chain it stands.
+    #[serde(default, skip_serializing_if = "is_wanted")]
+    pub fallback: Step,
+}
+
+fn is_wanted(step: &Step) -> bool {
+    *step == Step::Wanted
 }
 
 /// Everything read at one tick.
@@ -408,7 +417,10 @@ pub struct Tick {
     /// What has become known of jobs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namings: Vec<Naming>,
-    /// The grams.
+    /// Which figure is charged when, where that has changed. A tick before the first one charges `factor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Arc<Plan>>,
+    /// What is in force at its end.
     pub factor: Factor,
 }
 

@@ -69,6 +69,7 @@ fn tick(seconds: u64) -> Tick {
         groups: Groups::default(),
         gpus: Vec::new(),
         namings: Vec::new(),
+        plan: None,
         factor: factor("DE", "344.14"),
     }
 }

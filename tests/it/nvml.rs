@@ -110,6 +110,7 @@ impl Ledger {
             cpus: 1,
             groups: Groups::default(),
             namings: Vec::new(),
+            plan: None,
             factor: crate::world::factor("DE", "360"),
         });
         meters

@@ -1,5 +1,6 @@
 //! `jouleprint run` as a program: what passes through, what is told of it, and where that is kept.
 
+use jouleprint::model::grid::Step;
 use jouleprint::model::identity::{HwType, Origin};
 use jouleprint::model::quantity::{Intensity, MicroWatts, Pue};
 use jouleprint::model::reading::{Domain, Factor, Measurement, Place};
@@ -343,6 +344,7 @@ fn host(energy: u64) -> String {
         quality: "live".into(),
         source: "somebody".into(),
         year: "".into(),
+        fallback: Step::Wanted,
     };
     json!({"host": "n1", "domains": [{"domain": domain, "energy": energy}], "factor": factor}).to_string()
 }

@@ -8,6 +8,7 @@ use jouleprint::job::processor::{Processors, Topology};
 use jouleprint::job::tree::{Surroundings, Tree};
 use jouleprint::job::{Resolvers, rule::Rule};
 use jouleprint::kernel_file::Buffer;
+use jouleprint::model::grid::Step;
 use jouleprint::model::identity::{HwType, JobKind, Name, Origin};
 use jouleprint::model::quantity::{Energy, Intensity, MicroWatts, Nanos, Pue};
 use jouleprint::model::reading::{
@@ -511,6 +512,7 @@ pub(crate) fn factor(zone: &str, grams: &str) -> Factor {
         quality: "static".into(),
         source: "test".into(),
         year: "2024".into(),
+        fallback: Step::Wanted,
     }
 }
 

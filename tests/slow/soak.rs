@@ -2,6 +2,7 @@
 //! here. `DAYS=30` is the rare tier's.
 
 use jouleprint::engine::Engine;
+use jouleprint::model::grid::Step;
 use jouleprint::model::identity::{HwType, JobId, JobKind, Origin};
 use jouleprint::model::quantity::{Energy, Intensity, MicroWatts, Nanos, Pue};
 use jouleprint::model::reading::{
@@ -49,6 +50,7 @@ fn factor() -> Factor {
         quality: "static".into(),
         source: "test".into(),
         year: "2024".into(),
+        fallback: Step::Wanted,
     }
 }
 
@@ -89,6 +91,7 @@ fn tick(number: u64) -> Tick {
         cpus: 64,
         groups: Groups { births: births.collect(), deaths, readings, ..Groups::default() },
         namings: Vec::new(),
+        plan: None,
         factor: factor(),
     }
 }

@@ -209,6 +209,7 @@ mod tests {
             cpus: 1,
             groups: Groups::default(),
             namings: Vec::new(),
+            plan: None,
             factor: factor.expect("the world"),
         }
     }
@@ -242,6 +243,7 @@ mod tests {
             cpus: 1,
             groups: Groups { births, ..Groups::default() },
             namings: Vec::new(),
+            plan: None,
             factor: factor.expect("the world"),
         };
         let mut anonymous = Anonymous::new(at(495));

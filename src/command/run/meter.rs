@@ -189,7 +189,18 @@ impl Meters {
         let namings = self.naming.take().into_iter().collect();
         let factor = self.factor.clone();
         let busy = self.processors.busy().to_vec();
-        self.engine.step(&Tick { at, domains: None, meters, busy, cpus, groups, gpus, namings, factor });
+        self.engine.step(&Tick {
+            at,
+            domains: None,
+            meters,
+            busy,
+            cpus,
+            groups,
+            gpus,
+            namings,
+            plan: None,
+            factor,
+        });
     }
 
     /// How busy the machine was since the last tick: at least as busy as the job, whose use is told more

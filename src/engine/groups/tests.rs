@@ -3,6 +3,7 @@
 use super::super::ledger::{Account, Charge, Ledger, Newcomer};
 use super::*;
 use crate::model::description::Naming;
+use crate::model::grid::Step;
 use crate::model::identity::{HwType, JobId, JobKind, Origin, Residual};
 use crate::model::quantity::{Intensity, Pue};
 use crate::model::reading::{Factor, Hierarchy};
@@ -24,6 +25,7 @@ fn factor() -> Factor {
         quality: text(),
         source: text(),
         year: text(),
+        fallback: Step::Wanted,
     }
 }
 

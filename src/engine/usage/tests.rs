@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::description::Naming;
+use crate::model::grid::Step;
 use crate::model::identity::JobKind;
 use crate::model::quantity::{Intensity, Pue};
 use crate::model::reading::{Factor, GroupReading};
@@ -27,7 +28,18 @@ fn tick(busy_seconds: u64, groups: Groups) -> Tick {
         cpus: 1,
         groups,
         namings: Vec::new(),
-        factor: Factor { zone, intensity, pue, basis, accounting, quality, source, year },
+        plan: None,
+        factor: Factor {
+            zone,
+            intensity,
+            pue,
+            basis,
+            accounting,
+            quality,
+            source,
+            year,
+            fallback: Step::Wanted,
+        },
     }
 }
 

@@ -12,6 +12,7 @@ use super::{Identity, OpenError, Restored, Store, read};
 use crate::model::checkpoint::{
     Checkpoint, Claim, ClaimAccount, DomainPosition, Group, GroupPosition, Slot, SlotRow, UsagePosition,
 };
+use crate::model::grid::Step;
 use crate::model::groups::{GroupKindPosition, GroupState, GroupsPosition, Membership, Standing};
 use crate::model::history::History;
 use crate::model::identity::{HwType, JobId, JobKind, Name, Origin, Residual};
@@ -213,6 +214,7 @@ impl Sim {
             quality: "static".into(),
             source: "table".into(),
             year: "2024".into(),
+            fallback: Step::Wanted,
         };
         let slot = self.state.slots.last_mut().expect("just opened");
         slot.factors[0] = Some(Arc::new(factor));
