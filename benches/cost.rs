@@ -599,6 +599,7 @@ impl Sink for ClientLibrary {
         let value = match value {
             Number::Whole(value) => value as f64,
             Number::Owed(value) => -(value as f64) / 1e6,
+            Number::Over(value) => -(value as f64) / 1e9,
             Number::Milli(value) => value as f64 / 1e3,
             Number::Micro(value) => value as f64 / 1e6,
             Number::Nano(value) => value as f64 / 1e9,

@@ -300,6 +300,7 @@ fn state(jobs: usize) -> Checkpoint {
             ..UsagePosition::default()
         },
         groups: Default::default(),
+        restated: Default::default(),
         slots: vec![Slot { number: 16, hour: 486_111, factors: vec![None], rows: rows.collect() }],
         next_number: jobs as u64 + 17,
     }

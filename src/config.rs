@@ -10,6 +10,7 @@ pub mod jobs;
 pub mod names;
 mod otlp;
 pub mod place;
+mod value;
 
 use crate::carbon::{self, Choice};
 use crate::job::grouping::Grouping;
@@ -24,14 +25,15 @@ use bmc::{IpmiSection, RedfishSection};
 use flags::Flags;
 use gpus::GpusSection;
 use grid::GridSection;
-use hardware::{EstimateSection, InstanceType, Sensor, Share};
+use hardware::{EstimateSection, InstanceType, Sensor};
 use jobs::{Jobs, JobsSection};
 use names::GroupsSection;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use value::{Parsed, Seconds, decimal};
 
 /// No configuration is larger; a file that is, is another one.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -138,7 +140,7 @@ struct File {
     host: HostSection,
     // Beside an intensity of one's own it is a name; else it must be a key of the table.
     zone: Option<Spanned<String>>,
-    intensity_basis: Option<BasisText>,
+    intensity_basis: Option<Basis>,
     intensity: Option<Parsed<Intensity>>,
     pue: Option<Parsed<Pue>>,
     tick: Option<Seconds>,
@@ -205,79 +207,6 @@ struct StoreSection {
     path: Option<PathBuf>,
 }
 
-/// A decimal, taken as text so that no float comes between.
-#[derive(Debug, Clone, Copy)]
-struct Parsed<T>(T);
-
-trait Decimal: Sized {
-    const WHAT: &'static str;
-    fn decimal(text: &str) -> Result<Self, String>;
-}
-
-impl Decimal for Intensity {
-    const WHAT: &'static str = "grams per kWh between 0 and 5000";
-    fn decimal(text: &str) -> Result<Intensity, String> {
-        Intensity::parse_grams(text).map_err(|error| error.to_string())
-    }
-}
-
-impl Decimal for Pue {
-    const WHAT: &'static str = "a ratio between 1 and 10";
-    fn decimal(text: &str) -> Result<Pue, String> {
-        Pue::parse(text).map_err(|error| error.to_string())
-    }
-}
-
-impl Decimal for MicroWatts {
-    const WHAT: &'static str = "watts, 0 or more";
-    fn decimal(text: &str) -> Result<MicroWatts, String> {
-        MicroWatts::parse_watts(text).map_err(|error| error.to_string())
-    }
-}
-
-impl Decimal for Share {
-    const WHAT: &'static str = "a share between 0 and 1";
-    fn decimal(text: &str) -> Result<Share, String> {
-        Share::parse(text).map_err(|error| error.to_string())
-    }
-}
-
-fn decimal<T: Decimal>(text: &str) -> Result<T, String> {
-    T::decimal(text).map_err(|error| format!("{text:?} {error} (give {})", T::WHAT))
-}
-
-impl<'de, T: Decimal> Deserialize<'de> for Parsed<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        decimal(&text).map(Parsed).map_err(de::Error::custom)
-    }
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum BasisText {
-    Lifecycle,
-    Direct,
-}
-
-/// `5s` or `2m`.
-#[derive(Debug, Clone, Copy)]
-struct Seconds(u64);
-
-impl<'de> Deserialize<'de> for Seconds {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let (digits, factor) = match text.strip_suffix('m') {
-            Some(digits) => (digits, 60),
-            None => (text.strip_suffix('s').unwrap_or(&text), 1),
-        };
-        let seconds = digits.trim().parse::<u64>().ok().and_then(|count| count.checked_mul(factor));
-        seconds
-            .map(Seconds)
-            .ok_or_else(|| de::Error::custom(format!("{text:?} is no duration (write 5s or 1m)")))
-    }
-}
-
 impl Settings {
     /// Reads the file that `flags` name, if any, and puts the flags on top.
     ///
@@ -305,10 +234,7 @@ impl Settings {
             Some(text) => decimal(text).map_err(|message| ConfigError::Flag { name: "--pue", message })?,
             None => file.pue.map_or(Pue::ONE, |pue| pue.0),
         };
-        let basis = file.intensity_basis.map(|basis| match basis {
-            BasisText::Lifecycle => Basis::Lifecycle,
-            BasisText::Direct => Basis::Direct,
-        });
+        let basis = file.intensity_basis;
         let carbon = match (file.intensity, zone) {
             (Some(Parsed(intensity)), zone) => Choice::Own { intensity, zone, basis },
             (None, Some(zone)) => Choice::Zone { zone, basis },

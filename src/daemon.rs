@@ -211,6 +211,7 @@ pub fn parts(settings: &Settings) -> Result<Parts, StartError> {
         kernel: sysinfo::System::kernel_version().unwrap_or_default().as_str().into(),
         accounting: accounting(settings),
         factor: factor(settings)?,
+        grid: None,
         interval: settings.interval,
         holders: Some(looking::holders(settings)?),
         directory: (!settings.hardware.has_no_threads).then(|| naming::directory(settings)),

@@ -3,6 +3,7 @@
 //! reader or for the disk, and no reader waits for it.
 
 pub mod keeper;
+mod pricing;
 mod states;
 pub mod wake;
 
@@ -17,6 +18,7 @@ use crate::job::register::Callers;
 use crate::kernel_file::Buffer;
 use crate::model::checkpoint::{Buckets, Checkpoint};
 use crate::model::gpu::{Sight, Use};
+use crate::model::grid::Grid;
 use crate::model::identity::Name;
 use crate::model::quantity::{CpuTime, Nanos};
 use crate::model::reading::{Accounting, Factor, Fault, Finding, Groups, Header, Load, Machine, Tick};
@@ -25,6 +27,7 @@ use crate::model::time::Moment;
 use crate::source::Sources;
 use arc_swap::ArcSwapOption;
 use keeper::Keeper;
+use pricing::Pricing;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use states::{States, note};
 use std::os::fd::OwnedFd;
@@ -75,8 +78,10 @@ pub struct Parts {
     pub kernel: Name,
     /// How to account.
     pub accounting: Accounting,
-    /// The grams.
+    /// The grams, while nothing better is known.
     pub factor: Factor,
+    /// Where what is known of the grid is left; `None`: the above is all there is.
+    pub grid: Option<Arc<ArcSwapOption<Grid>>>,
     /// The tick's length.
     pub interval: Nanos,
     /// What an earlier process left.
@@ -105,7 +110,7 @@ pub struct Sampler {
     own: OwnProcess,
     engine: Engine,
     accounting: Accounting,
-    factor: Arc<Factor>,
+    pricing: Pricing,
     interval: Nanos,
     states: States,
     state: SamplerState,
@@ -124,7 +129,7 @@ pub struct Sampler {
 pub struct Update {
     /// How to account.
     pub accounting: Accounting,
-    /// The grams.
+    /// The grams, while nothing better is known.
     pub factor: Factor,
     /// How to recognise jobs.
     pub recognition: Recognition,
@@ -175,7 +180,7 @@ impl Sampler {
             holders: parts.holders,
             own: parts.own,
             accounting: parts.accounting,
-            factor: Arc::new(parts.factor),
+            pricing: Pricing::new(parts.grid, parts.factor),
             interval: parts.interval,
             states,
             state: SamplerState::default(),
@@ -257,6 +262,7 @@ impl Sampler {
             None => Vec::new(),
         };
         let gpus = self.holders(&groups, &at);
+        let (plan, factor) = self.pricing.look(&at);
         Some(Tick {
             at,
             domains,
@@ -266,8 +272,8 @@ impl Sampler {
             cpus,
             groups,
             namings,
-            plan: None,
-            factor: Factor::clone(&self.factor),
+            plan,
+            factor,
         })
     }
 
@@ -288,7 +294,9 @@ impl Sampler {
     pub fn tick(&mut self, at: Moment) -> Snapshot {
         let began = clock::monotonic();
         if let Some(tick) = self.read(at) {
-            self.step(&tick);
+            for tick in self.pricing.settle(tick) {
+                self.step(&tick);
+            }
         }
         self.state.observe(clock::monotonic().saturating_sub(began));
         self.snapshot(at)
@@ -308,12 +316,14 @@ impl Sampler {
         let mut sources: Vec<SourceState> = self.states.all().cloned().collect();
         sources.extend(self.directory.as_ref().map(Directory::sources).unwrap_or_default());
         sources.extend(self.holders.as_ref().map(Holders::states).unwrap_or_default());
+        sources.extend(self.pricing.grid().iter().flat_map(|grid| grid.sources.iter().cloned()));
         Snapshot {
             at,
             interval: self.interval,
             machine: Arc::clone(&self.machine),
             totals: Arc::new(self.engine.totals()),
-            factor: Arc::clone(&self.factor),
+            factor: Arc::clone(self.pricing.factor()),
+            grid: self.pricing.grid().cloned(),
             sources,
             gpus: states::gpus(&self.sources),
             sampler: self.state.clone(),
@@ -340,7 +350,7 @@ impl Sampler {
     pub fn reconfigure(&mut self, update: Update) {
         self.engine.reconfigure(update.accounting.clone());
         self.accounting = update.accounting;
-        self.factor = Arc::new(update.factor);
+        self.pricing.fall_back_to(update.factor);
         self.interval = update.interval;
         if let Some(holders) = &mut self.holders {
             holders.recognise(update.callers);
@@ -357,8 +367,10 @@ impl Sampler {
         loop {
             self.committed(keeper.committed_through());
             let snapshot = self.tick(clock::now());
-            let checkpoint = self.checkpoint(&snapshot);
-            keeper.take(snapshot, checkpoint);
+            if !self.pricing.is_waiting() {
+                let checkpoint = self.checkpoint(&snapshot);
+                keeper.take(snapshot, checkpoint);
+            }
             if let Some(update) = mailbox.take_update() {
                 self.reconfigure(update);
             }
@@ -367,6 +379,7 @@ impl Sampler {
                 due = self.next(due);
             }
             if self.wait(due, stop) {
+                self.pricing.stop_waiting();
                 let snapshot = self.tick(clock::now());
                 let checkpoint = self.checkpoint(&snapshot);
                 return keeper.close(snapshot, checkpoint);

@@ -82,6 +82,7 @@ impl Replay {
             interval: self.header.interval,
             machine: Arc::clone(self.engine.machine()),
             totals: Arc::new(self.engine.totals()),
+            grid: None,
             factor: Arc::new(tick.factor.clone()),
             gpus: Vec::new(),
             sources: Vec::new(),

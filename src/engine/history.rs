@@ -1,6 +1,7 @@
 //! Energy and emissions by the hour: what goes into the history beside the counters. An hour is one of
 //! wall time; how much energy there was never depends on it.
 
+use super::grid::{Bill, Revision};
 use super::groups::{Groups, NONE};
 use super::split::split;
 use crate::model::checkpoint::{Group, Slot, SlotRow};
@@ -23,6 +24,12 @@ const MAX_SLOTS: usize = 96;
 
 /// What is no group of jobs: the accounts. They too divide the whole host.
 const ACCOUNT: &str = "account";
+
+/// Nor are these: by how much hours turned out to be worth more or less than they were charged with. They
+/// divide nothing.
+const REVISION: &str = "revision";
+const MORE: &str = "+";
+const LESS: &str = "-";
 
 /// The hours that are being filled.
 #[derive(Debug)]
@@ -65,11 +72,18 @@ struct Names {
 pub struct Charge<'a> {
     names: &'a mut Names,
     slots: &'a mut [OpenSlot],
-    // Places of slots, and how much of the time lies in each.
-    hours: Vec<(usize, u64)>,
+    hours: Vec<Part>,
     cell: usize,
     // Whom the part in hand goes to.
     names_of_part: Vec<usize>,
+}
+
+/// What of an interval lies in the slot at this place.
+struct Part {
+    place: usize,
+    nanoseconds: u64,
+    // In ng.
+    emitted: u64,
 }
 
 impl History {
@@ -126,33 +140,21 @@ impl History {
     /// Opens the hours in which the last `elapsed` lies, for energy of this zone and column.
     pub fn charge(
         &mut self,
-        elapsed: Nanos,
+        (elapsed, bill): (Nanos, &Bill),
         (zone, column): (usize, usize),
         factor: &Factor,
         next_number: &mut u64,
     ) -> Charge<'_> {
         let hours = hours_of(self.now.wall.get(), elapsed.get());
         let mut places = Vec::with_capacity(hours.len());
-        for (hour, nanoseconds) in hours {
-            let place = self.slots.iter().position(|slot| slot.hour == hour).unwrap_or_else(|| {
-                if self.slots.len() >= MAX_SLOTS {
-                    return self.slots.len() - 1;
-                }
-                self.slots.push(OpenSlot {
-                    number: *next_number,
-                    hour,
-                    changed: Nanos::ZERO,
-                    factors: Vec::new(),
-                    rows: Vec::new(),
-                    undecided: HashMap::new(),
-                });
-                *next_number += 1;
-                self.slots.len() - 1
-            });
-            let slot = &mut self.slots[place];
-            slot.changed = self.now.monotonic;
-            slot.note(zone, factor);
-            places.push((place, nanoseconds));
+        for (hour, nanoseconds) in &hours {
+            let place = self.open(*hour, next_number);
+            self.slots[place].note(zone, factor);
+            // What was emitted before the first of these hours counts for it.
+            let is_first = *hour == hours[0].0;
+            let is_its = |then: u64| then == *hour || is_first && then < *hour;
+            let emitted = bill.hours.iter().filter(|(then, _)| is_its(*then)).map(|(_, grams)| grams).sum();
+            places.push(Part { place, nanoseconds: *nanoseconds, emitted });
         }
         let cell = zone * self.columns + column;
         Charge {
@@ -162,6 +164,37 @@ impl History {
             cell,
             names_of_part: Vec::new(),
         }
+    }
+
+    /// An hour was worth more or less than it was charged with.
+    pub fn revise(&mut self, revision: &Revision, next_number: &mut u64) {
+        let place = self.open(revision.hour, next_number);
+        let sign = if revision.nanograms < 0 { LESS } else { MORE };
+        let name = self.names.place(Group { kind: REVISION.into(), name: sign.into() });
+        let grams = Emissions::from_nano(revision.nanograms.unsigned_abs());
+        // Of which hardware it is does not matter to the electricity.
+        self.slots[place].row(name).add(revision.zone * self.columns, Energy::ZERO, grams);
+    }
+
+    /// The place of the slot for this hour, which changes now.
+    fn open(&mut self, hour: u64, next_number: &mut u64) -> usize {
+        let known = self.slots.iter().position(|slot| slot.hour == hour);
+        let place = known.unwrap_or_else(|| {
+            if self.slots.len() < MAX_SLOTS {
+                self.slots.push(OpenSlot {
+                    number: *next_number,
+                    hour,
+                    changed: Nanos::ZERO,
+                    factors: Vec::new(),
+                    rows: Vec::new(),
+                    undecided: HashMap::new(),
+                });
+                *next_number += 1;
+            }
+            self.slots.len() - 1
+        });
+        self.slots[place].changed = self.now.monotonic;
+        place
     }
 
     /// The hours as they stand, every row with a cell for each of `zones` and each column: an hour that is
@@ -202,7 +235,7 @@ impl OpenSlot {
         let mut kinds = kinds.to_vec();
         // A kind that is counted no more may have counted a part of the hour.
         for (group, _) in there() {
-            if &*group.kind != ACCOUNT && !kinds.contains(&&group.kind) {
+            if !matches!(&*group.kind, ACCOUNT | REVISION) && !kinds.contains(&&group.kind) {
                 kinds.push(&group.kind);
             }
         }
@@ -287,15 +320,17 @@ impl Charge<'_> {
 
     /// Adds it; `undecided` is the job's row in the ledger, if one of its groups is not known yet.
     pub fn add(&mut self, undecided: Option<u32>, energy: Energy, emissions: Emissions) {
-        if let [(place, _)] = self.hours[..] {
+        if let [Part { place, .. }] = self.hours[..] {
             return self.add_to(place, undecided, energy, emissions);
         }
-        let weights = || self.hours.iter().map(|&(_, nanoseconds)| nanoseconds).zip(0..);
-        let energies = split(energy.as_micro(), weights()).unwrap_or_default();
-        let grams = split(emissions.as_nano(), weights()).unwrap_or_default();
+        let weights = |weight: fn(&Part) -> u64| self.hours.iter().map(weight).zip(0..);
+        let by_time = |amount| split(amount, weights(|part| part.nanoseconds)).unwrap_or_default();
+        let energies = by_time(energy.as_micro());
+        let grams = split(emissions.as_nano(), weights(|part| part.emitted));
+        let grams = grams.unwrap_or_else(|| by_time(emissions.as_nano()));
         for (index, (energy, grams)) in energies.into_iter().zip(grams).enumerate() {
             let (energy, emissions) = (Energy::from_micro(energy), Emissions::from_nano(grams));
-            self.add_to(self.hours[index].0, undecided, energy, emissions);
+            self.add_to(self.hours[index].place, undecided, energy, emissions);
         }
     }
 
@@ -361,178 +396,4 @@ fn hours_of(end: u64, elapsed: u64) -> Vec<(u64, u64)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MINUTE: u64 = HOUR / 60;
-
-    #[test]
-    fn an_interval_lies_in_the_hours_it_touches() {
-        for (end, elapsed, expected) in [
-            (10 * HOUR + 30 * MINUTE, MINUTE, vec![(10, 1)]),
-            (10 * HOUR, MINUTE, vec![(9, 1)]),
-            (10 * HOUR + 30, 0, vec![(10, 1)]),
-            (10 * HOUR + MINUTE, 3 * MINUTE, vec![(9, 2 * MINUTE), (10, MINUTE)]),
-            (12 * HOUR + MINUTE, 2 * HOUR, vec![(10, 59 * MINUTE), (11, HOUR), (12, MINUTE)]),
-            (5, 100, vec![(0, 1)]),
-            (0, 0, vec![(0, 1)]),
-        ] {
-            assert_eq!(hours_of(end, elapsed), expected, "{elapsed} ns up to {end}");
-        }
-        let long = hours_of(1_000 * HOUR, 200 * HOUR);
-        assert_eq!(long.len(), 72);
-        assert_eq!(long.iter().map(|(_, part)| part).sum::<u64>(), 200 * HOUR, "nothing is left out");
-    }
-
-    fn factor() -> Factor {
-        use crate::model::grid::Step;
-        use crate::model::quantity::{Intensity, Pue};
-        let text = || "".into();
-        Factor {
-            zone: text(),
-            intensity: Intensity::parse_grams("1").expect("valid"),
-            pue: Pue::ONE,
-            basis: text(),
-            accounting: text(),
-            quality: text(),
-            source: text(),
-            year: text(),
-            fallback: Step::Wanted,
-        }
-    }
-
-    fn at(hour: u64, nanoseconds: u64) -> Moment {
-        let wall = hour * HOUR + nanoseconds;
-        Moment { monotonic: Nanos::new(wall), boottime: Nanos::new(wall), wall: Nanos::new(wall) }
-    }
-
-    const fn micro(energy: u64) -> Energy {
-        Energy::from_micro(energy)
-    }
-
-    /// Kinds `user` and `team`, with groups at places from 1 on.
-    fn groups(names: &[String]) -> Groups {
-        let mut groups = Groups::new(vec![true]);
-        let _ = groups.show(&["user".into(), "team".into()], Nanos::ZERO);
-        for name in names {
-            groups.join(0, name);
-            groups.join(1, name);
-        }
-        groups
-    }
-
-    fn sum(slots: &[Slot], kind: &str, name: Option<&str>) -> (u64, u64) {
-        let is_it =
-            |row: &&SlotRow| &*row.group.kind == kind && name.is_none_or(|name| *row.group.name == *name);
-        let rows = || slots.iter().flat_map(|slot| &slot.rows).filter(is_it);
-        let energy: Energy = rows().flat_map(|row| &row.energy).copied().sum();
-        let emissions: Emissions = rows().flat_map(|row| &row.emissions).copied().sum();
-        (energy.as_micro(), emissions.as_nano())
-    }
-
-    #[test]
-    fn every_kind_of_group_divides_the_same_energy_and_an_hour_is_split_exactly() {
-        let names: Vec<String> = (0..500).map(|number| number.to_string()).collect();
-        let groups = groups(&names);
-        let mut history = History::new(1);
-        let mut number = 16;
-        history.begin(&at(10, MINUTE), Nanos::ZERO);
-        let mut charge = history.charge(Nanos::new(3 * MINUTE), (0, 0), &factor(), &mut number);
-        charge.of_account("unit");
-        charge.of_group(0, 1, &groups);
-        charge.add(None, micro(100), Emissions::from_nano(10));
-        charge.of_account("idle");
-        charge.add(None, micro(1), Emissions::from_nano(1));
-        for place in 1..=201 {
-            charge.of_account("unit");
-            charge.of_group(0, place, &groups);
-            charge.add(None, micro(3), Emissions::ZERO);
-        }
-        let slots = history.slots(1, &groups);
-        assert_eq!(slots.iter().map(|slot| slot.hour).collect::<Vec<_>>(), [9, 10]);
-        assert_eq!(number, 18, "each slot has a number");
-        for kind in [ACCOUNT, "user", "team"] {
-            assert_eq!(sum(&slots, kind, None), (704, 11), "{kind}");
-        }
-        assert_eq!(sum(&slots, "user", Some("")), (1, 1));
-        assert_eq!(sum(&slots, "user", Some("overflow")).0, 3);
-        assert_eq!(sum(&slots, "team", Some("")), (704, 11), "nobody is in a team");
-        history.begin(&at(10, 2 * MINUTE), Nanos::ZERO);
-        assert_eq!(history.slots(1, &groups).len(), 2, "a past hour stays until it is on disk");
-        history.begin(&at(10, 3 * MINUTE), Nanos::new(11 * HOUR));
-        assert_eq!(history.slots(1, &groups).len(), 1);
-    }
-
-    #[test]
-    fn what_waits_for_its_name_is_moved_in_the_hours_where_it_lies() {
-        let groups = groups(&["alice".to_owned(), "bob".to_owned()]);
-        let mut history = History::new(1);
-        let mut number = 16;
-        let mut charge = |history: &mut History, elapsed, undecided, energy| {
-            let mut charge = history.charge(Nanos::new(elapsed), (0, 0), &factor(), &mut number);
-            charge.of_account("pod");
-            charge.add(undecided, micro(energy), Emissions::from_nano(energy));
-        };
-        history.begin(&at(11, MINUTE / 2), Nanos::ZERO);
-        charge(&mut history, MINUTE, Some(7), 100);
-        charge(&mut history, MINUTE, Some(8), 10);
-        charge(&mut history, MINUTE, None, 1);
-        let slots = history.slots(1, &groups);
-        assert_eq!(sum(&slots, "user", Some("")), (111, 111));
-        // Everything is on disk, and a minute later the names are known.
-        history.begin(&at(11, MINUTE), Nanos::new(u64::MAX));
-        assert_eq!(history.slots(1, &groups).len(), 2, "the hour that is over stays for them");
-        history.decide(7, 0, 1, &groups);
-        history.decide(7, 1, NONE, &groups);
-        history.forget(7);
-        let slots = history.slots(1, &groups);
-        for (hour, slot) in (10..).zip(&slots) {
-            let slot = std::slice::from_ref(slot);
-            let expected = [(50, "alice"), (5 + u64::from(hour == 10), "")];
-            for (energy, name) in expected {
-                assert_eq!(sum(slot, "user", Some(name)).0, energy, "hour {hour}, {name}");
-            }
-            assert_eq!(sum(slot, "user", None), sum(slot, ACCOUNT, None));
-        }
-        assert_eq!(sum(&slots, "team", Some("")), (111, 111));
-        history.decide(8, 0, 2, &groups);
-        history.forget(8);
-        assert_eq!(sum(&history.slots(1, &groups), "user", Some("bob")), (10, 10));
-        history.begin(&at(11, 2 * MINUTE), at(11, MINUTE / 2).monotonic);
-        assert_eq!(history.slots(1, &groups).len(), 2, "what was moved is not on disk");
-        history.begin(&at(11, 3 * MINUTE), at(11, 3 * MINUTE).monotonic);
-        assert_eq!(history.slots(1, &groups).len(), 1);
-    }
-
-    #[test]
-    fn a_store_that_fails_for_a_week_costs_detail_and_no_energy() {
-        let mut history = History::new(1);
-        let groups = groups(&[]);
-        let mut number = 16;
-        for hour in 0..200 {
-            history.begin(&at(hour, MINUTE), Nanos::new(HOUR / 2));
-            let mut charge = history.charge(Nanos::new(1), (0, 0), &factor(), &mut number);
-            charge.of_account("idle");
-            charge.add(None, micro(7), Emissions::from_nano(5));
-            assert!(history.slots(1, &groups).len() <= MAX_SLOTS);
-        }
-        // The first hour is on disk.
-        assert_eq!(sum(&history.slots(1, &groups), ACCOUNT, None), (199 * 7, 199 * 5));
-    }
-
-    #[test]
-    fn every_row_has_a_cell_for_each_zone_and_column_whichever_of_them_was_charged() {
-        let mut history = History::new(3);
-        let groups = groups(&[]);
-        let mut number = 16;
-        for (hour, cell) in [(10, (0, 1)), (11, (1, 0))] {
-            history.begin(&at(hour, MINUTE), Nanos::ZERO);
-            let mut charge = history.charge(Nanos::new(MINUTE), cell, &factor(), &mut number);
-            charge.of_account("idle");
-            charge.add(None, micro(7), Emissions::from_nano(5));
-            for row in history.slots(2, &groups).iter().flat_map(|slot| &slot.rows) {
-                assert_eq!((row.energy.len(), row.emissions.len()), (6, 6), "{row:?}");
-            }
-        }
-    }
-}
+mod tests;

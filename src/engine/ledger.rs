@@ -4,16 +4,16 @@
 mod groups;
 mod position;
 
+use super::grid::Grid;
 use super::groups::{Groups, NONE};
 use super::history::History;
 use super::split::split;
 use super::sums::{Sums, table};
 use crate::model::description::{Description, Naming};
+use crate::model::grid::Plan;
 use crate::model::groups::Standing;
 use crate::model::identity::{JobId, Name, Residual};
-use crate::model::quantity::{
-    CpuTime, Emissions, EmissionsRemainder, Energy, MicroWatts, Nanos, emissions_of,
-};
+use crate::model::quantity::{CpuTime, Emissions, EmissionsRemainder, Energy, MicroWatts, Nanos};
 use crate::model::reading::{Factor, Hierarchy};
 use crate::model::snapshot::{Column, JobIdentity, JobTotals, Totals};
 use crate::model::time::Moment;
@@ -91,6 +91,7 @@ pub struct Ledger {
     started: Option<Nanos>,
     next_number: u64,
     history: History,
+    grid: Grid,
     groups: Groups,
     columns: Arc<[Column]>,
     // Of each the column of the whole device: only a job's row has amounts for parts.
@@ -150,6 +151,7 @@ impl Ledger {
             started: None,
             next_number: FIRST_NUMBER,
             history: History::new(columns.len()),
+            grid: Grid::default(),
             groups: Groups::new(shared),
             zones: Vec::new(),
             remainders: vec![EmissionsRemainder::default(); columns.len()],
@@ -305,28 +307,33 @@ impl Ledger {
         job.changed = now;
     }
 
-    /// Shows the zone's series from now on, at 0 until something is booked there.
-    pub fn enter_zone(&mut self, zone: &Name) {
-        self.zone(zone);
+    /// Charges by this from now on. The zone's series are shown, at 0 until something is booked there.
+    pub fn price(&mut self, plan: Option<&Arc<Plan>>, factor: &Factor) {
+        let zone = self.zone(&factor.zone);
+        self.grid.enforce(self.now.wall, plan, (factor, zone));
+        for revision in self.grid.revisions() {
+            self.history.revise(&revision, &mut self.next_number);
+        }
     }
 
     /// Books the parts of one device's energy of the last `elapsed`, and their emissions, split alike:
     /// for the column the sums of both are exact.
-    pub fn charge(&mut self, column: usize, elapsed: Nanos, factor: &Factor, parts: &[Charge]) {
+    pub fn charge(&mut self, column: usize, elapsed: Nanos, parts: &[Charge]) {
         let energy: Energy = parts.iter().map(|part| part.energy).sum();
         if energy == Energy::ZERO {
             return;
         }
-        let zone = self.zone(&factor.zone);
+        let (factor, zone) = self.grid.in_force();
         let cell = zone * self.columns.len() + column;
         let now = self.now.monotonic;
         if std::mem::replace(&mut self.charged[column], now) != now {
             self.rest_column(column);
         }
-        let emitted = emissions_of(energy, factor.intensity, factor.pue, &mut self.remainders[column]);
+        let bill = self.grid.bill(elapsed, energy, &mut self.remainders[column]);
+        let emitted = bill.emissions;
         let weights = parts.iter().map(|part| (part.energy.as_micro(), part.key));
         let grams = split(emitted.as_nano(), weights).expect("the parts of some energy are not all 0");
-        let mut past = self.history.charge(elapsed, (zone, column), factor, &mut self.next_number);
+        let mut past = self.history.charge((elapsed, &bill), (zone, column), &factor, &mut self.next_number);
         let mut nobodys = (Energy::ZERO, Emissions::ZERO);
         for (&Charge { account, energy, part, .. }, grams) in parts.iter().zip(grams) {
             let grams = Emissions::from_nano(grams);
@@ -406,6 +413,7 @@ impl Ledger {
         totals.started = self.started.unwrap_or_default();
         totals.columns = Arc::clone(&self.columns);
         totals.zones.clone_from(&self.zones);
+        totals.restated = self.grid.restated(self.zones.len());
         totals.host = table([&self.host]);
         totals.residual_table = table(self.residual.iter().map(|row| &row.sums));
         totals.retired_table = table([&self.retired]);

@@ -2,11 +2,12 @@
 //! The same ticks give the same totals.
 //!
 //! A tick passes through [`usage`] (who used the processors), one [`meter`] a domain (how much energy
-//! that was), [`floor`] and [`mod@split`] (whose it is) into the [`ledger`], its [`groups`] of jobs and its [`history`] by
-//! the hour.
+//! that was), [`floor`] and [`mod@split`] (whose it is) and the [`grid`] (how many grams) into the [`ledger`], its
+//! [`groups`] of jobs and its [`history`] by the hour.
 
 pub mod floor;
 pub mod gpu;
+pub mod grid;
 pub mod groups;
 mod grow;
 pub mod history;
@@ -127,7 +128,7 @@ impl Engine {
         if let Some(domains) = &tick.domains {
             self.grow(domains);
         }
-        self.ledger.enter_zone(&tick.factor.zone);
+        self.ledger.price(tick.plan.as_ref(), &tick.factor);
         let usage = self.observer.step(tick, &mut self.ledger);
         let unplaced = tick.namings.iter().filter(|naming| !self.ledger.describe(naming)).collect();
         self.observer.remember(unplaced);
@@ -292,7 +293,7 @@ impl Engine {
         divide_into(&mut parts, idle, &idle_shares, Residual::Idle);
         divide_into(&mut parts, active, shares, Residual::Unattributed);
         let column = self.domains[index].column.expect("only counted domains are divided");
-        self.ledger.charge(column, elapsed, &tick.factor, &parts);
+        self.ledger.charge(column, elapsed, &parts);
     }
 
     fn floor(&self, index: usize) -> (FloorMethod, MicroWatts) {

@@ -118,6 +118,7 @@ impl Engine {
             domains: self.domains.iter().map(|domain| domain.position(&self.ledger)).collect(),
             groups: self.ledger.groups(),
             usage: UsagePosition { processors, view: view.0, is_complete, ..usage },
+            restated: self.ledger.restated(),
             slots,
             next_number,
         }

@@ -3,7 +3,7 @@
 
 use super::groups::GroupsPosition;
 use super::identity::{Name, Residual};
-use super::quantity::{CpuTime, Emissions, Energy, Nanos};
+use super::quantity::{CpuTime, Emissions, Energy, Intensity, Nanos};
 use super::reading::{Domain, Factor, Hierarchy, Machine};
 use super::snapshot::Totals;
 use super::time::Moment;
@@ -29,6 +29,8 @@ pub struct Checkpoint {
     pub usage: UsagePosition,
     /// How the groups of jobs stand.
     pub groups: GroupsPosition,
+    /// What was charged lately, in case its figures are revised.
+    pub restated: RestatedPosition,
     /// The hours that are being filled.
     pub slots: Vec<Slot>,
     /// The next number for a job or a slot; every smaller one has been used.
@@ -165,6 +167,32 @@ pub struct GroupPosition {
     pub per_socket: Option<Box<[CpuTime]>>,
     /// What its children counted beyond it (negative), in ns.
     pub carry: i64,
+}
+
+/// What was charged by figures that may be revised.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RestatedPosition {
+    /// The last three days, by five minutes and zone.
+    pub spans: Vec<RestatedSpan>,
+    /// What everything before them was restated by, in ng, for each of [`Totals::zones`] or fewer.
+    pub settled: Vec<i64>,
+}
+
+/// Five minutes in one zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestatedSpan {
+    /// Times [`super::grid::GRAIN`] since 1970.
+    pub grain: u64,
+    /// The place among [`Totals::zones`].
+    pub zone: usize,
+    /// Its energy, in µJ times ppm of PUE.
+    pub weighed: u128,
+    /// The same times mg/kWh, as it was charged.
+    pub charged: u128,
+    /// What was said last of this time.
+    pub restated: Option<Intensity>,
+    /// By how much that is more or less than was charged, in ng.
+    pub told: i64,
 }
 
 /// One hour of the history, as far as this process has filled it.

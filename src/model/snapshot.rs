@@ -2,6 +2,7 @@
 
 use super::description::Description;
 use super::gpu::{Method, Sight};
+use super::grid::Grid;
 use super::groups::GroupKind;
 use super::identity::{HwType, JobId, Name, Origin};
 use super::quantity::{CpuTime, Emissions, Energy, MicroWatts, Nanos};
@@ -24,6 +25,8 @@ pub struct Snapshot {
     pub totals: Arc<Totals>,
     /// The intensity in force.
     pub factor: Arc<Factor>,
+    /// What is known of the grid, where somebody is asked about it.
+    pub grid: Option<Arc<Grid>>,
     /// One state for each source, and for each domain of it.
     pub sources: Vec<SourceState>,
     /// The accelerators as they were last seen.
@@ -91,6 +94,9 @@ pub struct Totals {
     pub columns: Arc<[Column]>,
     /// The grid zones of every emissions table, in the order they were met.
     pub zones: Vec<Name>,
+    /// Of each zone with figures that may be revised, by how much what was charged is worth more or less now,
+    /// in ng.
+    pub restated: Vec<Option<i64>>,
     /// One for each of [`Machine::domains`].
     pub domains: Vec<DomainTotals>,
     /// What was measured and estimated, by column.

@@ -4,6 +4,7 @@
 mod accounts;
 mod condition;
 mod gpus;
+mod grid;
 mod groups;
 mod own;
 mod push;
@@ -39,6 +40,8 @@ pub enum Number {
     Milli(u64),
     /// Millionths below 0: µJ that are owed.
     Owed(u64),
+    /// Thousand-millionths below 0: ng that were charged too much.
+    Over(u64),
 }
 
 impl Number {
@@ -51,13 +54,14 @@ impl Number {
             Number::Micro(value) => (value, 6),
             Number::Nano(value) => (value, 9),
             Number::Owed(value) => (value, 6),
+            Number::Over(value) => (value, 9),
         }
     }
 
     /// Whether it is below 0.
     #[must_use]
     pub const fn is_negative(self) -> bool {
-        matches!(self, Number::Owed(1..))
+        matches!(self, Number::Owed(1..) | Number::Over(1..))
     }
 
     /// Another number of the same kind.
@@ -69,6 +73,7 @@ impl Number {
             Number::Micro(_) => Number::Micro(value),
             Number::Nano(_) => Number::Nano(value),
             Number::Owed(_) => Number::Owed(value),
+            Number::Over(_) => Number::Over(value),
         }
     }
 
@@ -134,6 +139,7 @@ pub fn families() -> impl Iterator<Item = &'static Family> {
         accounts::FAMILIES,
         gpus::FAMILIES,
         groups::FAMILIES,
+        grid::FAMILIES,
         condition::FAMILIES,
         store::FAMILIES,
         push::FAMILIES,

@@ -230,6 +230,7 @@ mod tests {
             (Number::Milli(473_010), "473.010"),
             (Number::Owed(0), "0.000000"),
             (Number::Owed(1_500_000), "-1.500000"),
+            (Number::Over(1_500_000_000), "-1.500000000"),
         ] {
             assert_eq!(written(value), expected);
         }

@@ -228,6 +228,7 @@ mod tests {
             domains: Vec::new(),
             usage: UsagePosition::default(),
             groups: Default::default(),
+            restated: Default::default(),
             slots: vec![Slot { number: 16, hour: second / HOUR, factors: vec![None], rows }],
             next_number: 17,
         }
@@ -291,7 +292,7 @@ mod tests {
             let plain = Record { description: Arc::default(), ..record };
             plain.write(&sql, &mut head.seals.record).expect("written");
             head.write(&sql).expect("written");
-            let later = "DROP TABLE group_kind; DROP TABLE group_name; DROP TABLE group_live;
+            let later = "DROP TABLE restated; DROP TABLE group_kind; DROP TABLE group_name; DROP TABLE group_live;
                 ALTER TABLE record DROP COLUMN description; ALTER TABLE cell DROP COLUMN gpu_instance; PRAGMA user_version = 2";
             sql.execute_batch(later).expect("older");
         }

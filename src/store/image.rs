@@ -21,10 +21,11 @@ pub(super) enum Table {
     GroupKind,
     GroupName,
     GroupLive,
+    Restated,
 }
 
 impl Table {
-    pub(super) const ALL: [Table; 10] = [
+    pub(super) const ALL: [Table; 11] = [
         Table::Domain,
         Table::Meter,
         Table::Job,
@@ -35,13 +36,14 @@ impl Table {
         Table::GroupKind,
         Table::GroupName,
         Table::GroupLive,
+        Table::Restated,
     ];
 
     const fn is_text(self) -> bool {
         match self {
             Table::Domain | Table::Meter | Table::Job | Table::Cgroup => true,
             Table::GroupKind | Table::GroupName => true,
-            Table::Live | Table::Position | Table::Processor | Table::GroupLive => false,
+            Table::Live | Table::Position | Table::Processor | Table::GroupLive | Table::Restated => false,
         }
     }
 
@@ -57,6 +59,7 @@ impl Table {
             Table::GroupKind => "group_kind",
             Table::GroupName => "group_name",
             Table::GroupLive => "group_live",
+            Table::Restated => "restated",
         }
     }
 

@@ -82,6 +82,11 @@ const MIGRATIONS: &[&str] = &[
     -- Of a device that is divided, the part that a job was charged for; empty for the whole.
     ALTER TABLE cell ADD COLUMN gpu_instance TEXT NOT NULL DEFAULT '';
 ",
+    "
+    -- Of the live state too: what was charged in the last three days by five minutes and zone, in case its figures are
+    -- revised, and before all of these one row a zone for what is settled.
+    CREATE TABLE restated(id INTEGER PRIMARY KEY, body BLOB NOT NULL);
+",
 ];
 
 /// The version that is written.

@@ -2,6 +2,7 @@
 //! changes at every tick is packed.
 
 mod groups;
+mod restated;
 
 use super::head::{FIRST_NUMBER, State};
 use super::image::{Image, Table, numbers, put};
@@ -113,6 +114,7 @@ impl Known {
         for group in &checkpoint.usage.groups {
             self.push_group(group, last, &mut next_group, &mut image, &mut news)?;
         }
+        restated::push(&mut image, &checkpoint.restated)?;
         let processors = &checkpoint.usage.processors;
         image.push(Table::Processor, 0, |bytes| {
             for &(cpu, ticks) in processors {
@@ -333,6 +335,7 @@ pub(super) fn restore(
         domains,
         usage,
         groups,
+        restated: restated::restore(image, state.zones.len())?,
         slots: Vec::new(),
         next_number,
     };

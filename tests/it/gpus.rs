@@ -376,6 +376,7 @@ impl Sim {
             machine: Arc::clone(self.engine.machine()),
             totals: Arc::new(self.engine.totals()),
             factor: Arc::new(tick.factor),
+            grid: None,
             gpus: Vec::new(),
             sources: Vec::new(),
             sampler: SamplerState::default(),

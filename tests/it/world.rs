@@ -1,6 +1,7 @@
 //! A made-up machine with a real file tree: processors, control groups and meters that do what a seed
 //! says, and that know the truth about it. The sampler reads it like any other machine.
 
+use arc_swap::ArcSwapOption;
 use jouleprint::job::consumers::Consumers;
 use jouleprint::job::hierarchy;
 use jouleprint::job::own::OwnProcess;
@@ -8,7 +9,7 @@ use jouleprint::job::processor::{Processors, Topology};
 use jouleprint::job::tree::{Surroundings, Tree};
 use jouleprint::job::{Resolvers, rule::Rule};
 use jouleprint::kernel_file::Buffer;
-use jouleprint::model::grid::Step;
+use jouleprint::model::grid::{Grid, Step};
 use jouleprint::model::identity::{HwType, JobKind, Name, Origin};
 use jouleprint::model::quantity::{Energy, Intensity, MicroWatts, Nanos, Pue};
 use jouleprint::model::reading::{
@@ -99,6 +100,8 @@ pub(crate) struct World {
     now: Moment,
     named: u64,
     pub(crate) has_faults: bool,
+    /// What is known of the grid, if anybody is asked.
+    pub(crate) grid: Option<Arc<ArcSwapOption<Grid>>>,
 }
 
 struct SimSource {
@@ -158,6 +161,7 @@ impl World {
             now: Moment { monotonic: start, boottime: start, wall },
             named: 0,
             has_faults,
+            grid: None,
         };
         for cpu in 0..cpus {
             let socket = cpu * sockets / cpus;
@@ -251,6 +255,7 @@ impl World {
                 group_hold: Nanos::from_seconds(30),
             },
             factor: factor("DE", "344.14"),
+            grid: self.grid.clone(),
             interval: Nanos::from_seconds(5),
             past,
         })

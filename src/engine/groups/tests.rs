@@ -74,7 +74,7 @@ impl Run {
     fn at(&mut self, seconds: u64) -> &mut Run {
         self.begins(seconds);
         self.ledger.decide_overdue();
-        self.ledger.enter_zone(&"DE".into());
+        self.ledger.price(None, &factor());
         self.ledger.retire();
         let gone = self.ledger.release();
         self.rows.retain(|_, row| !gone.contains(row));
@@ -113,7 +113,7 @@ impl Run {
     fn uses_in(&mut self, column: usize, account: Account, joules: u64) -> &mut Run {
         let energy = Energy::from_micro(joules * 1_000_000);
         let parts = [Charge { account, energy, key: 1, part: None }];
-        self.ledger.charge(column, Nanos::from_seconds(5), &factor(), &parts);
+        self.ledger.charge(column, Nanos::from_seconds(5), &parts);
         self.check();
         self
     }

@@ -2,7 +2,7 @@
 
 use super::{JobRow, Ledger, Row};
 use crate::engine::sums::Moving;
-use crate::model::checkpoint::{Checkpoint, Slot};
+use crate::model::checkpoint::{Checkpoint, RestatedPosition, Slot};
 use crate::model::groups::{GroupsPosition, Membership};
 use crate::model::quantity::{EmissionsRemainder, Nanos};
 use crate::model::snapshot::Column;
@@ -24,6 +24,7 @@ impl Ledger {
         for (place, remainder) in places.iter().zip(&checkpoint.remainders) {
             self.remainders[*place] = EmissionsRemainder::from_raw(*remainder);
         }
+        self.grid.resume(&checkpoint.restated);
         let moving = Moving { places: &places, columns: self.columns.len(), zones: totals.zones.len() };
         self.host = moving.row(&totals.host, 0);
         self.retired = moving.row(&totals.retired_table, 0);
@@ -80,6 +81,11 @@ impl Ledger {
     pub(in crate::engine) fn rest(&self) -> (Vec<u64>, Vec<Slot>, u64) {
         let remainders = self.remainders.iter().map(|rest| rest.raw()).collect();
         (remainders, self.history.slots(self.zones.len(), &self.groups), self.next_number)
+    }
+
+    /// What was charged lately.
+    pub(in crate::engine) fn restated(&self) -> RestatedPosition {
+        self.grid.position()
     }
 
     /// How the groups stand, and the jobs with them.

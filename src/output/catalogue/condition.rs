@@ -1,4 +1,4 @@
-//! What the accounts rest on: the grid, the floors, the sources and the meters.
+//! What the accounts rest on: the building, the floors, the sources and the meters.
 
 use super::{Family, Kind, Number, Sink, counted, host, process_start};
 use crate::model::identity::Origin;
@@ -8,40 +8,6 @@ use std::collections::BTreeMap;
 
 /// In the order of the page.
 pub(super) const FAMILIES: &[Family] = &[
-    Family {
-        name: "jouleprint_grid_carbon_intensity_grams_per_kilowatt_hour",
-        kind: Kind::Gauge,
-        unit: "",
-        help: "Carbon intensity of electricity in force",
-        labels: &["grid_zone", "signal"],
-        otel: ("jouleprint.grid.carbon_intensity.grams_per_kilowatt_hour", ""),
-        collect: |snapshot, sink| {
-            let factor = &snapshot.factor;
-            let milligrams = u64::from(factor.intensity.as_milligrams());
-            sink.sample(&[&factor.zone, "average"], Number::Milli(milligrams));
-        },
-    },
-    Family {
-        name: "jouleprint_grid_intensity",
-        kind: Kind::Info,
-        unit: "",
-        help: "Where the intensity in force comes from and what it includes",
-        labels: &["grid_zone", "signal", "basis", "accounting", "quality", "source", "year"],
-        otel: ("jouleprint.grid.intensity.info", ""),
-        collect: |snapshot, sink| {
-            let factor = &snapshot.factor;
-            let labels = [
-                &factor.zone,
-                "average",
-                &factor.basis,
-                &factor.accounting,
-                &factor.quality,
-                &factor.source,
-                &factor.year,
-            ];
-            sink.sample(&labels, Number::Whole(1));
-        },
-    },
     Family {
         name: "jouleprint_pue_ratio",
         kind: Kind::Gauge,

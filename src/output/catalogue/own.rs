@@ -110,12 +110,30 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: Kind::Info,
         unit: "",
         help: "The machine and where it is",
-        labels: &["host", "host_arch", "host_cpu_model_name", "os_version", "grid_zone"],
+        labels: &[
+            "host",
+            "host_arch",
+            "host_cpu_model_name",
+            "os_version",
+            "grid_zone",
+            "grid_zone_source",
+            "cloud_provider",
+            "cloud_region",
+        ],
         otel: ("jouleprint.host.info", ""),
         collect: |snapshot, sink| {
             let machine = &snapshot.machine;
-            let labels =
-                [host(snapshot), ARCHITECTURE, &machine.cpu_model, &machine.kernel, &snapshot.factor.zone];
+            let place = snapshot.grid.as_ref().map(|grid| &grid.place);
+            let labels = [
+                host(snapshot),
+                ARCHITECTURE,
+                &machine.cpu_model,
+                &machine.kernel,
+                &snapshot.factor.zone,
+                place.map_or("", |place| &place.source),
+                place.map_or("", |place| &place.cloud),
+                place.map_or("", |place| &place.region),
+            ];
             sink.sample(&labels, Number::Whole(1));
         },
     },

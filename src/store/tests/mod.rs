@@ -10,7 +10,8 @@ use super::lock::tests::take_free;
 use super::lock::{Holder, Lock};
 use super::{Identity, OpenError, Restored, Store, read};
 use crate::model::checkpoint::{
-    Checkpoint, Claim, ClaimAccount, DomainPosition, Group, GroupPosition, Slot, SlotRow, UsagePosition,
+    Checkpoint, Claim, ClaimAccount, DomainPosition, Group, GroupPosition, RestatedPosition, RestatedSpan,
+    Slot, SlotRow, UsagePosition,
 };
 use crate::model::grid::Step;
 use crate::model::groups::{GroupKindPosition, GroupState, GroupsPosition, Membership, Standing};
@@ -118,6 +119,7 @@ impl Sim {
             domains: vec![DomainPosition::default(); present],
             usage: UsagePosition::default(),
             groups: GroupsPosition::default(),
+            restated: RestatedPosition::default(),
             slots: Vec::new(),
             next_number: 16,
         };
@@ -218,6 +220,19 @@ impl Sim {
         };
         let slot = self.state.slots.last_mut().expect("just opened");
         slot.factors[0] = Some(Arc::new(factor));
+        self.restate(hour * 12);
+    }
+
+    fn restate(&mut self, grain: u64) {
+        let wide = |random: &mut Random| u128::from(random.next()) << random.below(64);
+        let random = &mut self.random;
+        let restated = Intensity::from_milligrams(473_010).filter(|_| random.one_in(2));
+        let (weighed, charged) = (wide(random), wide(random));
+        let told = random.next().cast_signed();
+        let position = &mut self.state.restated;
+        position.spans.retain(|span| span.grain != grain && !random.one_in(20));
+        position.spans.push(RestatedSpan { grain, zone: 0, weighed, charged, restated, told });
+        position.settled = vec![told / 2];
     }
 
     fn open_job(&mut self) {

@@ -299,6 +299,7 @@ fn taken_further(version: i64) {
     for _ in 0..40 {
         sim.tick(5);
         sim.state.groups = GroupsPosition::default();
+        sim.state.restated = RestatedPosition::default();
         publish(&mut store, &mut sim);
     }
     store.close(&sim.state).expect("closed");
@@ -309,6 +310,7 @@ fn taken_further(version: i64) {
         "ALTER TABLE record DROP COLUMN description",
         "DROP TABLE group_kind; DROP TABLE group_name; DROP TABLE group_live",
         "ALTER TABLE cell DROP COLUMN gpu_instance",
+        "DROP TABLE restated",
     ];
     for step in &later[usize::try_from(version - 1).expect("from 1 on")..] {
         sql.execute_batch(step).expect("writable");
