@@ -15,6 +15,7 @@ mod nvml;
 mod otlp;
 mod page;
 mod parsers;
+mod pricing;
 mod resume;
 mod run;
 mod simulation;

@@ -78,7 +78,7 @@ impl Page {
             }
             let kind = page.kinds.get(&family).ok_or_else(|| at("a sample without a type"))?;
             let sample = parse_sample(&family, line).map_err(|message| at(&message))?;
-            if sample.text.starts_with('-') && family != CARRY {
+            if sample.text.starts_with('-') && ![CARRY, REVISION].contains(&&*family) {
                 return Err(at("a value below 0"));
             }
             let suffix = sample.name.strip_prefix(&family).ok_or_else(|| at("not of this family"))?;
@@ -147,6 +147,8 @@ impl Page {
 
 /// What meters have drawn and the one around them has not shown: below 0.
 const CARRY: &str = "jouleprint_meter_carry_joules";
+/// And what was charged too much.
+const REVISION: &str = "jouleprint_emissions_revision_co2e_grams";
 
 type Sums<'a> = BTreeMap<Vec<(&'a str, String)>, u128>;
 

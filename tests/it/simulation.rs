@@ -2,6 +2,7 @@
 //! every tick, on the text of the page. A failing seed is printed and reproduces: `SEED=7 cargo test`.
 
 use super::page::{Page, check_identity, check_rising, check_rising_over_a_restart};
+use super::pricing::heard;
 use super::world::{Layout, World};
 use jouleprint::model::description::Naming;
 use jouleprint::model::identity::JobId;
@@ -32,6 +33,14 @@ fn sampler(world: &World, is_crowded: bool, past: Past) -> Sampler {
     world.sampler_after(max_jobs, max_groups, 20, past)
 }
 
+/// Something new is said of the grid, where anybody is asked.
+fn hear(world: &mut World) {
+    if let Some(outlet) = world.grid.clone() {
+        let wall = world.now().wall;
+        outlet.store(Some(Arc::new(heard(&mut world.dice, wall))));
+    }
+}
+
 /// One machine with its exporter.
 pub(crate) struct Run {
     pub(crate) world: World,
@@ -56,6 +65,10 @@ impl Run {
         }
         for group in world.groups.values_mut() {
             group.before = group.own;
+        }
+        if seed % 4 == 1 {
+            world.grid = Some(Arc::default());
+            hear(&mut world);
         }
         // Accounts must be on disk before the exporter first looks.
         world.write();
@@ -132,6 +145,9 @@ impl Run {
     fn tick_after(&mut self, worked: Vec<u64>) -> Snapshot {
         let elapsed = Nanos::new(1_000_000_000 + self.world.dice.roll(6_000_000_000));
         let at = self.world.pass(elapsed, &worked);
+        if self.world.grid.is_some() && self.world.dice.chance(20) {
+            hear(&mut self.world);
+        }
         let mut tick = self.sampler.read(at).expect("the processors can be read");
         tick.namings.extend(self.namings());
         if std::env::var_os("SHOW").is_some() {

@@ -381,6 +381,10 @@ impl World {
         }
     }
 
+    pub(crate) fn now(&self) -> Moment {
+        self.now
+    }
+
     /// Lets time pass: the meters count, faults strike, and everything is written down.
     pub(crate) fn pass(&mut self, elapsed: Nanos, worked: &[u64]) -> Moment {
         let nanoseconds = elapsed.get();
