@@ -284,6 +284,7 @@ fn part(point: &Point, question: &Question, group: &str, column: Column) -> Part
         group: Group { kind: BY_ACCOUNT.into(), name: label(&point.labels, group) },
         column,
         energy: None,
+        revision: None,
         emissions: None,
     }
 }

@@ -10,12 +10,13 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// The columns after those that tell rows apart.
-pub const AMOUNTS: [&str; 5] = [
+pub const AMOUNTS: [&str; 6] = [
     "energy_measured_joules",
     "energy_estimated_joules",
     "emissions_measured_grams",
     "emissions_estimated_grams",
     "grams_per_kilowatt_hour",
+    "emissions_revision_grams",
 ];
 
 /// The columns after those, where rows are jobs.
@@ -99,6 +100,10 @@ fn cells(row: &Row, tally: &Tally) -> Vec<Cell> {
     cells.extend(both.map(|amount| number(amount.energy, 6)));
     cells.extend(both.map(|amount| number(amount.emissions, 9)));
     cells.push(number(intensity(both), 3));
+    cells.push(row.revision.map_or(Cell::Missing, |nanograms| {
+        let sign = if nanograms < 0 { "-" } else { "" };
+        Cell::Number(format!("{sign}{}", decimal(nanograms.unsigned_abs(), 9)))
+    }));
     if tally.has_jobs {
         let lives = |of: &dyn Fn(&Lives) -> Cell| row.jobs.as_ref().map_or(Cell::Missing, of);
         let age = |lives: &Lives| lives.last_seen.saturating_sub(lives.first_seen).get();

@@ -1,7 +1,7 @@
 //! Rows and their total, from sums or from job records. Every part that passes the filter is added to one
 //! row and to the total, so that they agree to the last µJ and ng.
 
-use super::amount::{Amount, date, duration, timestamp};
+use super::amount::{Amount, date, decimal, duration, timestamp};
 use super::past::{Part, Past};
 use super::period::{DAY, HOUR};
 use super::question::{BY_ACCOUNT, Field, Key, Question};
@@ -41,6 +41,8 @@ pub struct Row {
     pub measured: Amount,
     /// What was worked out from models.
     pub estimated: Amount,
+    /// By how many ng the emissions turned out larger, or smaller if below 0.
+    pub revision: Option<i128>,
     /// The jobs in it.
     pub jobs: Option<Lives>,
 }
@@ -90,8 +92,15 @@ impl Row {
     pub fn absorb(&mut self, other: &Row) {
         self.measured.add(&other.measured);
         self.estimated.add(&other.estimated);
+        self.revise(other.revision);
         if let Some(lives) = &other.jobs {
             self.live(lives);
+        }
+    }
+
+    fn revise(&mut self, revision: Option<i128>) {
+        if let Some(nanograms) = revision {
+            self.revision = Some(self.revision.unwrap_or(0) + nanograms);
         }
     }
 
@@ -179,8 +188,7 @@ fn parts<'a>(
     past.sums.iter().filter(move |part| {
         let wanted = grouping.or_else(|| chosen.get(&(&*part.host, part.span)).copied());
         wanted == Some(&*part.group.kind)
-            && part.span.end > question.period.start
-            && part.span.start < question.period.end
+            && is_of(part, question.period)
             && question.filter.takes_host(&part.host)
             && question.filter.takes_column(&part.column)
     })
@@ -189,6 +197,15 @@ fn parts<'a>(
 /// The jobs that lived at some time of the period.
 fn jobs<'a>(past: &'a Past, question: &'a Question) -> impl Iterator<Item = &'a JobRecord> {
     past.jobs.iter().filter(move |job| is_inside(job, question.period) && question.filter.takes_job(job))
+}
+
+fn is_of(part: &Part, period: Span) -> bool {
+    part.span.end > period.start && part.span.start < period.end
+}
+
+/// An amount of ng in g, for people.
+fn grams(nanograms: u128) -> String {
+    format!("{} g", decimal((nanograms + 500_000) / 1_000_000, 3))
 }
 
 fn is_inside(job: &JobRecord, period: Span) -> bool {
@@ -249,7 +266,12 @@ impl<'a> Rows<'a> {
             self.partial.insert(part.span);
         }
         let cells = self.fields.iter().map(|field| part_cell(*field, part, zone, place)).collect();
-        self.row(place, cells, part.span.start).add(part.column.origin, part.energy, part.emissions);
+        let row = self.row(place, cells, part.span.start);
+        row.add(part.column.origin, part.energy, part.emissions);
+        // Of jobs it is not known, so it is not shown of what no job is charged with beside them.
+        let revision = part.revision.filter(|_| place != Place::NoJob);
+        row.revise(revision);
+        self.total.revise(revision);
         self.total.add(part.column.origin, part.energy, part.emissions);
     }
 
@@ -322,6 +344,21 @@ impl<'a> Rows<'a> {
                 "the energy of {} {what} from more than one grid zone cannot be told by zone, only its grams can",
                 self.without_zone
             ));
+        }
+        if let Some(revision) = self.total.revision.filter(|revision| *revision != 0) {
+            let total = [&self.total.measured, &self.total.estimated];
+            let charged: u128 = total.into_iter().filter_map(|amount| amount.emissions).sum();
+            let restated = charged.saturating_add_signed(revision);
+            let size = grams(revision.unsigned_abs());
+            let way = if revision < 0 { "less" } else { "more" };
+            notes.push(format!(
+                "intensities were revised after they were charged: {size} {way} in all, which makes {}",
+                grams(restated)
+            ));
+        }
+        if has_jobs && past.sums.iter().any(|part| part.revision.is_some() && is_of(part, period)) {
+            let what = "revisions of intensities are kept by the hour and are not in the rows of jobs";
+            notes.push(what.to_owned());
         }
         let filter = &self.question.filter;
         if has_jobs && (filter.user.is_some() || filter.kind.is_some() || filter.job.is_some()) {
