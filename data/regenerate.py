@@ -2,6 +2,7 @@
 """Checks and rewrites the long tables of this folder from two published packages.
 
     python3 data/regenerate.py check        compare, write nothing
+    python3 data/regenerate.py places       the part of it that needs no network: cloud regions, PUEs
     python3 data/regenerate.py tdp          rewrite the codecarbon rows of cpu_tdp.csv
     python3 data/regenerate.py countries    update the Ember rows of grid_intensity.csv
 
@@ -83,6 +84,41 @@ WRONG_UPSTREAM = {
 }
 VENDORS = ("AMD ", "Intel ", "Apple ", "Ampere ", "AWS ", "NVIDIA ")
 AMD_FAMILIES = re.compile(r"(A\d+[ -]|E[12][ -]|FX[ -]|Athlon |Sempron |PRO )")
+
+
+PROVIDER_PUE_COLUMNS = ["provider", "pue", "year", "source", "licence"]
+REGION_COLUMNS = [
+    "provider", "region", "location", "country", "zone", "electricity_maps_zone", "watttime_region",
+    "latitude", "longitude", "pue", "pue_year", "pue_source", "direct_grams_per_kilowatt_hour",
+    "carbon_free_share", "own_year", "source", "licence",
+]
+# No provider publishes less than 1, and a hall above 2 is not a cloud's.
+PUE_RANGE = (1.0, 2.0)
+# Regions that each provider has at least; fewer means that an update lost some.
+LEAST_REGIONS = {"aws": 30, "gcp": 40, "azure": 55}
+
+# Where a region of a zone must lie, in whole degrees or nearly: south, north, west, east. A zone inside a
+# country has a box of its own where it is far smaller than the country: a Columbus in Nebraska and a
+# Dallas in Oregon have been published as regions of Ohio and Texas.
+BOXES = """
+AE 22.6 26.1 51.4 56.4;AT 46.3 49.1 9.5 17.2;AU-ACT -36.0 -35.1 148.7 149.4;AU-NSW -37.6 -28.1 140.9 153.7
+AU-VIC -39.2 -33.9 140.9 150.0;BE 49.4 51.6 2.5 6.5;BH 25.5 26.4 50.3 50.9;BR -33.8 5.3 -74.0 -34.7
+CA-AB 49.0 60.0 -120.0 -110.0;CA-ON 41.6 56.9 -95.2 -74.3;CA-QC 44.9 62.6 -79.8 -57.1;CH 45.8 47.9 5.9 10.5
+CL -56.0 -17.5 -76.0 -66.4;CN-BJ 39.4 41.1 115.4 117.6;CN-GD 20.2 25.6 109.6 117.4;CN-HE 36.0 42.7 113.4 119.9
+CN-JS 30.7 35.2 116.3 122.0;CN-NM 37.4 53.4 97.1 126.1;CN-NX 35.2 39.4 104.2 107.7;CN-SC 26.0 34.4 97.3 108.6
+CN-SD 34.3 38.5 114.7 122.8;CN-SH 30.6 31.9 120.8 122.3;CN-ZJ 27.0 31.3 118.0 123.0;CO -4.3 13.4 -79.1 -66.8
+DE 47.2 55.1 5.8 15.1;DK 54.5 57.8 8.0 15.2;ES 36.0 43.8 -9.4 4.4;FI 59.7 70.1 20.5 31.6
+FR 41.3 51.2 -5.2 9.6;GB 49.8 60.9 -8.7 1.8;HK 22.1 22.6 113.8 114.5;ID -11.1 6.1 95.0 141.1
+IE 51.4 55.5 -10.7 -5.9;IL 29.4 33.4 34.2 35.9;IN 6.7 35.6 68.1 97.4;IT 36.6 47.1 6.6 18.6
+JP 24.0 45.6 122.9 146.0;KR 33.1 38.7 125.0 131.0;MX 14.5 32.8 -117.2 -86.7;MY 0.8 7.4 99.6 119.3
+NL 50.7 53.6 3.3 7.3;NO 57.9 71.2 4.5 31.2;NZ -47.3 -34.3 166.4 178.6;PH 4.6 21.2 116.9 126.7
+PL 49.0 54.9 14.1 24.2;QA 24.4 26.2 50.7 51.7;RS 42.2 46.2 18.8 23.1;SA 16.3 32.2 34.5 55.7
+SE 55.3 69.1 11.0 24.2;SG 1.1 1.5 103.6 104.1;TH 5.6 20.5 97.3 105.7;TW 21.8 25.4 119.9 122.1
+US-AZNM 31.3 37.1 -116.0 -103.0;US-CAMX 32.4 42.1 -124.5 -114.0;US-ERCT 25.8 34.5 -104.0 -93.5
+US-MROW 40.0 49.1 -104.5 -86.5;US-NWPP 38.0 49.1 -125.0 -104.0;US-NYCW 40.4 41.2 -74.3 -73.6
+US-RFCW 37.0 42.6 -91.0 -77.5;US-RMPA 37.0 45.1 -111.1 -102.0;US-SPSO 31.0 37.1 -103.5 -91.5
+US-SRSO 30.0 35.1 -88.5 -80.8;US-SRVC 32.0 39.6 -84.5 -75.2;ZA -34.9 -22.1 16.4 32.9
+"""
 
 
 class Failure(Exception):
@@ -279,6 +315,56 @@ def check_countries(folder):
     print(f"  in the package and unknown here: {' '.join(unknown) or 'none'}")
 
 
+def boxes():
+    for line in BOXES.split("\n"):
+        for box in filter(None, line.split(";")):
+            zone, *sides = box.split()
+            yield zone, [float(side) for side in sides]
+
+
+def check_places(folder):
+    """Returns what is implausible in the tables of cloud regions and of PUEs."""
+    _, regions = read_table(folder / "cloud_regions.csv", REGION_COLUMNS,
+                            lambda row: (row["provider"], row["region"]))
+    _, pues = read_table(folder / "provider_pue.csv", PROVIDER_PUE_COLUMNS,
+                         lambda row: row["provider"])
+    _, grid = read_countries(folder)
+    zones = {row["zone"] for row in grid}
+    within = dict(boxes())
+    providers = [row["provider"] for row in regions]
+    wrong = [f"{provider}: {providers.count(provider)} regions, at least {least} are known"
+             for provider, least in LEAST_REGIONS.items() if providers.count(provider) < least]
+    if [(row["provider"], row["region"]) for row in regions] != \
+            sorted((row["provider"], row["region"]) for row in regions):
+        wrong.append("cloud_regions.csv is not sorted by its key")
+    for row in regions:
+        name = f"{row['provider']} {row['region']}"
+        if row["zone"] not in zones:
+            wrong.append(f"{name}: {row['zone']} is not in grid_intensity.csv")
+        if row["zone"].split("-")[0] != row["country"]:
+            wrong.append(f"{name}: {row['zone']} is no zone of {row['country']}")
+        south, north, west, east = within.get(row["zone"], (1, 0, 1, 0))
+        latitude, longitude = float(row["latitude"]), float(row["longitude"])
+        if not (south <= latitude <= north and west <= longitude <= east):
+            wrong.append(f"{name}: {latitude} {longitude} is not in {row['zone']}")
+        own = row["direct_grams_per_kilowatt_hour"]
+        if own and not 0 <= float(own) <= 1500:
+            wrong.append(f"{name}: {own} g/kWh")
+        share = row["carbon_free_share"]
+        if share and not 0 <= float(share) <= 1:
+            wrong.append(f"{name}: a carbon-free share of {share}")
+        if bool(row["pue"]) != bool(row["pue_year"]) or bool(own) != bool(row["own_year"]):
+            wrong.append(f"{name}: a figure without its year")
+    for row in regions + pues:
+        if row["pue"] and not PUE_RANGE[0] <= float(row["pue"]) <= PUE_RANGE[1]:
+            wrong.append(f"{row['provider']} {row.get('region', '')}: a PUE of {row['pue']}")
+    print(f"places: {len(regions)} cloud regions, {sum(bool(row['pue']) for row in regions)} with a PUE "
+          f"of their own, {len(pues)} providers with one; {len(wrong)} implausible")
+    for line in wrong:
+        print(f"  {line}")
+    return wrong
+
+
 def check_tdp(folder):
     """Returns whether `tdp` would leave the table as it is."""
     _, rows = read_tdp(folder)
@@ -351,7 +437,7 @@ def rewrite_countries(folder):
 
 def main():
     parser = argparse.ArgumentParser(description="Checks and rewrites the long data tables.")
-    parser.add_argument("command", choices=["check", "tdp", "countries"])
+    parser.add_argument("command", choices=["check", "places", "tdp", "countries"])
     parser.add_argument("--folder", type=Path, default=Path(__file__).resolve().parent,
                         help="where the tables are (default: beside this script)")
     arguments = parser.parse_args()
@@ -360,8 +446,13 @@ def main():
             rewrite_tdp(arguments.folder)
         elif arguments.command == "countries":
             rewrite_countries(arguments.folder)
+        elif arguments.command == "places":
+            return 1 if check_places(arguments.folder) else 0
         else:
+            wrong = check_places(arguments.folder)
             check_countries(arguments.folder)
+            if wrong:
+                return 1
             if not check_tdp(arguments.folder):
                 print("cpu_tdp.csv is not what `tdp` would write: run it, or add a row of our own")
                 return 1
