@@ -252,9 +252,10 @@ impl Settings {
             return Err(malformed(format!("tick: {interval}s is outside 1s to 15s")));
         }
         let jobs = file.jobs.resolve(flags.pod_uid.clone()).map_err(malformed)?;
-        let grid = file.grid.resolve().map_err(malformed)?;
+        let mut grid = file.grid.resolve().map_err(malformed)?;
         let grouping = file.groups.resolve().map_err(malformed)?;
         let sysfs = flags.sysfs.clone().or(file.path.sysfs).unwrap_or_else(|| "/sys".into());
+        grid.location.sysfs.clone_from(&sysfs);
         let listen = if flags.listen_addresses.is_empty() {
             file.web.listen_addresses.unwrap_or_else(|| vec![format!(":{DEFAULT_PORT}")])
         } else {

@@ -1,5 +1,224 @@
-//! Where the machine stands: what the user says, else what its cloud says, else its node's labels.
+//! Where the machine stands, where the user does not say it: what its cloud says, else its node's labels, else
+//! the address that it is seen under if the user wants that asked, else the world.
+//!
+//! Nobody is asked without a reason: a metadata service only where the firmware says that the machine stands
+//! in that cloud, a third party only where the user names one.
 
-/// Who may be asked.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Wish {}
+pub mod address;
+pub mod firmware;
+pub mod labels;
+pub mod metadata;
+
+use super::regions::{self, Region};
+use crate::clock;
+use crate::model::grid::Place;
+use crate::model::identity::Name;
+use crate::model::quantity::Pue;
+use crate::model::reading::Fault;
+use crate::model::snapshot::SourceState;
+use firmware::Firmware;
+use labels::{Labels, Match};
+use metadata::Endpoints;
+use std::io;
+use std::path::PathBuf;
+
+/// The zone of who stands nobody knows where.
+pub const NOWHERE: &str = "WORLD";
+
+/// Who may be asked, and what is known beforehand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// Whether a cloud's metadata service may be asked.
+    pub metadata: bool,
+    /// The cloud, as the user says; else the firmware is asked.
+    pub cloud: Option<String>,
+    /// The node's labels, from the environment.
+    pub labels: Labels,
+    /// A file with more of them, of a downwardAPI volume.
+    pub labels_file: Option<PathBuf>,
+    /// Who tells which country our address is in; mostly nobody.
+    pub address: Option<String>,
+    /// Whether the PUE that a region or a provider publishes is taken.
+    pub pue: bool,
+    /// Where sysfs is.
+    pub sysfs: PathBuf,
+    /// Where the metadata services are.
+    pub endpoints: Endpoints,
+}
+
+impl Default for Wish {
+    fn default() -> Wish {
+        Wish {
+            metadata: true,
+            cloud: None,
+            labels: Labels::default(),
+            labels_file: None,
+            address: None,
+            pue: true,
+            sysfs: PathBuf::from("/sys"),
+            endpoints: Endpoints::default(),
+        }
+    }
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The place; `WORLD`, from `none`, if there is none.
+    pub place: Place,
+    /// What is published of the buildings there: what is used where the user gives none.
+    pub pue: Option<Pue>,
+    /// What found it, or what could have and did not.
+    pub sources: Vec<SourceState>,
+}
+
+impl Found {
+    /// Whether it is worth looking again later: somebody was asked who did not answer.
+    #[must_use]
+    pub fn may_change(&self) -> bool {
+        self.sources.iter().any(|source| source.fault.is_some())
+    }
+}
+
+/// The place as the user says it: nobody is asked.
+#[must_use]
+pub fn configured(zone: &str) -> Found {
+    Found { place: place(zone, "config", "", ""), pue: None, sources: Vec::new() }
+}
+
+/// Looks, within 10 s and some; what stays unknown is told in one warning with the way out.
+pub async fn locate(wish: &Wish) -> Found {
+    let cloud = wish.cloud.clone().or_else(|| Firmware::read(&wish.sysfs).cloud().map(str::to_owned));
+    let mut hidden: Option<(Fault, String)> = None;
+    if let Some(cloud) = cloud.as_deref().filter(|cloud| wish.metadata && metadata::has_one(cloud)) {
+        match metadata::region(cloud, &wish.endpoints).await {
+            Ok(told) => {
+                let detail = format!("{cloud} {} by {}", told.region, told.how);
+                return in_region(wish, cloud, &told.region, cloud, &detail);
+            }
+            Err(why) => hidden = Some((why.fault, why.message)),
+        }
+    }
+    if let Some(found) = by_labels(wish, cloud.as_deref(), &mut hidden) {
+        return found;
+    }
+    if let Some(url) = &wish.address {
+        match address::country(url).await {
+            Ok(zone) => {
+                let detail = format!("{zone} by the address that we are seen under");
+                return Found {
+                    place: place(&zone, "address", cloud.as_deref().unwrap_or_default(), ""),
+                    pue: None,
+                    sources: vec![state(None, &detail)],
+                };
+            }
+            Err(why) => hidden = hidden.or(Some(why)),
+        }
+    }
+    nowhere(cloud.as_deref(), hidden)
+}
+
+/// The same, for who does nothing else meanwhile.
+///
+/// # Errors
+/// This process has no descriptors left.
+pub fn locate_at_once(wish: &Wish) -> io::Result<Found> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(locate(wish)))
+}
+
+/// `None` without labels; what is wrong with them goes into `hidden`.
+fn by_labels(wish: &Wish, cloud: Option<&str>, hidden: &mut Option<(Fault, String)>) -> Option<Found> {
+    let mut labels = wish.labels.clone();
+    if let Some(path) = &wish.labels_file {
+        match labels.clone().with_file(path) {
+            Ok(more) => labels = more,
+            Err(error) => {
+                let message = format!(
+                    "reading {}: {error} (mount the pod's labels there, by a downwardAPI volume)",
+                    path.display()
+                );
+                *hidden = hidden.take().or(Some((Fault::Missing, message)));
+            }
+        }
+    }
+    match labels.find(cloud) {
+        Match::Region(row) => {
+            let mut detail = format!("{} {} by the node's label", row.cloud, row.region);
+            if let Some((_, message)) = hidden {
+                detail = format!("{detail}; {message}");
+            }
+            Some(in_region(wish, &row.cloud, &row.region, "node_label", &detail))
+        }
+        Match::Several(clouds) => {
+            let label = labels.region.or(labels.zone).unwrap_or_default();
+            let message = format!(
+                "the node's label says {label:?}, which {} have (set grid.location.provider to one of them)",
+                clouds.join(" and ")
+            );
+            *hidden = hidden.take().or(Some((Fault::Malformed, message)));
+            None
+        }
+        // Labels of a user's own, as of racks, are no fault.
+        Match::Unknown(label) => {
+            let cloud = cloud?;
+            Some(in_region(
+                wish,
+                cloud,
+                &label,
+                "node_label",
+                &format!("{cloud} {label} by the node's label"),
+            ))
+        }
+        Match::Unlabelled => None,
+    }
+}
+
+/// A region that the table does not know is in no grid that we know.
+fn in_region(wish: &Wish, cloud: &str, region: &str, source: &str, detail: &str) -> Found {
+    let row: Option<Region> = regions::find(cloud, region);
+    if row.is_none() {
+        tracing::warn!(
+            "the region {region:?} of {cloud} is in no table of ours: the world's average is used (set zone)"
+        );
+    }
+    let zone = row.as_ref().map_or(NOWHERE, |row| row.zone.as_str());
+    let pue = row.as_ref().and_then(|row| row.pue.as_ref()).map(|figure| figure.pue).filter(|_| wish.pue);
+    Found { place: place(zone, source, cloud, region), pue, sources: vec![state(None, detail)] }
+}
+
+fn nowhere(cloud: Option<&str>, hidden: Option<(Fault, String)>) -> Found {
+    let sources = match &hidden {
+        Some((fault, message)) => {
+            tracing::warn!(
+                "where this machine is cannot be found out: {message}; the world's average is used"
+            );
+            vec![state(Some(*fault), message)]
+        }
+        None => {
+            tracing::warn!(
+                "where this machine is nobody says: the world's average is used (set zone, for instance --zone FR)"
+            );
+            Vec::new()
+        }
+    };
+    Found { place: place(NOWHERE, "none", cloud.unwrap_or_default(), ""), pue: None, sources }
+}
+
+fn place(zone: &str, source: &str, cloud: &str, region: &str) -> Place {
+    let name = |text: &str| -> Name { text.into() };
+    Place { zone: name(zone), source: name(source), cloud: name(cloud), region: name(region) }
+}
+
+fn state(fault: Option<Fault>, detail: &str) -> SourceState {
+    SourceState {
+        source: "location".into(),
+        hw_id: "".into(),
+        fault,
+        last_success: fault.is_none().then(|| clock::now().wall),
+        errors: fault.map(|fault| (fault, 1)).into_iter().collect(),
+        detail: detail.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 pub mod chain;
 pub mod location;
 pub mod provider;
+pub mod regions;
 pub mod table;
 
 use crate::model::grid::{Basis, Step};
