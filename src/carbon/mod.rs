@@ -2,6 +2,7 @@
 //! and what [`provider`]s say of each hour.
 
 pub mod chain;
+pub mod equivalents;
 pub mod location;
 pub mod provider;
 pub mod regions;

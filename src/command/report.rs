@@ -13,6 +13,7 @@ pub mod question;
 pub mod table;
 pub mod tally;
 
+use crate::carbon::equivalents;
 use crate::clock;
 use crate::command::local::AskError;
 use crate::job::passwd::Users;
@@ -162,6 +163,7 @@ pub(super) struct Session {
     pub(super) filter: Filter,
     pub(super) period: Span,
     format: Format,
+    has_equivalents: bool,
     users: Users,
 }
 
@@ -194,7 +196,8 @@ impl Session {
             host: selection.host.clone(),
             life,
         };
-        Ok(Session { filter, period, format: selection.format, users })
+        let (format, has_equivalents) = (selection.format, !selection.no_equivalents);
+        Ok(Session { filter, period, format, has_equivalents, users })
     }
 
     /// Prints one tally in the form that was asked for.
@@ -234,7 +237,12 @@ impl Session {
             }
             Format::Json | Format::Table => {
                 let notes: Vec<String> = parts.damaged.iter().chain(&notes).cloned().collect();
-                let frame = plain::Frame { period: self.period, source: &past.source, notes: &notes };
+                let frame = plain::Frame {
+                    period: self.period,
+                    source: &past.source,
+                    notes: &notes,
+                    has_equivalents: self.has_equivalents,
+                };
                 plain::json(&tally, &frame)?
             }
         };
@@ -253,6 +261,12 @@ impl Session {
             notes.push(why_empty(past));
         } else {
             parts.text.push_str(&table::table(&tally, question, &self.users, terminal_width()));
+            let (energy, emissions) = plain::size(&tally.total);
+            let like =
+                equivalents::fitting(energy, emissions, self.filter.zone.as_deref().unwrap_or_default());
+            // All tables of an overview have the same total; what a filter of jobs leaves may be less.
+            let like = like.filter(|_| self.has_equivalents && parts.like.is_none());
+            parts.like = like.map(|like| like.describe()).or(parts.like.take());
         }
         let damaged = past.damaged.iter().map(|damage| format!("{DAMAGED}: {damage}"));
         parts.damaged.extend(damaged);
@@ -273,7 +287,9 @@ impl Session {
 #[derive(Debug, Default)]
 struct Parts {
     text: String,
-    /// Printed below the text.
+    /// What the total is as much as, printed below the text.
+    like: Option<String>,
+    /// Printed below that.
     notes: Vec<String>,
     /// Notes for standard error.
     asides: Vec<String>,
@@ -284,6 +300,9 @@ impl Parts {
     fn print(mut self) -> Result<Outcome, ReportError> {
         self.damaged.iter().for_each(|damage| complain(damage));
         self.asides.iter().for_each(|note| complain(&format!("note: {note}")));
+        if let Some(like) = &self.like {
+            self.text.push_str(&format!("\nthe total is as much as {like}\n"));
+        }
         for note in &self.notes {
             self.text.push_str(&format!("note: {note}\n"));
         }

@@ -345,6 +345,7 @@ impl Measured {
             parts: outcome::parts(&self.meters, &totals),
             meters,
             factor: self.meters.factor().clone(),
+            has_equivalents: !arguments.no_equivalents,
             notes: std::mem::take(&mut self.notes),
         };
         (outcome, checkpoint)

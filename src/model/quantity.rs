@@ -385,7 +385,10 @@ pub fn parse_share(text: &str) -> Result<u32, DecimalError> {
 
 /// Digits with at most one point, scaled by 10^`places`; digits beyond that round half up.
 /// Decimal texts never go through a float on their way in, so 0.1 stays 0.1.
-fn parse_decimal(text: &str, places: u32) -> Result<u64, DecimalError> {
+///
+/// # Errors
+/// The text is no plain decimal, or does not fit.
+pub fn parse_decimal(text: &str, places: u32) -> Result<u64, DecimalError> {
     let text = text.trim();
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if whole.is_empty() && fraction.is_empty() {

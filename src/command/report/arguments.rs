@@ -102,6 +102,9 @@ pub struct Selection {
     /// Only this host
     #[arg(long, value_name = "HOST")]
     pub host: Option<String>,
+    /// The total is not compared with everyday things
+    #[arg(long)]
+    pub no_equivalents: bool,
     /// table for people; csv and json in joules and grams, with every digit
     #[arg(long, value_enum, default_value = "table", hide_possible_values = true)]
     pub format: Format,

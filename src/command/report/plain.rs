@@ -3,6 +3,7 @@
 
 use super::amount::{Amount, decimal, intensity, timestamp};
 use super::tally::{Lives, Place, Row, Tally};
+use crate::carbon::equivalents::{self, Equivalent};
 use crate::model::history::Span;
 use crate::model::quantity::Nanos;
 use serde::ser::SerializeMap;
@@ -31,6 +32,41 @@ pub struct Frame<'a> {
     pub source: &'a str,
     /// What the reader should know, damages first.
     pub notes: &'a [String],
+    /// Whether the total is compared with everyday things.
+    pub has_equivalents: bool,
+}
+
+/// An amount in everyday terms: each for itself, never to be added up.
+#[derive(Debug, Serialize)]
+pub struct EquivalentObject {
+    id: String,
+    amount: Box<RawValue>,
+    unit: String,
+    compares: &'static str,
+    source: String,
+    year: String,
+}
+
+impl From<Equivalent> for EquivalentObject {
+    fn from(row: Equivalent) -> EquivalentObject {
+        let amount = decimal(row.millionths, 6);
+        EquivalentObject {
+            id: row.id,
+            amount: RawValue::from_string(amount).expect("digits are JSON"),
+            unit: row.one,
+            compares: row.kind.as_str(),
+            source: row.source,
+            year: row.year,
+        }
+    }
+}
+
+/// Energy in µJ and emissions in ng of a row, whatever their origin: a comparison is about the size alone.
+#[must_use]
+pub fn size(row: &Row) -> (u128, u128) {
+    let both = [&row.measured, &row.estimated];
+    let sum = |of: fn(&Amount) -> Option<u128>| both.iter().filter_map(|amount| of(amount)).sum();
+    (sum(|amount| amount.energy), sum(|amount| amount.emissions))
 }
 
 /// A value of a row.
@@ -60,7 +96,8 @@ pub fn csv(tally: &Tally) -> Result<String, csv::Error> {
     Ok(String::from_utf8(bytes).expect("text and commas"))
 }
 
-/// As JSON: an object with `from`, `until`, `source`, `notes`, `rows` and `total`.
+/// As JSON: an object with `from`, `until`, `source`, `notes`, `rows`, `total` and, if they are
+/// wanted, `equivalents` of the total.
 ///
 /// # Errors
 /// Never: memory takes everything.
@@ -76,6 +113,10 @@ pub fn json(tally: &Tally, frame: &Frame<'_>) -> Result<String, serde_json::Erro
         notes: frame.notes,
         rows: tally.rows.iter().map(object).collect(),
         total: object(&tally.total),
+        equivalents: frame.has_equivalents.then(|| {
+            let (energy, emissions) = size(&tally.total);
+            equivalents::all(energy, emissions).into_iter().map(EquivalentObject::from).collect()
+        }),
     };
     let mut text = serde_json::to_string_pretty(&document)?;
     text.push('\n');
@@ -143,6 +184,8 @@ struct Document<'a> {
     notes: &'a [String],
     rows: Vec<Object<'a>>,
     total: Object<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    equivalents: Option<Vec<EquivalentObject>>,
 }
 
 /// A row with its keys in the order of the columns.

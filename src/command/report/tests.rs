@@ -40,6 +40,23 @@ fn damages_are_told_once_and_in_json_too() {
 }
 
 #[test]
+fn the_total_is_compared_with_everyday_things_unless_that_is_not_wanted() {
+    let like = |format, no_equivalents| {
+        let selection = Selection { format, no_equivalents, ..Selection::default() };
+        let session = Session::new(&selection, Life::All, Nanos::ZERO, NOW).expect("a session");
+        let parts = compose(&session, &Past::of_store(history(), "/store".to_owned()), Key::Kind);
+        (parts.like, parts.text.contains("\"equivalents\": [") && parts.text.contains("\"id\": \"tv_hour\""))
+    };
+    let (line, _) = like(Format::Table, false);
+    // The example is 0.58 kWh and 2.2 g or so.
+    assert!(line.as_deref().is_some_and(|line| line.ends_with("charges of a smartphone (EPA 2024)")), "{line:?}");
+    assert_eq!(like(Format::Json, false), (None, true));
+    for format in [Format::Table, Format::Json, Format::Csv] {
+        assert_eq!(like(format, true), (None, false), "{format:?}");
+    }
+}
+
+#[test]
 fn nothing_says_why() {
     let empty = Past::of_store(History::default(), "/store".to_owned());
     let parts = compose(&session(Format::Table, None), &empty, Key::Day);

@@ -31,6 +31,9 @@ pub struct RunArguments {
     /// Leave the command line out of the result
     #[arg(long)]
     pub no_command: bool,
+    /// No comparison with everyday things
+    #[arg(long)]
+    pub no_equivalents: bool,
     /// No summary; a result that cannot be written is still told
     #[arg(long, short)]
     pub quiet: bool,

@@ -2,7 +2,9 @@
 
 use super::child::End;
 use super::outcome::{MeterUse, Outcome, Part};
+use crate::carbon::equivalents;
 use crate::command::report::amount::{decimal, timestamp};
+use crate::command::report::plain::EquivalentObject;
 use crate::model::description::Attribute;
 use crate::model::identity::Name;
 use crate::model::quantity::Nanos;
@@ -65,6 +67,8 @@ struct Document<'a> {
     machine: MachineObject,
     intensity: IntensityObject<'a>,
     pue: Number,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    equivalents: Option<Vec<EquivalentObject>>,
     meters: Vec<MeterObject<'a>>,
     notes: &'a [String],
 }
@@ -158,6 +162,10 @@ pub fn json(outcome: &Outcome) -> Result<Vec<u8>, serde_json::Error> {
             quality: &factor.quality,
         },
         pue: number(u128::from(factor.pue.as_ppm()), 6),
+        equivalents: outcome.has_equivalents.then(|| {
+            let all = equivalents::all(outcome.total(), outcome.emissions());
+            all.into_iter().map(EquivalentObject::from).collect()
+        }),
         meters: outcome.meters.iter().map(meter).collect(),
         notes: &outcome.notes,
     };

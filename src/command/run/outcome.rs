@@ -86,6 +86,8 @@ pub struct Outcome {
     pub meters: Vec<MeterUse>,
     /// The intensity used last.
     pub factor: Factor,
+    /// Whether it is compared with everyday things.
+    pub has_equivalents: bool,
     /// What the reader should know.
     pub notes: Vec<String>,
 }

@@ -2,6 +2,7 @@
 
 use super::child::End;
 use super::outcome::{Method, Outcome};
+use crate::carbon::equivalents;
 use crate::model::identity::Origin;
 use crate::model::quantity::Nanos;
 use std::fmt::Write;
@@ -77,6 +78,10 @@ pub fn summary(outcome: &Outcome) -> String {
             factor.pue
         ),
     );
+    let like = equivalents::fitting(outcome.total(), outcome.emissions(), &factor.zone);
+    if let Some(like) = like.filter(|_| outcome.has_equivalents) {
+        line(&mut text, "as much as", &like.describe());
+    }
     let share = outcome.share_ppm().map_or("-".to_owned(), percent);
     line(
         &mut text,

@@ -23,7 +23,7 @@ fn ask(keys: &[Key], filter: Filter) -> Tally {
 fn as_json(tally: &Tally) -> String {
     let notes = ["a \"note\"".to_owned()];
     let period = Span { start: Nanos::ZERO, end: NOW };
-    json(tally, &Frame { period, source: "store", notes: &notes }).expect("JSON")
+    json(tally, &Frame { period, source: "store", notes: &notes, has_equivalents: true }).expect("JSON")
 }
 
 #[test]
