@@ -5,12 +5,14 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jouleprint::command::doctor::Health;
 use jouleprint::command::record::RecordArguments;
+use jouleprint::command::regions::RegionsArguments;
 use jouleprint::command::report::Outcome;
 use jouleprint::command::report::arguments::{JobsArguments, ReportArguments};
 use jouleprint::command::run::OWN_FAILURE;
 use jouleprint::command::run::arguments::RunArguments;
 use jouleprint::command::run::child::follow;
-use jouleprint::command::{check, doctor, jobs, metrics, record, replay, report, run};
+use jouleprint::command::when::WhenArguments;
+use jouleprint::command::{check, doctor, jobs, metrics, record, regions, replay, report, run, when};
 use jouleprint::config::flags::Flags;
 use jouleprint::config::{ConfigError, Settings, place};
 use jouleprint::daemon::{self, StartError};
@@ -70,6 +72,14 @@ enum Command {
     /// Its exit code, streams, signals and terminal are as without us; the summary goes to standard error.
     /// Exit code 125: we failed, and it was not run; 126, 127: it cannot be started, there is no such command.
     Run(Box<RunArguments>),
+    /// Compare what the same energy would emit in other regions of a cloud, or in other grid zones
+    ///
+    /// By the yearly figures of the tables, without a network. Figures on different bases are not compared.
+    Regions(RegionsArguments),
+    /// Say when something that takes some hours is best started, and what that saves
+    ///
+    /// Exit code 3: nobody knows the hours ahead.
+    When(WhenArguments),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -102,9 +112,12 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // Beside somebody else's output only what is wrong is worth a line.
-    let (usual, own_failure) =
-        if matches!(arguments.command, Some(Command::Run(_))) { ("error", OWN_FAILURE) } else { ("info", 2) };
+    // Beside somebody else's output, or an answer of our own, only what is wrong is worth a line.
+    let (usual, own_failure) = match arguments.command {
+        Some(Command::Run(_)) => ("error", OWN_FAILURE),
+        Some(Command::Regions(_) | Command::When(_)) => ("error", 2),
+        _ => ("info", 2),
+    };
     if let Err(message) = start_log(&arguments.flags, usual) {
         complain(&message);
         return ExitCode::from(own_failure);
@@ -142,6 +155,13 @@ fn start(arguments: &Arguments) -> Result<ExitCode, Error> {
         Some(Command::Jobs(jobs)) => {
             let sockets = place::job_sockets(arguments.flags.job_socket.clone());
             return Ok(ExitCode::from(code(jobs::run(jobs, sockets)?)));
+        }
+        Some(Command::Regions(asked)) => regions::run(&arguments.flags, asked)?,
+        Some(Command::When(asked)) => {
+            if let Err(error) = when::run(&arguments.flags, asked) {
+                complain(&error.to_string());
+                return Ok(ExitCode::from(error.exit_code()));
+            }
         }
         Some(Command::Run(command)) => return Ok(ExitCode::from(measure(&arguments.flags, command))),
     }

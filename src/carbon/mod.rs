@@ -3,10 +3,12 @@
 
 pub mod chain;
 pub mod equivalents;
+pub mod forecast;
 pub mod location;
 pub mod provider;
 pub mod regions;
 pub mod table;
+pub mod window;
 
 use crate::model::grid::{Basis, Step};
 use crate::model::identity::Name;

@@ -13,6 +13,8 @@ pub struct Row {
     pub zone: String,
     /// In English.
     pub name: String,
+    /// Where to look for what is missing here; empty for the world.
+    pub parent: String,
     /// The figure.
     pub intensity: Intensity,
     /// `lifecycle` or `direct`.
@@ -21,6 +23,8 @@ pub struct Row {
     pub accounting: String,
     /// The year it describes.
     pub year: String,
+    /// `reported`, or `proxy:ZONE` where it is another's figure, `stale`, `estimate:WHY`.
+    pub quality: String,
     /// Whose figure it is.
     pub source: String,
 }
@@ -34,10 +38,12 @@ pub fn rows() -> impl Iterator<Item = Row> {
         Row {
             zone: row[0].to_owned(),
             name: row[1].to_owned(),
+            parent: row[2].to_owned(),
             intensity: Intensity::parse_grams(&row[3]).expect("a plausible figure; a test reads them all"),
             basis: row[4].to_owned(),
             accounting: row[5].to_owned(),
             year: row[6].to_owned(),
+            quality: row[7].to_owned(),
             source: row[8].to_owned(),
         }
     })

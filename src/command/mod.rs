@@ -6,6 +6,8 @@ pub mod jobs;
 pub mod local;
 pub mod metrics;
 pub mod record;
+pub mod regions;
 pub mod replay;
 pub mod report;
 pub mod run;
+pub mod when;

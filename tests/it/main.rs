@@ -3,6 +3,7 @@
 // A test that cannot unwrap says less, not more.
 #![allow(clippy::unwrap_used)]
 
+mod advice;
 mod cards;
 mod commands;
 mod conservation;
