@@ -9,6 +9,7 @@ pub mod provider;
 pub mod regions;
 pub mod table;
 pub mod window;
+pub mod zones;
 
 use crate::model::grid::{Basis, Step};
 use crate::model::identity::Name;
@@ -53,7 +54,7 @@ pub enum Choice {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChoiceError {
     /// Not a zone.
-    #[error("there is no grid zone {zone:?}{} (zones: ISO country codes such as FR, US-CAMX for eGRID subregions, US-CA for states; see data/grid_intensity.csv)", nearest.as_ref().map(|(zone, name)| format!("; did you mean {zone} ({name})?")).unwrap_or_default())]
+    #[error("there is no grid zone {zone:?}{} (zones: ISO country codes such as FR, US-CAMX for eGRID subregions, US-CA for states, SE-SE3 as Electricity Maps calls it, GB-13 for a region of Great Britain; see data/grid_intensity.csv and data/zone_aliases.csv)", nearest.as_ref().map(|(zone, name)| format!("; did you mean {zone} ({name})?")).unwrap_or_default())]
     NoSuchZone {
         /// What was asked for.
         zone: String,

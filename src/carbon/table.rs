@@ -1,6 +1,6 @@
 //! The yearly figures, by zone and basis, each with its source, year and licence.
 
-use super::ChoiceError;
+use super::{ChoiceError, zones};
 use crate::model::grid::Basis;
 use crate::model::quantity::Intensity;
 
@@ -49,13 +49,20 @@ pub fn rows() -> impl Iterator<Item = Row> {
     })
 }
 
-/// The row of a zone, whatever the case of its letters. Without a wish for a basis it is the
-/// lifecycle figure, or the only one there is.
+/// The row of a zone, whatever the case of its letters; for a zone that only others speak of, such as
+/// `SE-SE3`, the row of the one that stands in for it, under its own name. Without a wish for a basis it is
+/// the lifecycle figure, or the only one there is.
 ///
 /// # Errors
 /// There is no such zone, or it has a figure on another basis only.
 pub fn find(zone: &str, basis: Option<Basis>) -> Result<Row, ChoiceError> {
     let mut there: Vec<Row> = rows().filter(|row| row.zone.eq_ignore_ascii_case(zone)).collect();
+    if there.is_empty()
+        && let Some(alias) = zones::rows().find(|alias| alias.zone.eq_ignore_ascii_case(zone))
+    {
+        let named = |row| Row { zone: alias.zone.clone(), name: alias.name.clone(), ..row };
+        there = rows().filter(|row| row.zone == alias.table).map(named).collect();
+    }
     if there.is_empty() {
         return Err(ChoiceError::NoSuchZone { zone: zone.to_owned(), nearest: nearest(zone) });
     }
@@ -75,13 +82,15 @@ pub fn find(zone: &str, basis: Option<Basis>) -> Result<Row, ChoiceError> {
 fn nearest(text: &str) -> Option<(String, String)> {
     const ALIKE: f64 = 0.7;
     let wanted = text.to_lowercase();
-    let likeness = |row: &Row| {
-        let by_name = strsim::jaro_winkler(&wanted, &row.name.to_lowercase());
-        let by_code = strsim::jaro_winkler(&wanted, &row.zone.to_lowercase());
+    let likeness = |(zone, name): &(String, String)| {
+        let by_name = strsim::jaro_winkler(&wanted, &name.to_lowercase());
+        let by_code = strsim::jaro_winkler(&wanted, &zone.to_lowercase());
         by_name.max(by_code)
     };
-    let best = rows().map(|row| (likeness(&row), row)).max_by(|one, other| one.0.total_cmp(&other.0))?;
-    (best.0 >= ALIKE).then_some((best.1.zone, best.1.name))
+    // The last of equals is taken: the table's own zones come after the others.
+    let named = zones::rows().map(|row| (row.zone, row.name)).chain(rows().map(|row| (row.zone, row.name)));
+    let best = named.map(|row| (likeness(&row), row)).max_by(|one, other| one.0.total_cmp(&other.0))?;
+    (best.0 >= ALIKE).then_some(best.1)
 }
 
 #[cfg(test)]
@@ -121,9 +130,14 @@ mod tests {
             ("GB", None, 210_890, "lifecycle"),
             ("GB", Some(Basis::Direct), 130_960, "direct"),
             ("US-CAMX", None, 195_030, "direct"),
+            // Zones of others: the figure of the country, or of the subregion that they lie in.
+            ("se-se3", None, 35_820, "lifecycle"),
+            ("US-CAL-CISO", None, 195_030, "direct"),
+            ("GB-13", Some(Basis::Direct), 130_960, "direct"),
         ] {
             let row = find(zone, basis).expect(zone);
             assert_eq!((row.intensity.as_milligrams(), row.basis.as_str()), (milligrams, on), "{zone}");
+            assert!(row.zone.eq_ignore_ascii_case(zone), "{zone} is called {}", row.zone);
         }
     }
 
@@ -133,6 +147,7 @@ mod tests {
         for (zone, basis, part) in [
             ("Germny", None, "did you mean DE (Germany)?"),
             ("US-CAMXX", None, "did you mean US-CAMX"),
+            ("SE-SE33", None, "did you mean SE-SE3"),
             ("US-CAMX", Some(Basis::Lifecycle), "only direct"),
         ] {
             assert!(message(zone, basis).contains(part), "{}", message(zone, basis));
