@@ -4,6 +4,7 @@
 //! Every request has a deadline and every answer a bound; redirects are not followed, since they could
 //! lead credentials elsewhere. Errors name the server without user, password or query.
 
+mod secret;
 mod tls;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client as Pool, Error as PoolError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+pub use secret::Secret;
 use std::error::Error;
 use std::path::PathBuf;
 use std::pin::Pin;

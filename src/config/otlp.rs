@@ -2,8 +2,8 @@
 //! metrics before the general ones, then `--otlp.endpoint`.
 
 use super::{ConfigError, Seconds};
-use crate::http_client::{self, TlsFiles, Uri};
-use crate::output::otlp::wishes::{Secret, Temporality, Transport, Wishes};
+use crate::http_client::{self, Secret, TlsFiles, Uri};
+use crate::output::otlp::wishes::{Temporality, Transport, Wishes};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;

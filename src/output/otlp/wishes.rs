@@ -1,7 +1,6 @@
 //! What a push was asked to be: where to, how, and what is said about this machine.
 
-use crate::http_client::TlsFiles;
-use std::fmt;
+use crate::http_client::{Secret, TlsFiles};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,30 +45,6 @@ impl Temporality {
             Temporality::Delta => "delta",
             Temporality::LowMemory => "lowmemory",
         }
-    }
-}
-
-/// Text that no log and no error shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Hides it.
-    #[must_use]
-    pub const fn new(text: String) -> Secret {
-        Secret(text)
-    }
-
-    /// The text, for the one who sends it.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("(secret)")
     }
 }
 
