@@ -1,16 +1,181 @@
 //! Who says how much an hour's electricity emits: one file for each provider, all asked in the same way.
+//!
+//! [`asking`] sends requests and tells what an answer's status means, [`json`] and [`figure`] read numbers
+//! without a float between, [`slots`] sorts what was heard into series, [`mix`] makes an intensity out of
+//! what was generated.
 
-use crate::http_client::Client;
-use crate::model::grid::Series;
+pub mod asking;
+pub mod eia;
+pub mod electricity_maps;
+pub mod energi_data;
+pub mod entsoe;
+pub mod figure;
+pub mod file;
+pub mod gb;
+pub mod http_json;
+pub mod json;
+pub mod mix;
+pub mod rte;
+pub mod slots;
+pub mod watttime;
+
+use super::zones::{self, Ids};
+use crate::http_client::{self, Bounds, Client, Secret};
+use crate::model::grid::{Basis, Place, Series, Signal};
 use crate::model::quantity::Nanos;
 use crate::model::reading::Fault;
+use asking::Site;
+use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
-/// A provider as the user describes it, checked; keys stand in files and are read when they are needed.
+/// What is waited for and taken of any provider: the largest answer, three days of a country's generation,
+/// is 1 MB.
+pub const BOUNDS: Bounds =
+    Bounds { connect: Duration::from_secs(5), answer: Duration::from_secs(5), bytes: 4 << 20 };
+
+/// A provider as the user describes it, checked; keys in files are read when they are needed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// Who, and what it has to be told.
+    pub kind: Kind,
+    /// What the provider calls the place; without it the place's own zone decides.
+    pub zone: Option<String>,
+    /// Which figures, of a provider that has both; else its own choice.
+    pub basis: Option<Basis>,
+    /// Instead of the provider's own address, for proxies.
+    pub url: Option<String>,
+    /// How often it is asked, never oftener than it may be.
+    pub interval: Option<Duration>,
+}
+
+impl Wish {
+    /// Whether it is asked over TLS.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        let is_plain = self.url.as_ref().is_some_and(|url| url.starts_with("http://"));
+        !is_plain && !matches!(self.kind, Kind::File { .. })
+    }
+}
+
+impl fmt::Debug for Wish {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Wish")
+            .field("kind", &self.kind)
+            .field("zone", &self.zone)
+            .field("basis", &self.basis)
+            .field("url", &self.url.as_deref().map(http_client::bare))
+            .field("interval", &self.interval)
+            .finish()
+    }
+}
+
+/// A provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {}
+pub enum Kind {
+    /// Electricity Maps, by its key.
+    ElectricityMaps(Key),
+    /// WattTime, which knows us by name.
+    WattTime {
+        /// The name.
+        user: String,
+        /// Its password.
+        password: Key,
+        /// What is asked for.
+        signals: Vec<Signal>,
+    },
+    /// The Carbon Intensity API of Great Britain.
+    GreatBritain,
+    /// éCO2mix of RTE, France.
+    Rte,
+    /// Energi Data Service, Denmark.
+    EnergiData,
+    /// The transparency platform of ENTSO-E, by its key.
+    Entsoe(Key),
+    /// EIA-930, by its key.
+    Eia(Key),
+    /// A file on this machine.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is in it.
+        shape: http_json::Shape,
+    },
+    /// Any server that answers JSON.
+    HttpJson {
+        /// What is in its answer.
+        shape: http_json::Shape,
+        /// Headers of the request, with what their values are read from.
+        headers: Vec<(String, Key)>,
+    },
+}
+
+impl Kind {
+    /// As the configuration and the `source` label call it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Kind::ElectricityMaps(_) => "electricity_maps",
+            Kind::WattTime { .. } => "watttime",
+            Kind::GreatBritain => "gb",
+            Kind::Rte => "rte",
+            Kind::EnergiData => "energi_data",
+            Kind::Entsoe(_) => "entsoe",
+            Kind::Eia(_) => "eia",
+            Kind::File { .. } => "file",
+            Kind::HttpJson { .. } => "http_json",
+        }
+    }
+
+    /// How often it is asked unless the user says otherwise, and the oftenest that makes sense or is allowed.
+    #[must_use]
+    pub const fn cadences(&self) -> (Duration, Duration) {
+        match self {
+            Kind::ElectricityMaps(_) | Kind::Rte | Kind::Entsoe(_) => (QUARTER, QUARTER),
+            Kind::WattTime { .. } | Kind::EnergiData => (FIVE_MINUTES, FIVE_MINUTES),
+            Kind::GreatBritain => (HALF_HOUR, QUARTER),
+            Kind::Eia(_) => (HOUR, QUARTER),
+            Kind::File { .. } => (MINUTE, MINUTE),
+            Kind::HttpJson { .. } => (FIVE_MINUTES, MINUTE),
+        }
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const FIVE_MINUTES: Duration = Duration::from_secs(300);
+const QUARTER: Duration = Duration::from_secs(900);
+const HALF_HOUR: Duration = Duration::from_secs(1_800);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Where a key is to be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// In a file, read anew for each request: keys are renewed.
+    File(PathBuf),
+    /// In the environment, which was read when the program started.
+    Environment {
+        /// The variable.
+        name: String,
+        /// What it held.
+        value: Secret,
+    },
+}
+
+impl Key {
+    /// The key itself.
+    ///
+    /// # Errors
+    /// The file cannot be used; one line that names it.
+    pub fn read(&self) -> Result<Secret, String> {
+        match self {
+            Key::File(path) => Secret::read(path),
+            Key::Environment { value, .. } => Ok(value.clone()),
+        }
+    }
+}
 
 /// What is wanted to be known; a provider gives what it has of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,4 +216,86 @@ pub trait IntensityProvider: Send {
 
     /// Asks once. Average and marginal figures, or the past and a forecast, may be several series.
     fn fetch<'a>(&'a mut self, client: &'a Client, ask: Ask) -> Heard<'a>;
+}
+
+/// A provider for a place. Nobody is asked yet.
+///
+/// # Errors
+/// The provider does not cover the place, or calls it in a way that has to be said.
+pub fn open(wish: &Wish, place: &Place) -> Result<Box<dyn IntensityProvider>, Refusal> {
+    let site = |base: &str, zone: String| Site {
+        source: wish.kind.name(),
+        base: wish.url.as_deref().unwrap_or(base).trim_end_matches('/').to_owned(),
+        zone,
+        cadence: wish.interval.map_or(wish.kind.cadences().0, |wanted| wanted.max(wish.kind.cadences().1)),
+    };
+    let zone = || resolve(wish, place);
+    Ok(match &wish.kind {
+        Kind::ElectricityMaps(key) => Box::new(electricity_maps::ElectricityMaps::new(
+            site(electricity_maps::BASE, zone()?),
+            key.clone(),
+            wish.basis.unwrap_or_default(),
+        )),
+        Kind::WattTime { user, password, signals } => Box::new(watttime::WattTime::new(
+            site(watttime::BASE, zone()?),
+            user.clone(),
+            password.clone(),
+            signals.clone(),
+        )),
+        Kind::GreatBritain => Box::new(gb::GreatBritain::new(site(gb::BASE, zone()?))),
+        Kind::Rte => Box::new(rte::Rte::new(site(rte::BASE, zone()?))),
+        Kind::EnergiData => Box::new(energi_data::EnergiData::new(site(energi_data::BASE, zone()?))),
+        Kind::Entsoe(key) => {
+            let basis = wish.basis.unwrap_or_default();
+            Box::new(entsoe::Entsoe::new(site(entsoe::BASE, zone()?), key.clone(), basis))
+        }
+        Kind::Eia(key) => {
+            let basis = wish.basis.unwrap_or_default();
+            Box::new(eia::Eia::new(site(eia::BASE, zone()?), key.clone(), basis))
+        }
+        Kind::File { path, shape } => {
+            Box::new(file::File::new(site("", zone()?), path.clone(), shape.clone()))
+        }
+        Kind::HttpJson { shape, headers } => {
+            Box::new(http_json::HttpJson::new(site("", zone()?), shape.clone(), headers.clone()))
+        }
+    })
+}
+
+/// What the provider calls the place.
+fn resolve(wish: &Wish, place: &Place) -> Result<String, Refusal> {
+    let said = wish.zone.as_deref();
+    let zone = said.unwrap_or(&place.zone);
+    let ids = zones::ids(zone);
+    let known = |of: fn(&Ids) -> Option<String>| ids.as_ref().and_then(of);
+    let found = match &wish.kind {
+        Kind::ElectricityMaps(_) => known(|ids| ids.electricity_maps.clone()),
+        Kind::WattTime { .. } => known(|ids| ids.watttime.clone()),
+        Kind::Entsoe(_) => known(|ids| ids.entsoe.clone()),
+        Kind::Eia(_) => known(|ids| ids.eia.clone()),
+        Kind::EnergiData => {
+            let area = ["DK1", "DK2"].into_iter().find(|area| zone.eq_ignore_ascii_case(area));
+            area.map(str::to_owned).or_else(|| known(|ids| ids.energi_data.clone()))
+        }
+        Kind::GreatBritain => gb::zone(zone),
+        Kind::Rte => zone.eq_ignore_ascii_case("FR").then(|| "FR".to_owned()),
+        Kind::File { .. } | Kind::HttpJson { .. } => Some(zone.to_owned()),
+    };
+    // Providers have more zones than our table of names: what the user says is theirs to know.
+    let is_free = matches!(
+        wish.kind,
+        Kind::ElectricityMaps(_) | Kind::WattTime { .. } | Kind::Entsoe(_) | Kind::Eia(_)
+    );
+    found.or_else(|| said.filter(|_| is_free).map(str::to_owned)).ok_or_else(|| {
+        let inside: Vec<String> = zones::inside(zone).into_iter().map(|ids| ids.zone).collect();
+        let there = if inside.len() > 1 { format!("; inside it are {}", inside.join(", ")) } else { String::new() };
+        Refusal {
+            fault: Fault::Unsupported,
+            message: format!(
+                "asking {}: it has no zone that is {zone}{there} (set the provider's zone, or leave the provider out)",
+                wish.kind.name()
+            ),
+            retry_after: None,
+        }
+    })
 }

@@ -25,7 +25,11 @@ impl GridSection {
     pub(super) fn resolve(self) -> Result<Wishes, String> {
         let mut providers = Vec::with_capacity(self.providers.len());
         for (place, section) in self.providers.into_iter().enumerate() {
-            providers.push(section.resolve().map_err(|error| format!("grid.providers[{place}]: {error}"))?);
+            providers.push(
+                section
+                    .resolve(&super::otlp::of_the_process)
+                    .map_err(|error| format!("grid.providers[{place}]: {error}"))?,
+            );
         }
         Ok(Wishes { location: self.location.resolve()?, providers, chain: self.chain.resolve()? })
     }

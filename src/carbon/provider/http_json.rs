@@ -1,0 +1,149 @@
+//! Any server that answers JSON: the user says where in it the figures are and what they mean.
+
+use super::asking::{Question, Site};
+use super::figure::{Decimal, Unit, intensity};
+use super::json::{Node, Path};
+use super::slots::{About, Gathering, Slot, floor, instant};
+use super::{Ask, Heard, IntensityProvider, Key, Refusal};
+use crate::http_client::Client;
+use crate::model::grid::{Quality, Series};
+use crate::model::quantity::Nanos;
+use hyper::header::HeaderName;
+use std::time::Duration;
+
+/// What the user says of figures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    /// The figure: in an item of the list, or in the whole. Without it a file is CSV.
+    pub value: Option<Path>,
+    /// A list of items; none if there is one figure.
+    pub list: Option<Path>,
+    /// When the figure begins to hold, beside it; without it that is now.
+    pub time: Option<Path>,
+    /// Its unit.
+    pub unit: Unit,
+    /// What it is about.
+    pub about: About,
+    /// How long it holds; without it until the next.
+    pub slot: Option<Nanos>,
+}
+
+/// How long a figure holds whose time is not said, and that no other follows.
+const USUAL_SLOT: Nanos = Nanos::from_seconds(3_600);
+
+/// Seconds since 1970 have ten digits until the year 2286; more are milliseconds.
+const MILLISECONDS_FROM: u64 = 100_000_000_000;
+
+/// The provider.
+pub struct HttpJson {
+    site: Site,
+    shape: Shape,
+    headers: Vec<(String, Key)>,
+}
+
+impl HttpJson {
+    /// For a place. The site's base is the whole URL.
+    #[must_use]
+    pub const fn new(site: Site, shape: Shape, headers: Vec<(String, Key)>) -> HttpJson {
+        HttpJson { site, shape, headers }
+    }
+
+    async fn heard(&self, client: &Client, ask: Ask) -> Result<Vec<Series>, Refusal> {
+        let site = &self.site;
+        let mut question = Question::new(site, "");
+        for (name, key) in &self.headers {
+            let name = HeaderName::from_bytes(name.as_bytes());
+            let name = name.map_err(|_| site.malformed("a header whose name is none (see header_files)"))?;
+            question = question.header(name, site.key(key)?);
+        }
+        let body = question.ask(client, ask).await?;
+        let mut heard = Gathering::new(site, ask);
+        parse(site, &body, &self.shape, &mut heard)?;
+        heard.finish()
+    }
+}
+
+impl IntensityProvider for HttpJson {
+    fn source(&self) -> &'static str {
+        self.site.source
+    }
+
+    fn zone(&self) -> &str {
+        &self.site.zone
+    }
+
+    fn cadence(&self) -> Duration {
+        self.site.cadence
+    }
+
+    fn fetch<'a>(&'a mut self, client: &'a Client, ask: Ask) -> Heard<'a> {
+        Box::pin(self.heard(client, ask))
+    }
+}
+
+/// A document of this shape.
+///
+/// # Errors
+/// It is no JSON, or the paths lead nowhere.
+pub fn parse(site: &Site, body: &[u8], shape: &Shape, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
+    let document = site.json(body)?;
+    let nowhere = |path: &Path| {
+        site.malformed(&format!("there is nothing at {path:?} (see the provider's list, value and time)"))
+    };
+    let items = match &shape.list {
+        None => vec![document],
+        Some(path) => document.at(path).and_then(Node::items).ok_or_else(|| nowhere(path))?,
+    };
+    let whole = Path::new("").expect("an empty path is one");
+    let value = shape.value.as_ref().unwrap_or(&whole);
+    let mut found: Vec<(Nanos, Node<'_>)> = Vec::new();
+    for item in &items {
+        let Some(figure) = item.at(value) else {
+            // One figure alone that is not there is a wrong path; in a list it is one not known yet.
+            if shape.list.is_none() {
+                return Err(nowhere(value));
+            }
+            continue;
+        };
+        let start = match &shape.time {
+            None => floor(heard.ask().now),
+            Some(path) => item.at(path).and_then(time).ok_or_else(|| nowhere(path))?,
+        };
+        found.push((start, figure));
+    }
+    found.sort_by_key(|(start, _)| *start);
+    let ends = ends(&found.iter().map(|(start, _)| *start).collect::<Vec<_>>(), shape.slot);
+    for ((start, figure), end) in found.into_iter().zip(ends) {
+        let text = figure.number().unwrap_or_default();
+        let slot = Slot { start, end, quality: Quality::Measured };
+        heard.add(shape.about, slot, intensity(&text, shape.unit));
+    }
+    Ok(())
+}
+
+/// When slots end that begin at these times, in their order: as long after as is said, else where the next
+/// begins; the last is as long as the one before.
+pub(super) fn ends(starts: &[Nanos], slot: Option<Nanos>) -> Vec<Nanos> {
+    let mut length = slot.unwrap_or(USUAL_SLOT);
+    let mut found = Vec::with_capacity(starts.len());
+    for (place, start) in starts.iter().enumerate() {
+        let next = starts[place + 1..].iter().find(|next| *next > start);
+        if let (None, Some(next)) = (slot, next) {
+            length = next.saturating_sub(*start);
+        }
+        found.push(Nanos::new(start.get().saturating_add(length.get())));
+    }
+    found
+}
+
+/// A text, or seconds or milliseconds since 1970.
+fn time(node: Node<'_>) -> Option<Nanos> {
+    let text = node.number()?;
+    if let Some(time) = instant(&text) {
+        return Some(time);
+    }
+    let thousandths = Decimal::parse(&text)?.thousandths()?;
+    let milliseconds =
+        if thousandths / 1_000 >= MILLISECONDS_FROM { thousandths / 1_000 } else { thousandths };
+    milliseconds.checked_mul(1_000_000).map(Nanos::new)
+}

@@ -1,0 +1,228 @@
+//! From what each kind of power station generated to an intensity, by data/fuel_factors.csv.
+//!
+//! The newest hours come fuel by fuel: an hour without its gas or coal would look cleaner than it was, so
+//! only hours that have all the large ones are used.
+
+use super::Refusal;
+use super::asking::Site;
+use super::figure::Odd;
+use super::slots::{About, Gathering, Slot};
+use crate::model::grid::{Basis, Boundary, Quality};
+use crate::model::quantity::{Intensity, Nanos};
+use std::collections::{BTreeMap, BTreeSet};
+
+const TABLE: &str = include_str!("../../../data/fuel_factors.csv");
+
+/// A fuel is large from this share of all that was generated on, in percent.
+const LARGE_PERCENT: u128 = 5;
+
+/// What is not generated at night is asked for only if it was there a day before.
+const DAY: Nanos = Nanos::from_seconds(24 * 3_600);
+
+/// A fuel of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fuel {
+    /// `hard_coal`.
+    pub name: String,
+    /// Grams for a kWh with fuel supply and construction; none for a storage.
+    pub lifecycle: Option<Intensity>,
+    /// Grams that leave the stack; none for a storage.
+    pub direct: Option<Intensity>,
+    /// ENTSO-E's code.
+    pub entsoe: String,
+    /// EIA's codes.
+    pub eia: Vec<String>,
+}
+
+/// All fuels.
+pub fn fuels() -> impl Iterator<Item = Fuel> {
+    let reader = csv::ReaderBuilder::new().comment(Some(b'#')).from_reader(TABLE.as_bytes());
+    reader.into_records().map(|row| {
+        let row = row.expect("data/fuel_factors.csv is well formed; a test reads it whole");
+        let factor = |text: &str| {
+            (!text.is_empty()).then(|| Intensity::parse_grams(text).expect("a plausible factor"))
+        };
+        Fuel {
+            name: row[0].to_owned(),
+            lifecycle: factor(&row[1]),
+            direct: factor(&row[2]),
+            entsoe: row[3].to_owned(),
+            eia: row[4].split('|').map(str::to_owned).collect(),
+        }
+    })
+}
+
+/// Whose codes a mix is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codes {
+    /// `B14`.
+    Entsoe,
+    /// `NUC`.
+    Eia,
+}
+
+/// What a code stands for on a basis: a factor, or nothing for a storage.
+type Factors = BTreeMap<String, Option<Intensity>>;
+
+fn factors(codes: Codes, basis: Basis) -> Factors {
+    let mut found = Factors::new();
+    for fuel in fuels() {
+        let factor = match basis {
+            Basis::Lifecycle => fuel.lifecycle,
+            Basis::Direct => fuel.direct,
+        };
+        let names = match codes {
+            Codes::Entsoe => vec![fuel.entsoe],
+            Codes::Eia => fuel.eia,
+        };
+        // Of two fuels with one code (offshore wind beside onshore) the later one of the table stands.
+        found.extend(names.into_iter().filter(|name| !name.is_empty()).map(|name| (name, factor)));
+    }
+    found
+}
+
+/// What was generated when, by the provider's code of the fuel, in thousandths of its unit.
+#[derive(Debug, Default)]
+pub struct Mix {
+    slots: BTreeMap<(Nanos, Nanos), BTreeMap<String, u64>>,
+}
+
+impl Mix {
+    /// Takes what a fuel generated from `start` to `end`; a later word on the same replaces the earlier.
+    pub fn set(&mut self, start: Nanos, end: Nanos, code: &str, amount: u64) {
+        self.slots.entry((start, end)).or_default().insert(code.to_owned(), amount);
+    }
+
+    /// The intensities of the slots that are whole. `always` are the codes without which no slot is, if they
+    /// occur at all; `by_day` is the one that may be missing at night.
+    ///
+    /// # Errors
+    /// A large share is of a fuel that the table does not know.
+    pub fn intensities(
+        &self,
+        site: &Site,
+        codes: Codes,
+        basis: Basis,
+        (always, by_day): (&[&str], &str),
+        heard: &mut Gathering<'_>,
+    ) -> Result<(), Refusal> {
+        let factors = factors(codes, basis);
+        let mut totals: BTreeMap<&str, u128> = BTreeMap::new();
+        for (code, amount) in self.slots.values().flatten() {
+            *totals.entry(code).or_default() += u128::from(*amount);
+        }
+        let all: u128 = totals.values().sum();
+        let is_large = |amount: u128| amount > 0 && amount * 100 >= all * LARGE_PERCENT;
+        let unknown: Vec<&str> = totals.keys().copied().filter(|code| !factors.contains_key(*code)).collect();
+        if is_large(unknown.iter().map(|code| totals[code]).sum()) {
+            let unknown = unknown.join(", ");
+            return Err(site.malformed(&format!(
+                "much of its electricity is of fuels without a factor: {unknown} (ask for a newer version)"
+            )));
+        }
+        let needed: BTreeSet<&str> = totals
+            .iter()
+            .filter(|(code, amount)| is_large(**amount) || always.contains(code) && **amount > 0)
+            .map(|(code, _)| *code)
+            .collect();
+        let about = About::average(basis, Boundary::Production);
+        for ((start, end), amounts) in &self.slots {
+            let had_it = |code: &str| {
+                let before = (start.saturating_sub(DAY), end.saturating_sub(DAY));
+                self.slots.get(&before).is_some_and(|amounts| amounts.get(code).is_some_and(|one| *one > 0))
+            };
+            let is_there = |code: &&str| amounts.contains_key(*code) || *code == by_day && !had_it(by_day);
+            if !needed.iter().all(is_there) {
+                continue;
+            }
+            let known = amounts.iter().filter_map(|(code, amount)| {
+                Some((u128::from(*amount), u128::from(factors.get(code).copied()??.as_milligrams())))
+            });
+            let (sum, weighted) = known
+                .fold((0, 0), |(sum, weighted), (amount, factor)| (sum + amount, weighted + amount * factor));
+            let Some(milligrams) = (weighted + sum / 2).checked_div(sum) else { continue };
+            let figure = u32::try_from(milligrams).ok().and_then(Intensity::from_milligrams);
+            let slot = Slot { start: *start, end: *end, quality: Quality::Measured };
+            heard.add(about, slot, figure.ok_or(Odd::TooLarge));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::carbon::provider::Ask;
+    use std::time::Duration;
+
+    const NOON: Nanos = Nanos::from_seconds(1_795_262_400);
+    const HOUR: Nanos = Nanos::from_seconds(3_600);
+
+    fn intensities(rows: &[(u64, &str, u64)], basis: Basis) -> Result<Vec<(u64, u32)>, String> {
+        let site =
+            Site { source: "eia", base: String::new(), zone: "CISO".into(), cadence: Duration::from_secs(1) };
+        let ask = Ask { now: NOON, from: NOON.saturating_sub(DAY), until: NOON };
+        let mut mix = Mix::default();
+        let at = |hours: u64| NOON.saturating_sub(Nanos::new(HOUR.get() * hours));
+        for (hours_ago, code, amount) in rows {
+            mix.set(at(*hours_ago), at(*hours_ago) + HOUR, code, amount * 1_000);
+        }
+        let mut heard = Gathering::new(&site, ask);
+        let codes = (&["COL", "NG", "NUC", "WAT"][..], "SUN");
+        mix.intensities(&site, Codes::Eia, basis, codes, &mut heard).map_err(|refusal| refusal.message)?;
+        let series = heard.finish().map_err(|refusal| refusal.message)?;
+        let hours = |start: Nanos| NOON.saturating_sub(start).get() / HOUR.get();
+        Ok(series[0].samples.iter().map(|slot| (hours(slot.start), slot.intensity.as_milligrams())).collect())
+    }
+
+    #[test]
+    fn the_table_has_a_factor_for_all_but_storage_and_each_code_once() {
+        let mut seen = BTreeSet::new();
+        for fuel in fuels() {
+            let is_storage = matches!(fuel.name.as_str(), "hydro_pumped" | "battery_discharge");
+            assert_eq!(fuel.lifecycle.is_none(), is_storage, "{fuel:?}");
+            assert_eq!(fuel.direct.is_none(), is_storage, "{fuel:?}");
+            assert!(seen.insert(fuel.entsoe.clone()), "{fuel:?}");
+        }
+        let eia = factors(Codes::Eia, Basis::Lifecycle);
+        for code in ["COL", "NG", "NUC", "OIL", "WAT", "SUN", "WND", "OTH", "GEO"] {
+            assert!(eia[code].is_some(), "{code}");
+        }
+        for code in ["BAT", "PS", "UES"] {
+            assert_eq!(eia[code], None, "{code}");
+        }
+        assert_eq!((1..=20).filter(|code| seen.contains(&format!("B{code:02}"))).count(), 20);
+    }
+
+    #[test]
+    fn a_mix_is_weighed_and_storage_left_out() {
+        let rows = [(1, "COL", 100), (1, "NG", 200), (1, "NUC", 500), (1, "WND", 200), (1, "BAT", 70)];
+        // (100 × 820 + 200 × 490 + 500 × 12 + 200 × 11) / 1000, and the same with 900, 370, 0, 0.
+        assert_eq!(intensities(&rows, Basis::Lifecycle), Ok(vec![(1, 188_200)]));
+        assert_eq!(intensities(&rows, Basis::Direct), Ok(vec![(1, 164_000)]));
+        assert_eq!(intensities(&[(1, "WAT", 5)], Basis::Direct), Ok(vec![(1, 0)]));
+    }
+
+    #[test]
+    fn an_hour_without_a_large_fuel_is_none_and_the_night_needs_no_sun() {
+        let mut rows = vec![(0, "NUC", 500), (0, "NG", 100)];
+        for hour in 1..=26 {
+            rows.extend([(hour, "NUC", 500), (hour, "NG", 400), (hour, "COL", 10)]);
+            // From 12 to 26 hours ago the sun shone.
+            if hour >= 12 {
+                rows.push((hour, "SUN", 300));
+            }
+        }
+        let found = intensities(&rows, Basis::Direct).expect("figures");
+        let hours: Vec<u64> = found.iter().map(|(hour, _)| *hour).collect();
+        // The newest has no coal yet, which is small and asked for; 1 and 2 hours ago the sun should have shone.
+        assert_eq!(hours, (3..=26).rev().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn much_of_an_unknown_fuel_is_refused_and_little_is_not() {
+        let rows = |much| [(1, "NG", 100), (1, "XYZ", much)];
+        assert_eq!(intensities(&rows(4), Basis::Direct), Ok(vec![(1, 370_000)]));
+        assert!(intensities(&rows(10), Basis::Direct).is_err_and(|message| message.contains("XYZ")));
+    }
+}

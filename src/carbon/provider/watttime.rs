@@ -1,0 +1,208 @@
+//! WattTime, version 3: pounds of CO2 for a MWh every 5 min, on average (`co2_aoer`) and of one MWh more
+//! (`co2_moer`), which is another signal and never mixed with it. A token is had for a name and a password
+//! and lasts half an hour.
+
+use super::asking::{Part, Question, Site};
+use super::figure::{Unit, intensity};
+use super::json::Node;
+use super::slots::{About, Gathering, Slot, instant, minutes, written};
+use super::{Ask, Heard, IntensityProvider, Key, Refusal};
+use crate::http_client::Client;
+use crate::model::grid::{Basis, Boundary, Quality, Series, Signal};
+use crate::model::quantity::Nanos;
+use crate::model::reading::Fault;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use hyper::header::{AUTHORIZATION, HeaderValue};
+use std::time::Duration;
+
+/// Where it is.
+pub const BASE: &str = "https://api.watttime.org";
+
+/// A token is renewed before it ends, after 30 min.
+const RENEWED_AFTER: Nanos = minutes(25);
+
+/// The longest forecast there is.
+const MAX_HORIZON_HOURS: u64 = 72;
+
+/// The provider.
+pub struct WattTime {
+    site: Site,
+    user: String,
+    password: Key,
+    signals: Vec<(Signal, Part)>,
+    token: Option<(HeaderValue, Nanos)>,
+}
+
+impl WattTime {
+    /// For a region.
+    #[must_use]
+    pub fn new(site: Site, user: String, password: Key, signals: Vec<Signal>) -> WattTime {
+        let signals = signals.into_iter().map(|signal| (signal, Part::default())).collect();
+        WattTime { site, user, password, signals, token: None }
+    }
+
+    async fn token(&mut self, client: &Client, ask: Ask) -> Result<HeaderValue, Refusal> {
+        if let Some((token, since)) = &self.token {
+            // A clock that was set back says nothing about the token's age.
+            let is_fresh = *since <= ask.now && ask.now.saturating_sub(*since) < RENEWED_AFTER;
+            if is_fresh {
+                return Ok(token.clone());
+            }
+        }
+        self.token = None;
+        let site = &self.site;
+        let password = self.password.read().map_err(|message| site.refusal(Fault::Missing, &message))?;
+        let pair = BASE64_STANDARD.encode(format!("{}:{}", self.user, password.reveal()));
+        let question =
+            Question::new(site, "/login").header(AUTHORIZATION, site.header(&format!("Basic {pair}"))?);
+        let body = question.ask(client, ask).await?;
+        let token = site.json(&body)?.get("token").and_then(Node::text);
+        let token = token.ok_or_else(|| site.malformed("a login without a token (is that its address?)"))?;
+        let token = site.header(&format!("Bearer {token}"))?;
+        self.token = Some((token.clone(), ask.now));
+        Ok(token)
+    }
+
+    /// Asks with a token, and with a new one if it was not taken: theirs may end early.
+    async fn get(
+        &mut self,
+        client: &Client,
+        ask: Ask,
+        make: impl for<'b> Fn(&'b Site) -> Question<'b>,
+    ) -> Result<Bytes, Refusal> {
+        let had_one = self.token.is_some();
+        let token = self.token(client, ask).await?;
+        let site = self.site.clone();
+        let first = make(&site).header(AUTHORIZATION, token).send(client).await?;
+        if !had_one || !first.is_unknown_caller() {
+            return first.body(&site, ask);
+        }
+        self.token = None;
+        let token = self.token(client, ask).await?;
+        make(&site).header(AUTHORIZATION, token).ask(client, ask).await
+    }
+
+    async fn signal(
+        &mut self,
+        client: &Client,
+        signal: Signal,
+        heard: &mut Gathering<'_>,
+    ) -> Result<(), Refusal> {
+        let ask = heard.ask();
+        let site = self.site.clone();
+        let time = |time| written(time, "%Y-%m-%dT%H:%M+00:00");
+        let (from, now) = (time(ask.from.min(ask.now.saturating_sub(minutes(10)))), time(ask.now));
+        let past = self
+            .get(client, ask, |site| {
+                let question = Question::new(site, "/v3/historical").with("region", &site.zone);
+                question.with("start", &from).with("end", &now).with("signal_type", kind(signal))
+            })
+            .await?;
+        parse(&site, &past, signal, false, heard)?;
+        let ahead =
+            ask.until.saturating_sub(ask.now).get().div_ceil(minutes(60).get()).min(MAX_HORIZON_HOURS);
+        let forecast = self
+            .get(client, ask, |site| {
+                let question = Question::new(site, "/v3/forecast").with("region", &site.zone);
+                question.with("signal_type", kind(signal)).with("horizon_hours", &ahead.to_string())
+            })
+            .await;
+        match forecast.and_then(|body| parse(&site, &body, signal, true, heard)) {
+            Ok(()) => {}
+            Err(refusal) => tracing::debug!("no forecast: {refusal}"),
+        }
+        Ok(())
+    }
+
+    async fn heard(&mut self, client: &Client, ask: Ask) -> Result<Vec<Series>, Refusal> {
+        let site = self.site.clone();
+        let mut heard = Gathering::new(&site, ask);
+        let mut refused = None;
+        for place in 0..self.signals.len() {
+            if !self.signals[place].1.is_open(ask) && self.signals.len() > 1 {
+                continue;
+            }
+            let outcome = self.signal(client, self.signals[place].0, &mut heard).await;
+            self.signals[place].1.note(ask, &outcome);
+            refused = refused.or(outcome.err());
+        }
+        heard.finish().map_err(|nothing| refused.unwrap_or(nothing))
+    }
+}
+
+impl IntensityProvider for WattTime {
+    fn source(&self) -> &'static str {
+        self.site.source
+    }
+
+    fn zone(&self) -> &str {
+        &self.site.zone
+    }
+
+    fn cadence(&self) -> Duration {
+        self.site.cadence
+    }
+
+    fn fetch<'a>(&'a mut self, client: &'a Client, ask: Ask) -> Heard<'a> {
+        Box::pin(self.heard(client, ask))
+    }
+}
+
+const fn kind(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Average => "co2_aoer",
+        Signal::Marginal => "co2_moer",
+    }
+}
+
+/// An answer of `/v3/historical` or `/v3/forecast`.
+///
+/// # Errors
+/// It is no answer, or one about another region, signal or unit.
+pub fn parse(
+    site: &Site,
+    body: &[u8],
+    signal: Signal,
+    is_forecast: bool,
+    heard: &mut Gathering<'_>,
+) -> Result<(), Refusal> {
+    let answer = site.json(body)?;
+    let (Some(points), Some(meta)) = (answer.get("data").and_then(Node::items), answer.get("meta")) else {
+        return Err(site.malformed("an answer without data and meta (is that its address?)"));
+    };
+    let named = |name: &str| meta.get(name).and_then(Node::text);
+    if named("units").as_deref() != Some("lbs_co2_per_mwh") {
+        return Err(site.malformed("figures in another unit than lbs_co2_per_mwh (they are not used)"));
+    }
+    if named("region").is_some_and(|region| region != site.zone) {
+        return Err(site.malformed("it answers for another region (see the provider's zone and url)"));
+    }
+    if named("signal_type").is_some_and(|given| given != kind(signal)) {
+        return Err(site.malformed("it answers with another signal (see the provider's url)"));
+    }
+    let seconds = meta.get("data_point_period_seconds").and_then(Node::number);
+    let seconds = seconds.and_then(|text| text.parse::<u32>().ok()).filter(|seconds| *seconds > 0);
+    let length = Nanos::from_seconds(seconds.map_or(300, u64::from));
+    let about = About { signal, basis: Basis::Direct, accounting: Boundary::Production };
+    let now = heard.ask().now;
+    for point in points {
+        let Some(figure) = point.get("value") else { continue };
+        let Some(start) = point.get("point_time").and_then(Node::text).and_then(|text| instant(&text)) else {
+            continue;
+        };
+        let is_made_up = point.get("imputed_data_used").is_some_and(Node::is_true);
+        let end = start + length;
+        let quality = match is_forecast {
+            // The slot that runs is what WattTime calls the nowcast: its figure for this time.
+            true if start <= now && now < end => Quality::Estimated,
+            true => Quality::Forecast,
+            false if is_made_up => Quality::Estimated,
+            false => Quality::Measured,
+        };
+        let text = figure.number().unwrap_or_default();
+        heard.add(about, Slot { start, end, quality }, intensity(&text, Unit::PoundsPerMegawattHour));
+    }
+    Ok(())
+}
