@@ -45,6 +45,9 @@ COUNTRY_COLUMNS = [
     "quality", "source", "licence",
 ]
 TDP_COLUMNS = ["model", "tdp_watts", "source"]
+ALIAS_COLUMNS = [
+    "zone", "name", "table_zone", "entsoe_eic", "eia_ba", "watttime_region", "energi_data_area",
+]
 
 # ISO 3166-1: alpha-2 (our zone) and alpha-3 (the package's key) written as one word.
 ISO_CODES = """
@@ -363,6 +366,14 @@ def check_places(folder):
     for line in wrong:
         print(f"  {line}")
     return wrong
+def check_aliases(folder):
+    """Every zone has a yearly figure, and one that the yearly table has stands for itself."""
+    _, rows = read_table(folder / "zone_aliases.csv", ALIAS_COLUMNS, lambda row: row["zone"])
+    known = {row["zone"] for row in read_countries(folder)[1]}
+    for row in rows:
+        if row["table_zone"] not in known or row["zone"] in known and row["zone"] != row["table_zone"]:
+            raise Failure(f"zone_aliases.csv: {row['zone']} stands for {row['table_zone']}")
+    print(f"aliases: {len(rows)} zones, each with a yearly figure")
 
 
 def check_tdp(folder):
@@ -450,6 +461,7 @@ def main():
             return 1 if check_places(arguments.folder) else 0
         else:
             wrong = check_places(arguments.folder)
+            check_aliases(arguments.folder)
             check_countries(arguments.folder)
             if wrong:
                 return 1

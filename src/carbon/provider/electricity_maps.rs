@@ -57,7 +57,7 @@ impl ElectricityMaps {
             let body = self.get(client, ask, "history", None).await;
             self.history.note(ask, &body);
             match body {
-                Ok(body) => parse(&site, &body, self.basis, &mut heard)?,
+                Ok(body) => parse(&site, &body, self.basis, false, &mut heard)?,
                 Err(refusal) => refused = Some(refusal),
             }
         }
@@ -67,7 +67,10 @@ impl ElectricityMaps {
         }
         if !heard.is_current() {
             match self.get(client, ask, "latest", None).await {
-                Ok(body) => parse(&site, &body, self.basis, &mut heard)?,
+                Ok(body) => {
+                    parse(&site, &body, self.basis, false, &mut heard)?;
+                    refused = None;
+                }
                 Err(refusal) => refused = Some(refusal),
             }
         }
@@ -76,12 +79,17 @@ impl ElectricityMaps {
             let hours = HORIZONS.into_iter().find(|hours| *hours >= ahead).unwrap_or(HORIZONS[3]);
             let body = self.get(client, ask, "forecast", Some(hours)).await;
             self.forecast.note(ask, &body);
-            match body.and_then(|body| parse(&site, &body, self.basis, &mut heard)) {
+            match body.and_then(|body| parse(&site, &body, self.basis, true, &mut heard)) {
                 Ok(()) => {}
                 Err(refusal) => tracing::debug!("no forecast: {refusal}"),
             }
         }
-        heard.finish().map_err(|nothing| refused.unwrap_or(nothing))
+        let outcome = heard.finish().map_err(|nothing| refused.unwrap_or(nothing));
+        if outcome.is_err() {
+            // It was not the plan: nothing is had by this key.
+            self.history = Part::default();
+        }
+        outcome
     }
 }
 
@@ -107,10 +115,15 @@ impl IntensityProvider for ElectricityMaps {
 ///
 /// # Errors
 /// It is no answer, or one about another zone or basis.
-pub fn parse(site: &Site, body: &[u8], basis: Basis, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
+pub fn parse(
+    site: &Site,
+    body: &[u8],
+    basis: Basis,
+    is_forecast: bool,
+    heard: &mut Gathering<'_>,
+) -> Result<(), Refusal> {
     let answer = site.json(body)?;
     let list = ["history", "data", "forecast"].into_iter().find_map(|name| answer.get(name));
-    let is_forecast = answer.get("forecast").is_some();
     let length = match answer.get("temporalGranularity").and_then(Node::text).as_deref() {
         None | Some("hourly") => minutes(60),
         Some("15_minutes") => minutes(15),
@@ -120,7 +133,8 @@ pub fn parse(site: &Site, body: &[u8], basis: Basis, heard: &mut Gathering<'_>) 
     same(site, answer, basis)?;
     let points = match list {
         Some(list) => list.items().ok_or_else(|| site.malformed("no list of figures where one should be"))?,
-        None => vec![answer],
+        None if answer.get("datetime").is_some() => vec![answer],
+        None => return Err(site.malformed("an answer without a figure's time (is that its address?)")),
     };
     for point in points {
         same(site, point, basis)?;

@@ -119,7 +119,7 @@ pub fn parse(site: &Site, content: &[u8], shape: &Shape, heard: &mut Gathering<'
         site.malformed("the file has no column gco2e_per_kwh (write timestamp,zone,gco2e_per_kwh)")
     })?;
     let mut found: Vec<(Option<Nanos>, StringRecord)> = Vec::new();
-    for (line, row) in reader.into_records().enumerate() {
+    for row in reader.into_records() {
         let row = row.map_err(|_| site.malformed("the file has a line that is no text"))?;
         let field = |column: Option<usize>| column.and_then(|column| row.get(column)).map(str::trim);
         if field(columns.zone).is_some_and(|zone| !zone.eq_ignore_ascii_case(&site.zone)) {
@@ -127,7 +127,8 @@ pub fn parse(site: &Site, content: &[u8], shape: &Shape, heard: &mut Gathering<'
         }
         let time = field(columns.time).map(|text| {
             instant(text).ok_or_else(|| {
-                let message = format!("line {} of the file has no time (write 2026-11-21T20:00Z)", line + 2);
+                let line = row.position().map_or(0, csv::Position::line);
+                let message = format!("line {line} of the file has no time (write 2026-11-21T20:00Z)");
                 site.malformed(&message)
             })
         });

@@ -138,11 +138,10 @@ pub(super) fn ends(starts: &[Nanos], slot: Option<Nanos>) -> Vec<Nanos> {
 
 /// A text, or seconds or milliseconds since 1970.
 fn time(node: Node<'_>) -> Option<Nanos> {
-    let text = node.number()?;
-    if let Some(time) = instant(&text) {
+    if let Some(time) = node.text().and_then(|text| instant(&text)) {
         return Some(time);
     }
-    let thousandths = Decimal::parse(&text)?.thousandths()?;
+    let thousandths = Decimal::parse(&node.number()?)?.thousandths()?;
     let milliseconds =
         if thousandths / 1_000 >= MILLISECONDS_FROM { thousandths / 1_000 } else { thousandths };
     milliseconds.checked_mul(1_000_000).map(Nanos::new)

@@ -16,6 +16,12 @@ const TABLE: &str = include_str!("../../../data/fuel_factors.csv");
 /// A fuel is large from this share of all that was generated on, in percent.
 const LARGE_PERCENT: u128 = 5;
 
+/// So many are named in a message.
+const MAX_NAMED: usize = 8;
+
+/// Codes are two to four letters; what is longer is none of theirs.
+const MAX_CODE: usize = 8;
+
 /// What is not generated at night is asked for only if it was there a day before.
 const DAY: Nanos = Nanos::from_seconds(24 * 3_600);
 
@@ -90,6 +96,9 @@ pub struct Mix {
 impl Mix {
     /// Takes what a fuel generated from `start` to `end`; a later word on the same replaces the earlier.
     pub fn set(&mut self, start: Nanos, end: Nanos, code: &str, amount: u64) {
+        let is_code =
+            code.len() <= MAX_CODE && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let code = if is_code { code } else { "?" };
         self.slots.entry((start, end)).or_default().insert(code.to_owned(), amount);
     }
 
@@ -115,7 +124,7 @@ impl Mix {
         let is_large = |amount: u128| amount > 0 && amount * 100 >= all * LARGE_PERCENT;
         let unknown: Vec<&str> = totals.keys().copied().filter(|code| !factors.contains_key(*code)).collect();
         if is_large(unknown.iter().map(|code| totals[code]).sum()) {
-            let unknown = unknown.join(", ");
+            let unknown = unknown.into_iter().take(MAX_NAMED).collect::<Vec<_>>().join(", ");
             return Err(site.malformed(&format!(
                 "much of its electricity is of fuels without a factor: {unknown} (ask for a newer version)"
             )));

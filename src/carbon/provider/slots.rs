@@ -20,6 +20,9 @@ const AHEAD: Nanos = Nanos::from_seconds(3_600);
 /// Three days back and three ahead in steps of 5 min are 1,728; ten times that is no answer to our question.
 const MAX_POINTS: usize = 20_000;
 
+/// 2200-01-01: so far from the end of the clock that slots can be added to it.
+const LATEST: Nanos = Nanos::from_seconds(7_258_118_400);
+
 /// What a figure is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct About {
@@ -79,8 +82,6 @@ impl<'a> Gathering<'a> {
     pub fn add(&mut self, about: About, slot: Slot, figure: Result<Intensity, Odd>) {
         self.points += 1;
         let start = floor(slot.start);
-        // A slot shorter than the grain is one whole: user files date their lines to the second.
-        let end = floor(slot.end).max(start + GRAIN);
         let ahead = self.ask.until.max(self.ask.now + AHEAD);
         if self.points > MAX_POINTS || slot.end <= slot.start {
             return;
@@ -89,6 +90,8 @@ impl<'a> Gathering<'a> {
             self.is_only_ahead = true;
             return;
         }
+        // A slot shorter than the grain is one whole: user files date their lines to the second.
+        let end = floor(slot.end).max(start + GRAIN);
         if end.get() <= self.ask.now.saturating_sub(KEPT).get() {
             return;
         }
@@ -181,7 +184,7 @@ pub fn floor(time: Nanos) -> Nanos {
     Nanos::new(time.get() - time.get() % GRAIN.get())
 }
 
-/// A time as providers write it: with an offset, or in UTC without one.
+/// A time as providers write it: with an offset, or in UTC without one; none after 2199, where no provider is.
 #[must_use]
 pub fn instant(text: &str) -> Option<Nanos> {
     let text = text.trim();
@@ -189,7 +192,7 @@ pub fn instant(text: &str) -> Option<Nanos> {
         Ok(timestamp) => timestamp,
         Err(_) => text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp(),
     };
-    u64::try_from(timestamp.as_nanosecond()).ok().map(Nanos::new)
+    u64::try_from(timestamp.as_nanosecond()).ok().map(Nanos::new).filter(|time| *time < LATEST)
 }
 
 /// A time in UTC, in this form of strftime.
@@ -237,7 +240,9 @@ mod tests {
         ] {
             assert_eq!(instant(text), Some(Nanos::from_seconds(NOON)), "{text}");
         }
-        for text in ["", "noon", "1969-12-31T23:59:59Z", "2026-13-01T00:00Z", "2026-11-21T25:00"] {
+        for text in
+            ["", "noon", "1969-12-31T23:59:59Z", "2026-13-01T00:00Z", "2026-11-21T25:00", "2554-07-21T00:00Z"]
+        {
             assert_eq!(instant(text), None, "{text}");
         }
         assert_eq!(written(Nanos::from_seconds(NOON), "%Y%m%d%H%M"), "202611211200");

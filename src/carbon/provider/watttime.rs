@@ -121,14 +121,19 @@ impl WattTime {
         let mut heard = Gathering::new(&site, ask);
         let mut refused = None;
         for place in 0..self.signals.len() {
-            if !self.signals[place].1.is_open(ask) && self.signals.len() > 1 {
+            if !self.signals[place].1.is_open(ask) {
                 continue;
             }
             let outcome = self.signal(client, self.signals[place].0, &mut heard).await;
             self.signals[place].1.note(ask, &outcome);
             refused = refused.or(outcome.err());
         }
-        heard.finish().map_err(|nothing| refused.unwrap_or(nothing))
+        let outcome = heard.finish().map_err(|nothing| refused.unwrap_or(nothing));
+        if outcome.is_err() {
+            // It was not the plan: nothing is had by this name.
+            self.signals.iter_mut().for_each(|(_, part)| *part = Part::default());
+        }
+        outcome
     }
 }
 
