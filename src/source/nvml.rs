@@ -12,6 +12,7 @@ mod foreman;
 mod library;
 mod office;
 mod raw;
+mod restart;
 mod worker;
 
 use super::PowerSource;

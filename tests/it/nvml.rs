@@ -3,6 +3,7 @@
 mod energy;
 mod failures;
 mod instances;
+mod restart;
 mod stand_in;
 
 use crate::tree::at;

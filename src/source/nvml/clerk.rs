@@ -34,11 +34,13 @@ const MAX_INSTANCES: u32 = 16;
 pub(super) struct Clerk {
     office: Arc<Office>,
     last: Option<Nanos>,
+    // By seat, the newest sample of the last session: the next one goes on from there.
+    sampled: Vec<Option<u64>>,
 }
 
 impl Clerk {
     pub(super) fn new(office: Arc<Office>) -> Clerk {
-        Clerk { office, last: None }
+        Clerk { office, last: None, sampled: Vec::new() }
     }
 
     /// Works until the end, with one session after another.
@@ -57,7 +59,10 @@ impl Clerk {
         let mut files: Vec<File> = Vec::new();
         loop {
             match self.office.await_call(Who::Clerk, number, None) {
-                Call::Leave => return,
+                Call::Leave => {
+                    self.sampled = files.iter().map(|file| file.sampled).collect();
+                    return;
+                }
                 Call::Tick(at) if self.last.is_none_or(|last| at.saturating_sub(last) >= PERIOD) => {
                     self.last = Some(at);
                     self.look_at_all(session, &mut files);
@@ -73,7 +78,8 @@ impl Clerk {
         let round = self.office.let_readings_pass(SLOW);
         let state = self.office.lock();
         for seat in state.seats.iter().skip(files.len()) {
-            files.push(File::of(&seat.found));
+            let sampled = self.sampled.get(files.len()).copied().flatten();
+            files.push(File::of(&seat.found, sampled));
         }
         drop(state);
         for (number, file) in files.iter_mut().enumerate() {
@@ -125,13 +131,13 @@ enum Mode {
 }
 
 impl<'a> File<'a> {
-    fn of(found: &Found) -> File<'a> {
+    fn of(found: &Found, sampled: Option<u64>) -> File<'a> {
         File {
             identity: found.identity.clone(),
             device: None,
             looks: 0,
             mode: Mode::Unknown,
-            sampled: None,
+            sampled,
             has_gpm: None,
             samples: BTreeMap::new(),
         }

@@ -7,8 +7,9 @@
 
 use super::clerk::Clerk;
 use super::device::Found;
-use super::library::{Pause, Session, Trouble, on_the_bus, open};
+use super::library::{Pause, Session, Trouble, fault, on_the_bus, open};
 use super::office::{Call, LONGEST_PATIENCE, MAX_DEVICES, Office, PATIENCE, State, Who};
+use super::restart::Restart;
 use super::worker::Worker;
 use crate::clock;
 use crate::model::identity::Name;
@@ -30,28 +31,29 @@ const FIRST_SIGHT: Duration = Duration::from_secs(2);
 
 /// Who finds the devices.
 pub(super) struct Foreman {
-    office: Arc<Office>,
+    pub(super) office: Arc<Office>,
     library: Option<PathBuf>,
-    sysfs: PathBuf,
+    pub(super) sysfs: PathBuf,
     // Before the library is opened again.
     pause: Pause,
     patrol: Nanos,
     // What was there when the devices were last looked for: the driver's count, and the bus.
-    count: u32,
-    bus: Vec<String>,
+    pub(super) count: u32,
+    pub(super) bus: Vec<String>,
     has_clerk: bool,
-    probes: Probes,
+    pub(super) probes: Probes,
     // The numbers of those that did not let themselves be looked at, and the pause before the next attempt.
-    refused: BTreeSet<u32>,
+    pub(super) refused: BTreeMap<u32, Fault>,
     refusals: Pause,
+    pub(super) restart: Restart,
 }
 
 /// Looks at devices, each on a thread of its own: one that hangs keeps no other from being found.
-struct Probes {
+pub(super) struct Probes {
     give: Sender<Probed>,
     take: Receiver<Probed>,
     // The numbers of those that have not answered.
-    open: BTreeSet<u32>,
+    pub(super) open: BTreeSet<u32>,
 }
 
 /// A device's number, and what was seen.
@@ -70,8 +72,9 @@ impl Foreman {
             bus: Vec::new(),
             has_clerk: false,
             probes: Probes { give, take, open: BTreeSet::new() },
-            refused: BTreeSet::new(),
+            refused: BTreeMap::new(),
             refusals: Pause::default(),
+            restart: Restart::default(),
         }
     }
 
@@ -117,6 +120,7 @@ impl Foreman {
             self.pause = Pause::default();
         }
         self.go_round(at, &session);
+        self.attend_the_missing(at, session);
     }
 
     /// Whether nobody can use the session. While one device answers it is kept, for the next one may be
@@ -133,7 +137,7 @@ impl Foreman {
                 return;
             }
         }
-        self.office.withdraw();
+        drop(self.office.withdraw());
         self.begin(at);
     }
 
@@ -143,27 +147,31 @@ impl Foreman {
             self.patrol = at + PATROL;
             let count = session.nvml.device_count().unwrap_or(self.count);
             let bus = on_the_bus(&self.sysfs);
-            if count != self.count || bus != self.bus {
-                (self.count, self.bus) = (count, bus);
-                return self.call_the_roll(at, session);
+            let is_as_before = count == self.count && bus == self.bus;
+            (self.count, self.bus) = (count, bus);
+            if !is_as_before {
+                self.call_the_roll(at, session);
+            }
+            self.look_for_the_unseen();
+            if !is_as_before {
+                return;
             }
         }
         if !self.refused.is_empty() && self.refusals.is_over(at) {
             let again = std::mem::take(&mut self.refused);
-            self.look_at(at, session, again);
+            self.look_at(at, session, again.into_keys().collect());
         }
     }
 
     /// Opens the library and finds the devices. Whatever comes of it, the next time is some time off.
-    fn begin(&mut self, at: Nanos) {
+    pub(super) fn begin(&mut self, at: Nanos) {
         self.bus = on_the_bus(&self.sysfs);
         self.patrol = at + PATROL;
         match open(self.library.as_deref()) {
             Ok(session) => {
                 let session = Arc::new(session);
-                self.office.provide(Arc::clone(&session));
-                self.count = session.nvml.device_count().unwrap_or(0);
-                self.call_the_roll(at, &session);
+                self.use_session(at, &session);
+                self.note_strangers();
                 // Those of before have not answered yet.
                 match self.office.lock().has_failed_all() {
                     true => self.pause.lengthen(at),
@@ -182,6 +190,13 @@ impl Foreman {
                 }
             }
         }
+    }
+
+    /// Gives a new session to everybody, and looks whom it shows.
+    pub(super) fn use_session(&mut self, at: Nanos, session: &Arc<Session>) {
+        self.office.provide(Arc::clone(session));
+        self.count = session.nvml.device_count().unwrap_or(0);
+        self.call_the_roll(at, session);
     }
 
     /// Looks at everybody.
@@ -248,7 +263,7 @@ impl Foreman {
             }
             Err(error) => {
                 tracing::debug!(number, "a GPU that cannot be looked at: {error}");
-                self.refused.insert(number);
+                self.refused.insert(number, fault(&error));
                 None
             }
         }

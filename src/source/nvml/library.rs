@@ -1,5 +1,6 @@
 //! Opening the library, and what its errors mean: a fault for the page, and for people what to do.
 
+use super::raw;
 use crate::model::identity::Name;
 use crate::model::quantity::Nanos;
 use crate::model::reading::Fault;
@@ -68,6 +69,16 @@ pub(super) fn open(library: Option<&Path>) -> Result<Session, Trouble> {
     let nvml = Nvml::builder().lib_path(path).init().map_err(|error| trouble(path, &error))?;
     let driver = nvml.sys_driver_version().unwrap_or_default();
     Ok(Session { nvml, driver: driver.as_str().into() })
+}
+
+impl Session {
+    /// Shuts the library down and initialises it again, without letting go of its file: after an upgrade the
+    /// file on the disk is of another version than the driver that is loaded, and would be refused.
+    pub(super) fn start_anew(&mut self) -> Result<(), NvmlError> {
+        raw::start_anew(&mut self.nvml)?;
+        self.driver = self.nvml.sys_driver_version().unwrap_or_default().as_str().into();
+        Ok(())
+    }
 }
 
 fn trouble(path: &OsStr, error: &NvmlError) -> Trouble {
@@ -149,9 +160,19 @@ impl Pause {
 
     /// It failed at this time: each pause is twice the one before.
     pub(super) fn lengthen(&mut self, at: Nanos) {
+        self.lengthen_between(at, SHORTEST_PAUSE, LONGEST_PAUSE);
+    }
+
+    /// The same with pauses of a length of their own.
+    pub(super) fn lengthen_between(&mut self, at: Nanos, shortest: Nanos, longest: Nanos) {
         let factor = 1_u64 << self.failures.min(MAX_DOUBLINGS);
-        let pause = Nanos::new(SHORTEST_PAUSE.get() * factor).min(LONGEST_PAUSE);
+        let pause = Nanos::new(shortest.get() * factor).min(longest);
         self.failures = self.failures.saturating_add(1);
+        self.until = Some(at + pause);
+    }
+
+    /// It was not even tried: the same attempt is due so much later.
+    pub(super) fn postpone(&mut self, at: Nanos, pause: Nanos) {
         self.until = Some(at + pause);
     }
 
@@ -175,6 +196,15 @@ pub(super) fn on_the_bus(sysfs: &Path) -> Vec<String> {
     let mut ours: Vec<String> = ours.collect();
     ours.sort_unstable();
     ours
+}
+
+/// Those of these cards that NVIDIA's driver drives: others may be handed on to a virtual machine.
+pub(super) fn driven(sysfs: &Path, bus: &[String]) -> Vec<String> {
+    let is_driven = |card: &&String| {
+        let driver = std::fs::read_link(sysfs.join("bus/pci/devices").join(card).join("driver"));
+        driver.is_ok_and(|driver| driver.file_name() == Some(OsStr::new("nvidia")))
+    };
+    bus.iter().filter(is_driven).cloned().collect()
 }
 
 #[cfg(test)]

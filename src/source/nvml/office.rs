@@ -99,6 +99,11 @@ pub(super) struct Seat {
     pub(super) wants_session: bool,
 }
 
+/// Whether a new start of the library may help against it. It gives no rights, and one that hangs is waited for.
+pub(super) const fn is_curable(fault: Fault) -> bool {
+    matches!(fault, Fault::Lost | Fault::Missing | Fault::Io)
+}
+
 /// Which of the turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Who {
@@ -314,13 +319,21 @@ impl Office {
     }
 
     /// Takes the session away from everybody, so that the next one finds the library as if it were new.
-    pub(super) fn withdraw(&self) {
+    /// Whoever hangs may hold it still.
+    pub(super) fn withdraw(&self) -> Option<Arc<Session>> {
         let mut state = self.lock();
-        let Some(session) = state.session.take() else { return };
+        let session = state.session.take()?;
         state.session_number += 1;
         drop(state);
         self.ring();
         self.wait(GRACE, |_| Arc::strong_count(&session) == 1);
+        Some(session)
+    }
+
+    /// Waits until nobody is at work, and tells whether that is so.
+    pub(super) fn wait_for_quiet(&self, patience: Duration) -> bool {
+        self.wait(patience, |state| state.is_quiet());
+        self.lock().is_quiet()
     }
 
     /// Gives a session to everybody.
@@ -364,6 +377,18 @@ impl State {
     pub(super) fn has_failed_all(&self) -> bool {
         let has_failed = |seat: &Seat| seat.wants_session && seat.answered + 1 >= self.round;
         !self.seats.is_empty() && self.seats.iter().all(has_failed)
+    }
+
+    /// Whether there is a device that a new start of the library might bring back.
+    pub(super) fn has_lost_one(&self) -> bool {
+        let is_lost = |seat: &Seat| seat.wants_session && seat.outcome.is_err_and(is_curable);
+        self.seats.iter().any(is_lost)
+    }
+
+    /// Whether nobody but the foreman is at work, and nobody has been silent of late.
+    fn is_quiet(&self) -> bool {
+        let is_quiet = |seat: &Seat| seat.turn.is_idle() && seat.answered + 1 >= self.round;
+        self.clerk.is_idle() && self.seats.iter().all(is_quiet)
     }
 
     /// Whether those of whom it is expected have told their outcome of this round or a newer one.

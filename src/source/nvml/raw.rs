@@ -1,10 +1,10 @@
-//! The four questions that `nvml-wrapper` does not ask, or asks in two calls where one is enough. The only
-//! unsafe code of the program.
+//! The four questions that `nvml-wrapper` does not ask, or asks in two calls where one is enough, and a new
+//! start without a new library. The only unsafe code of the program.
 
 #![allow(unsafe_code)]
 
-use nvml_wrapper::Device;
 use nvml_wrapper::error::{NvmlError, nvml_sym, nvml_try};
+use nvml_wrapper::{Device, Nvml};
 use nvml_wrapper_sys::bindings::{
     NVML_POWER_SCOPE_MODULE, field_id::NVML_FI_DEV_POWER_AVERAGE, nvmlDevice_t, nvmlFieldValue_t,
     nvmlProcessInfo_t, nvmlReturn_t, nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_INT,
@@ -77,6 +77,19 @@ pub(super) fn instance_ids(part: &Device) -> Result<(u32, u32), NvmlError> {
     let gpu = nvml_sym(lib.nvmlDeviceGetGpuInstanceId.as_ref())?;
     let compute = nvml_sym(lib.nvmlDeviceGetComputeInstanceId.as_ref())?;
     Ok((number(part, *gpu)?, number(part, *compute)?))
+}
+
+/// Shuts the library down and initialises it again. Whoever calls it has it to himself, so that no handle of
+/// before lives on: each borrows it. If it fails, the library is shut down, and what it is asked is refused.
+pub(super) fn start_anew(nvml: &mut Nvml) -> Result<(), NvmlError> {
+    let lib = nvml.lib();
+    let shut_down = nvml_sym(lib.nvmlShutdown.as_ref())?;
+    let init = nvml_sym(lib.nvmlInit_v2.as_ref())?;
+    // SAFETY: neither takes anything, and nobody else uses the library meanwhile.
+    unsafe {
+        nvml_try(shut_down())?;
+        nvml_try(init())
+    }
 }
 
 type Ask = unsafe extern "C" fn(nvmlDevice_t, *mut c_uint) -> nvmlReturn_t;

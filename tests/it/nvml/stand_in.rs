@@ -71,7 +71,8 @@ fn it_answers_as_the_scenario_says() {
 #[test]
 fn it_fails_as_the_scenario_says() {
     type Change = fn(&mut nvml_stand_in::scenario::Scenario);
-    let table: [(Change, &str, &str); 5] = [
+    let table: [(Change, &str, &str); 6] = [
+        (|scenario| scenario.devices[0].resets += 1, "GpuLost", "ok"),
         (|scenario| scenario.devices[0].error = 15, "GpuLost", "ok"),
         (|scenario| scenario.devices[0].has_energy = false, "NotSupported", "ok"),
         (|scenario| scenario.loads += 1, "Unknown", "ok"),
@@ -107,6 +108,20 @@ fn a_profile_s_energy_is_the_integral_of_its_power() {
         let sum: u64 = (0..end).map(|at| profile.power_mw(at)).sum();
         assert_eq!(profile.energy_uj(end), sum, "until {end} ms");
     }
+}
+
+/// A device that was plugged in is seen by who starts the library when nobody else holds it.
+#[test]
+fn a_start_beside_another_shows_nothing_new() {
+    let mut bench = Bench::of(1);
+    let old = open(&bench).expect("it is there");
+    bench.board.change(|scenario| scenario.devices.push(Device { resets: 1, ..Device::numbered(1) }));
+    let count = |nvml: &Nvml| nvml.device_count().expect("a count");
+    let second = open(&bench).expect("it is there");
+    assert_eq!((count(&old), count(&second)), (1, 1));
+    assert_eq!(kind(second.device_by_uuid("GPU-00000001-0000-4000-8000-000000000000")), "NotFound");
+    drop((old, second));
+    assert_eq!(count(&open(&bench).expect("it is there")), 2);
 }
 
 /// Two copies in one process are two machines.

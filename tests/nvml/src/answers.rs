@@ -1,6 +1,6 @@
 //! The functions of NVML, in its own names.
 
-use crate::machine::{Subject, handle, init, now_ms, place, shutdown, subject, system};
+use crate::machine::{Subject, handle, init, is_current, is_seen, now_ms, place, shutdown, subject, system};
 use crate::scenario::{Process, Sample};
 use nvml_wrapper_sys::bindings::*;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong};
@@ -10,6 +10,7 @@ type Answer = Result<(), nvmlReturn_t>;
 const OK: nvmlReturn_t = nvmlReturn_enum_NVML_SUCCESS;
 const INVALID: nvmlReturn_t = nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT;
 const NOT_SUPPORTED: nvmlReturn_t = nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED;
+const LOST: nvmlReturn_t = nvmlReturn_enum_NVML_ERROR_GPU_IS_LOST;
 const NOT_FOUND: nvmlReturn_t = nvmlReturn_enum_NVML_ERROR_NOT_FOUND;
 const TOO_SMALL: nvmlReturn_t = nvmlReturn_enum_NVML_ERROR_INSUFFICIENT_SIZE;
 
@@ -114,14 +115,18 @@ answers! {
 
     fn nvmlDeviceGetCount_v2(count: *mut c_uint) {
         let scenario = system("nvmlDeviceGetCount_v2")?;
-        unsafe { put(count, scenario.devices.len() as c_uint) }
+        unsafe { put(count, scenario.devices.iter().filter(|device| is_seen(device)).count() as c_uint) }
     }
 
     fn nvmlDeviceGetHandleByIndex_v2(index: c_uint, to: *mut nvmlDevice_t) {
         let scenario = system("nvmlDeviceGetHandleByIndex_v2")?;
-        let device = scenario.devices.get(index as usize).ok_or(INVALID)?;
+        let mut seen = scenario.devices.iter().filter(|device| is_seen(device));
+        let device = seen.nth(index as usize).ok_or(INVALID)?;
         if device.error != 0 {
             return Err(device.error);
+        }
+        if !is_current(device) {
+            return Err(LOST);
         }
         unsafe { put(to, handle(&device.uuid)) }
     }
@@ -133,7 +138,10 @@ answers! {
         }
         let uuid = unsafe { CStr::from_ptr(uuid) }.to_str().map_err(|_| INVALID)?;
         let (index, _) = place(&scenario, uuid).ok_or(NOT_FOUND)?;
-        match scenario.devices[index].error {
+        let device = &scenario.devices[index];
+        match device.error {
+            0 if !is_seen(device) => Err(NOT_FOUND),
+            0 if !is_current(device) => Err(LOST),
             0 => unsafe { put(to, handle(uuid)) },
             error => Err(error),
         }
@@ -145,7 +153,7 @@ answers! {
             return Err(INVALID);
         }
         let bus = unsafe { CStr::from_ptr(bus) }.to_str().map_err(|_| INVALID)?;
-        let device = scenario.devices.iter().find(|device| device.pci == bus).ok_or(NOT_FOUND)?;
+        let device = scenario.devices.iter().find(|device| device.pci == bus && is_seen(device)).ok_or(NOT_FOUND)?;
         unsafe { put(to, handle(&device.uuid)) }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::scenario::{CALLS, Device, FILE, Instance, Scenario};
 use nvml_wrapper_sys::bindings::*;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -22,10 +23,15 @@ const FIRST_HANDLE: usize = 0x10_0000;
 struct State {
     seen: Option<(u64, i64, i64, u64)>,
     scenario: Arc<Scenario>,
-    // What handles stand for: a UUID, and the driver's load at that time.
+    // What handles stand for: a UUID, and the start at that time.
     handles: Vec<(String, u32)>,
     clients: u32,
+    // The driver's load at the last start, and how often each device had been reset by then.
     loads: u32,
+    resets: BTreeMap<String, u32>,
+    // How often the library was started, and the calls that are open.
+    starts: u32,
+    open: u32,
     calls: Option<File>,
 }
 
@@ -104,7 +110,16 @@ pub(crate) fn now_ms() -> u64 {
 
 /// The scenario in force, once the call may go on.
 fn enter(function: &str, uuid: &str) -> Arc<Scenario> {
-    with(|state| state.count(function, uuid));
+    with(|state| {
+        state.count(function, uuid);
+        state.open += 1;
+    });
+    let scenario = wait(uuid);
+    with(|state| state.open -= 1);
+    scenario
+}
+
+fn wait(uuid: &str) -> Arc<Scenario> {
     let scenario = with(State::refresh);
     if let Some(device) = scenario.devices.iter().find(|device| device.uuid == uuid) {
         std::thread::sleep(Duration::from_millis(device.delay_ms));
@@ -128,14 +143,20 @@ pub(crate) fn init(function: &str) -> Result<(), nvmlReturn_t> {
     with(|state| {
         if state.clients == 0 {
             state.loads = scenario.loads;
+            state.starts += 1;
+            let resets = scenario.devices.iter().map(|device| (device.uuid.clone(), device.resets));
+            state.resets = resets.collect();
         }
         state.clients += 1;
     });
     Ok(())
 }
 
-/// A client goes.
+/// A client goes. While another call is open no client may, and that is noted.
 pub(crate) fn shutdown() -> Result<(), nvmlReturn_t> {
+    if with(|state| state.open) > 0 {
+        with(|state| state.count("nvmlShutdown-under-a-call", ""));
+    }
     enter("nvmlShutdown", "");
     with(|state| match state.clients.checked_sub(1) {
         Some(left) => {
@@ -159,7 +180,7 @@ pub(crate) fn system(function: &str) -> Result<Arc<Scenario>, nvmlReturn_t> {
 /// A handle for what has this UUID.
 pub(crate) fn handle(uuid: &str) -> nvmlDevice_t {
     let number = with(|state| {
-        let known = (uuid.to_owned(), state.loads);
+        let known = (uuid.to_owned(), state.starts);
         let place = state.handles.iter().position(|handle| *handle == known);
         place.unwrap_or_else(|| {
             state.handles.push(known);
@@ -203,10 +224,15 @@ impl Subject {
 pub(crate) fn subject(function: &str, handle: nvmlDevice_t) -> Result<Subject, nvmlReturn_t> {
     let number = (handle as usize).checked_sub(FIRST_HANDLE).map(|number| number / 16);
     let known = with(|state| number.and_then(|number| state.handles.get(number).cloned()));
-    let Some((uuid, loads)) = known else {
+    let Some((uuid, start)) = known else {
         enter(function, "");
         return Err(nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT);
     };
+    // The real library may crash then.
+    if with(|state| start != state.starts) {
+        with(|state| state.count("a-handle-of-before", &uuid));
+        return Err(nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT);
+    }
     let parent = with(|state| {
         let scenario = state.refresh();
         let parent = scenario.devices.iter().find(|device| {
@@ -218,15 +244,28 @@ pub(crate) fn subject(function: &str, handle: nvmlDevice_t) -> Result<Subject, n
     if with(|state| state.clients) == 0 {
         return Err(nvmlReturn_enum_NVML_ERROR_UNINITIALIZED);
     }
-    if loads != scenario.loads {
+    if with(|state| state.loads != scenario.loads) {
         return Err(nvmlReturn_enum_NVML_ERROR_UNKNOWN);
     }
     let lost = nvmlReturn_enum_NVML_ERROR_GPU_IS_LOST;
     let (index, instance) = place(&scenario, &uuid).ok_or(lost)?;
+    if !is_current(&scenario.devices[index]) {
+        return Err(lost);
+    }
     match scenario.devices[index].error {
         0 => Ok(Subject { scenario, index, instance }),
         error => Err(error),
     }
+}
+
+/// Whether a device is as it was when the library was started; one without resets may come at any time.
+pub(crate) fn is_current(device: &Device) -> bool {
+    with(|state| state.resets.get(&device.uuid).map_or(device.resets == 0, |resets| *resets == device.resets))
+}
+
+/// Whether a device was there when the library was started.
+pub(crate) fn is_seen(device: &Device) -> bool {
+    with(|state| device.resets == 0 || state.resets.contains_key(&device.uuid))
 }
 
 /// Where what has this UUID stands.

@@ -45,6 +45,9 @@ pub struct Device {
     pub pci: String,
     /// The number of its device file.
     pub minor: u32,
+    /// How often it was reset or plugged in: whoever initialised before the last time has lost it, or has
+    /// never seen it.
+    pub resets: u32,
     /// What every call for it answers, if not what is asked: 15 lost, 999 unknown.
     pub error: u32,
     /// Every call for it hangs until this is gone again.
@@ -190,6 +193,7 @@ impl Default for Device {
             name: "NVIDIA H100 80GB HBM3".to_owned(),
             pci: String::new(),
             minor: 0,
+            resets: 0,
             error: 0,
             blocks: false,
             delay_ms: 0,
