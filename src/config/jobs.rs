@@ -61,6 +61,7 @@ pub(super) struct JobsSection {
     kubernetes: KubernetesSection,
     containers: ContainersSection,
     users: UsersSection,
+    gpu_environment: Switch,
 }
 
 #[derive(Debug, Deserialize)]
@@ -127,6 +128,7 @@ impl JobsSection {
             containers: self.containers,
             scontrol: self.slurm.scontrol,
             environment: self.slurm.environment,
+            gpu_environment: self.gpu_environment,
             users: self.users,
         };
         Ok(Jobs {

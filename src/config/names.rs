@@ -64,6 +64,8 @@ pub struct Names {
     pub scontrol: Place,
     /// Whether the environment of Slurm's jobs is looked at.
     pub environment: Switch,
+    /// Whether that of other jobs is, for the accelerators that it names.
+    pub gpu_environment: Switch,
     /// Users.
     pub users: UsersSection,
 }
@@ -157,6 +159,7 @@ impl Jobs {
             kubelet: names.kubernetes.kubelet(grouping).filter(|_| has(JobKind::Pod)),
             containers: has(JobKind::Container).then(|| names.containers.places()),
             environment: has(JobKind::Slurm) && is_slurm_here && names.environment == Switch::Auto,
+            visible: names.gpu_environment == Switch::Auto,
             scontrol: scontrol.map(|program| slurm::Wish { program, cluster: clusters.default }),
             users: names.users.wish(),
         }

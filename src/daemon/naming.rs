@@ -8,7 +8,7 @@ use crate::job::names::environment::Reader;
 /// The directory of names. What looks into processes starts here, while it still may: see [`Reader`].
 pub(super) fn directory(settings: &Settings) -> Directory {
     let wishes = settings.jobs.names(&settings.grouping);
-    let reader = if wishes.environment { reader(settings) } else { None };
+    let reader = if wishes.environment || wishes.visible { reader(settings) } else { None };
     Directory::new(wishes, reader, settings.grouping.clone())
 }
 
@@ -18,7 +18,9 @@ fn reader(settings: &Settings) -> Option<Reader> {
     match Reader::start(&settings.procfs, roots) {
         Ok(reader) => Some(reader),
         Err(error) => {
-            tracing::warn!("no thread for the environment of Slurm's jobs: {error}; scontrol is asked alone");
+            tracing::warn!(
+                "no thread for the environment of jobs: {error}; of Slurm's scontrol is asked alone"
+            );
             None
         }
     }

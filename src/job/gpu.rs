@@ -141,7 +141,7 @@ impl Holders {
         self.note_jobs(&mut draft, sights, around.grants);
         let are_listed = self.note_processes(&mut draft, sights, around.consumers);
         self.note_permitted(&mut draft, sights, &are_listed, now);
-        self.note_hints(&mut draft, sights, around.grants, &are_listed);
+        self.note_hints(&mut draft, sights, around.grants, now);
         let mut uses = draft.finish(|place| are_listed[place]);
         self.carry(sights, &mut uses);
         self.note_states(sights, &uses, at);
@@ -269,18 +269,28 @@ impl Holders {
     }
 
     /// What processes were told to use, where nothing better says who does: a user may have told them.
-    fn note_hints(&self, draft: &mut Draft, sights: &[&Sight], grants: &Grants, are_listed: &[bool]) {
-        for (job, devices) in grants.jobs.iter().filter(|(job, _)| self.jobs.contains_key(job)) {
-            // A number counts within what it was given, and that is known.
-            if !devices.given.is_empty() {
+    fn note_hints(&self, draft: &mut Draft, sights: &[&Sight], grants: &Grants, now: Nanos) {
+        let has_list = grants.pods.as_ref().is_some_and(|list| now.saturating_sub(list.at) < BELIEVED);
+        for (job, devices) in &grants.jobs {
+            let Some(alive) = self.jobs.get(job) else { continue };
+            // A number counts within what it was given, and that is known. So it is of the kubelet's pods.
+            if !devices.given.is_empty() || has_list && job.kind() == JobKind::Pod {
                 continue;
             }
             for given in &devices.visible {
-                match find(given, sights) {
-                    found @ (Found::Device(place) | Found::Instance(place, _)) if !are_listed[place] => {
-                        draft.hint(found, job);
-                    }
-                    Found::Nothing | Found::Device(_) | Found::Instance(..) | Found::Unclear(_) => {}
+                let found = find(given, sights);
+                let (Found::Device(place) | Found::Instance(place, _)) = found else { continue };
+                let is_permitted = |node: &(u32, u32)| alive.permitted.contains(node);
+                if !alive.permitted.is_empty() && !sights[place].nodes.iter().any(is_permitted) {
+                    continue;
+                }
+                // Of one that is listed and cannot be told nobody knows whether it is the job's.
+                let is_silent = !self.are_numbers_ours || sights[place].processes.is_err();
+                match job.kind() {
+                    _ if is_silent => draft.hint(found, job),
+                    // Slurm gave it none.
+                    JobKind::Slurm => {}
+                    _ => draft.reserve(found, job),
                 }
             }
         }

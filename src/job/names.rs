@@ -8,6 +8,7 @@ pub mod pod_logs;
 pub mod pod_resources;
 pub mod slurm;
 pub mod users;
+pub mod visible;
 
 use super::container::lxc_name;
 use super::gpu::grant::{JobDevices, PodDevices};
@@ -57,6 +58,8 @@ pub enum SourceName {
     Containers,
     /// Users' names by their numbers.
     Users,
+    /// The accelerators that jobs were told to use.
+    Visible,
 }
 
 impl SourceName {
@@ -71,6 +74,7 @@ impl SourceName {
             SourceName::Environment => "slurm_environment",
             SourceName::Containers => "containers",
             SourceName::Users => "users",
+            SourceName::Visible => "gpu_environment",
         }
     }
 
@@ -83,6 +87,8 @@ impl SourceName {
             // LXC's containers are called by their names.
             SourceName::Containers => id.kind() == JobKind::Container && lxc_name(id.id()).is_none(),
             SourceName::Users => asked.user.is_some(),
+            // Slurm's jobs are asked for more at once; a process without a group is not found by one.
+            SourceName::Visible => !matches!(id.kind(), JobKind::Slurm | JobKind::Process),
         }
     }
 
@@ -96,21 +102,24 @@ impl SourceName {
             | SourceName::Environment
             | SourceName::Containers
             | SourceName::Users => true,
-            // It knows no UIDs.
-            SourceName::PodResources => false,
+            // One knows no UIDs, the other no names.
+            SourceName::PodResources | SourceName::Visible => false,
         }
     }
 
     /// Whether it is looked for although nothing says that it is there.
     #[must_use]
     pub const fn is_looked_for_everywhere(self) -> bool {
-        matches!(self, SourceName::PodLogs | SourceName::PodResources | SourceName::Containers)
+        matches!(
+            self,
+            SourceName::PodLogs | SourceName::PodResources | SourceName::Containers | SourceName::Visible
+        )
     }
 
     /// Whether those who run the job say it, and not the job.
     #[must_use]
     pub const fn is_sure(self) -> bool {
-        !matches!(self, SourceName::Environment)
+        !matches!(self, SourceName::Environment | SourceName::Visible)
     }
 }
 
@@ -191,6 +200,8 @@ pub struct Wishes {
     pub scontrol: Option<slurm::Wish>,
     /// Whether the environment of Slurm's jobs is looked at.
     pub environment: bool,
+    /// Whether that of other jobs is, for the accelerators that it names.
+    pub visible: bool,
     /// Users' names.
     pub users: users::Wish,
 }

@@ -10,6 +10,7 @@ use crate::job::names::pod_logs::PodLogs;
 use crate::job::names::pod_resources::PodResourcesSource;
 use crate::job::names::slurm::Scontrol;
 use crate::job::names::users::Users;
+use crate::job::names::visible::VisibleDevices;
 use crate::job::names::{Look, NameSource, PodList, SourceName, Wanted, WantsDevices, Wishes, Word};
 use crate::model::identity::JobId;
 use crate::model::reading::Fault;
@@ -60,9 +61,10 @@ impl Clerk {
             (SourceName::PodLogs, wishes.pod_logs.is_some()),
             (SourceName::PodResources, wishes.pod_resources.is_some()),
             (SourceName::Scontrol, wishes.scontrol.is_some()),
-            (SourceName::Environment, self.reader.is_some()),
+            (SourceName::Environment, self.reader.is_some() && wishes.environment),
             (SourceName::Containers, wishes.containers.is_some()),
             (SourceName::Users, true),
+            (SourceName::Visible, self.reader.is_some() && wishes.visible),
         ];
         sources.into_iter().filter_map(|(source, is_asked)| is_asked.then_some(source)).collect()
     }
@@ -101,7 +103,13 @@ impl Clerk {
                 tasks.spawn(attend(Scontrol::new(wish), desk()));
             }
             if let Some(reader) = self.reader {
-                tasks.spawn(attend(Environments::new(reader, self.wants_devices), desk()));
+                if wishes.visible {
+                    let wants = Arc::clone(&self.wants_devices);
+                    tasks.spawn(attend(VisibleDevices::new(reader.clone(), wants), desk()));
+                }
+                if wishes.environment {
+                    tasks.spawn(attend(Environments::new(reader, self.wants_devices), desk()));
+                }
             }
             if let Some(places) = wishes.containers {
                 tasks.spawn(attend(Containers::new(places), desk()));
@@ -295,7 +303,7 @@ impl Book {
                 .copied()
                 .filter(|source| source.is_waited_for() && source.concerns(id, asked))
                 .collect();
-            if waited_for.is_empty() {
+            if waited_for.is_empty() && !self.words.contains_key(id) {
                 continue;
             }
             let entry = self.entry(id, &waited_for);

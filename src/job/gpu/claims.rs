@@ -32,6 +32,8 @@ struct Piece {
     activity: Option<u32>,
     marks: BTreeMap<Option<JobId>, Mark>,
     processes: Vec<(Vec<JobId>, Option<u64>)>,
+    // They were told to use it, by whoever started them.
+    reserved: Vec<JobId>,
     // Given to somebody whose job is not known yet.
     unknown_shares: u32,
 }
@@ -101,6 +103,17 @@ impl Draft {
         }
     }
 
+    /// A job was told to use a device by whoever started it, and all that use it are told: it holds it unless
+    /// somebody was given it, or somebody else is there. A whole device that is divided nobody can use.
+    pub fn reserve(&mut self, found: Found, job: &JobId) {
+        if matches!(found, Found::Device(at) if self.is_divided(at)) {
+            return;
+        }
+        for piece in self.pieces(found).filter(|piece| piece.reserved.len() < MAX_CLAIMS) {
+            piece.reserved.push(job.clone());
+        }
+    }
+
     /// A process of these jobs, the innermost first, uses the instance; the whole if that has no name.
     pub fn process(&mut self, at: usize, instance: &str, jobs: &[JobId], used: Option<u64>) {
         let Some(device) = self.devices.get_mut(at) else { return };
@@ -147,7 +160,10 @@ impl Draft {
             gpu: device.gpu,
             is_known: are_all_listed(at) && !device.is_unclear,
             slices: device.slices,
-            parts: device.pieces.into_iter().map(|piece| piece.finish(are_all_listed(at))).collect(),
+            parts: {
+                let parts = device.pieces.into_iter();
+                parts.map(|piece| piece.finish(are_all_listed(at), device.is_unclear)).collect()
+            },
         });
         uses.collect()
     }
@@ -172,7 +188,7 @@ impl Device {
 impl Piece {
     fn new(instance: Name, slices: u32, activity: Option<u32>) -> Piece {
         let (marks, processes) = (BTreeMap::new(), Vec::new());
-        Piece { instance, slices, activity, marks, processes, unknown_shares: 0 }
+        Piece { instance, slices, activity, marks, processes, reserved: Vec::new(), unknown_shares: 0 }
     }
 
     fn mark(&mut self, job: Option<JobId>) -> Option<&mut Mark> {
@@ -182,7 +198,10 @@ impl Piece {
         Some(self.marks.entry(job).or_default())
     }
 
-    fn finish(mut self, are_all_listed: bool) -> Part {
+    fn finish(mut self, are_all_listed: bool, is_unclear: bool) -> Part {
+        if !is_unclear {
+            self.honour_reservations();
+        }
         self.charge_innermost();
         // Nobody is charged with a share of somebody else who is not known yet.
         let has_holder = self.marks.values().any(|mark| mark.allocated > 0);
@@ -211,6 +230,20 @@ impl Piece {
         });
         let (instance, slices, activity) = (self.instance, self.slices, self.activity);
         Part { instance, slices, activity, claims: claims.collect() }
+    }
+
+    /// What a job said of itself never makes it pay for another.
+    fn honour_reservations(&mut self) {
+        let is_given = self.unknown_shares > 0 || self.marks.values().any(|mark| mark.allocated > 0);
+        let is_own = |jobs: &[JobId]| jobs.iter().any(|job| self.reserved.contains(job));
+        if is_given || !self.processes.iter().all(|(jobs, _)| is_own(jobs)) {
+            return;
+        }
+        for job in std::mem::take(&mut self.reserved) {
+            if let Some(mark) = self.mark(Some(job)) {
+                mark.allocated = 1;
+            }
+        }
     }
 
     /// A process belongs to the innermost job around it. What an outer one was given is the inner one's then,

@@ -145,6 +145,12 @@ impl Device {
         matches!(self.piece, Piece::Uuid(_) | Piece::Number(..))
     }
 
+    /// Whether it is called by a number, which means what it means only to who sees all devices.
+    #[must_use]
+    pub const fn is_numbered(&self) -> bool {
+        matches!(self.of, Physical::Index(_) | Physical::Minor(_) | Physical::Card(_))
+    }
+
     /// Looks for it, among those of this vendor alone if that is known.
     #[must_use]
     pub fn find(&self, sights: &[&Sight], vendor: Option<Vendor>) -> Found {

@@ -194,6 +194,11 @@ impl JobDevices {
         JobDevices { given, visible, is_whole }
     }
 
+    /// Leaves what is called by a number out.
+    pub fn without_numbers(&mut self) {
+        self.visible.retain(|given| !given.device.is_numbered());
+    }
+
     /// Adds what another process of the job says: another step's devices.
     pub fn add(&mut self, other: JobDevices) {
         if other.is_whole && !self.is_whole {

@@ -397,6 +397,72 @@ fn pods_that_stay_unknown_are_told_of() {
     assert!(bench.tick(&[], vec![], &[]).is_empty());
 }
 
+/// Units that were told to use devices: `id, CUDA_VISIBLE_DEVICES`.
+fn told(jobs: &[(JobId, &str)]) -> Vec<(JobId, Arc<JobDevices>)> {
+    let read = |cuda| Arc::new(JobDevices::read(Variables { cuda: Some(cuda), ..Variables::default() }));
+    jobs.iter().map(|(job, cuda)| (job.clone(), read(cuda))).collect()
+}
+
+#[test]
+fn who_was_told_to_use_a_device_holds_it_until_others_come() {
+    let mut bench = Bench::new();
+    let (a, b) = (unit("a.service"), unit("b.service"));
+    bench.grants.jobs = told(&[(a.clone(), "GPU-00aa,1"), (b.clone(), "1")]);
+    bench.run(10, "/system.slice/a.service");
+    bench.run(20, "/system.slice/b.service");
+    bench.run(30, "/system.slice/c.service");
+    let births = [(1, a, "a"), (2, b, "b"), (3, unit("c.service"), "c")];
+    let births =
+        births.iter().map(|(slot, id, name)| birth(*slot, id, &format!("/system.slice/{name}.service")));
+    let births: Vec<Birth> = births.collect();
+    let mut tick = |first: Result<&[_], Fault>, second: Result<&[_], Fault>, births, deaths: &[u32]| {
+        bench.tick(&[with(whole(0), first), with(whole(1), second)], births, deaths)
+    };
+    // Nobody is on it: it is theirs, and idle. On the other one both may be.
+    assert_eq!(tick(Ok(&[]), Ok(&[]), births, &[]), ["a.service:1/-", "a.service:1/- b.service:1/-"]);
+    // Who works pays, and who was told and does not work has his share of what is idle alone.
+    let used = tick(Ok(&[(10, Some(9))]), Ok(&[(20, Some(5))]), vec![], &[]);
+    assert_eq!(used, ["a.service:1/9", "a.service:1/0 b.service:1/5"]);
+    // Somebody else is there: what was said to a unit does not make it pay for him.
+    let used = tick(Ok(&[(30, Some(9))]), Ok(&[(20, Some(5)), (30, Some(5))]), vec![], &[]);
+    assert_eq!(used, ["c.service:0/9", "b.service:0/5 c.service:0/5"]);
+    // Nor for somebody who cannot be told.
+    assert_eq!(tick(Ok(&[(99, None)]), Ok(&[]), vec![], &[]), ["-:0/-?", "a.service:1/- b.service:1/-"]);
+    // Where nobody tells who uses it, that is all there is.
+    let nobody = Err(Fault::Unsupported);
+    assert_eq!(tick(nobody, nobody, vec![], &[1]), ["a.service:0/-?", "a.service:0/- b.service:0/-?"]);
+    assert_eq!(tick(nobody, nobody, vec![], &[]), ["?", "b.service:0/-?"]);
+}
+
+#[test]
+fn what_a_job_was_told_widens_nothing() {
+    let mut bench = Bench::new();
+    let container = JobId::new(JobKind::Container, "c0ffee");
+    let gpus = |tells: Result<&[_], Fault>| [with(whole(0), tells), with(whole(1), tells)];
+    // The kubelet gave the pod the first one, and others may not be told to use the second.
+    let tells = [(pod(UID), "GPU-11"), (container.clone(), "GPU-00,GPU-11"), (unit("a"), "GPU-00")];
+    bench.grants.jobs = told(&tells);
+    bench.permit("/docker/c", "c 195:1 rw\n");
+    let births =
+        vec![birth(1, &pod(UID), "/x"), birth(2, &container, "/docker/c"), birth(3, &unit("a"), "/y")];
+    assert_eq!(bench.tick(&gpus(Ok(&[])), births, &[]), ["a:1/-", "7b2c1a90-:1/- c0ffee:1/-"]);
+    bench.list(&[(&[UID], &["GPU-00"])]);
+    assert_eq!(bench.tick(&gpus(Ok(&[])), vec![], &[]), ["7b2c1a90-:1/-", "c0ffee:1/-"]);
+    let unlisted = bench.tick(&gpus(Err(Fault::Unsupported)), vec![], &[]);
+    assert_eq!(unlisted, ["7b2c1a90-:1/- a:0/-?", "c0ffee:0/-?"]);
+    // The first one is held by a pod that nobody knows yet.
+    bench.list(&[(&[UID], &[]), (&[], &["GPU-00"])]);
+    assert_eq!(bench.tick(&gpus(Ok(&[])), vec![], &[]), ["?", "c0ffee:1/-"]);
+}
+
+#[test]
+fn who_was_told_to_use_an_instance_holds_that_and_of_a_divided_device_nothing_else() {
+    let mut bench = Bench::new();
+    bench.grants.jobs = told(&[(unit("a"), "MIG-2b2"), (unit("b"), "GPU-22aa"), (unit("c"), "MIG-2b1")]);
+    let births = [(1, "a"), (2, "b"), (3, "c")].map(|(slot, name)| birth(slot, &unit(name), name));
+    assert_eq!(bench.tick(&[with(divided(2), Ok(&[]))], births.to_vec(), &[]), ["||a:1/-"]);
+}
+
 #[test]
 fn nothing_grows_without_bound() {
     let mut bench = Bench::new();

@@ -1,9 +1,11 @@
-//! What Slurm gave a job in its environment, and what its user put there for us.
+//! What Slurm gave a job in its environment, and what its user put there for us. What other jobs were told
+//! there to use is asked of the same thread (`visible`).
 //!
 //! Under Landlock a thread may not look into processes outside its own domain, whatever rights it has. So
 //! the one thread that does is started before that. It gives up every capability but the two it needs and
 //! does nothing but this: it is told of control groups, and answers with the values of a few variables.
 
+use super::visible::{Sighted, visible};
 use super::{Asked, Look, NameSource, SourceName, Wanted, WantsDevices, Word};
 use crate::job::gpu::grant::{JobDevices, Variables};
 use crate::job::is_in_users_hands;
@@ -11,7 +13,7 @@ use crate::model::description::Attribute;
 use crate::model::identity::JobId;
 use crate::model::reading::{Fault, Hierarchy};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
@@ -35,10 +37,10 @@ const MAX_GROUPS: usize = 64;
 const MAX_DEPTH: usize = 6;
 
 /// Jobs of one question.
-const MAX_JOBS: usize = 1_024;
+pub(super) const MAX_JOBS: usize = 1_024;
 
 /// A process whose memory is locked may not be readable for long.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A value is cut after this much: 64 UUIDs of instances have less, and no name is longer.
 const MAX_VALUE_BYTES: usize = 4_096;
@@ -47,7 +49,7 @@ const MAX_VALUE_BYTES: usize = 4_096;
 const MAX_LOOKS: u32 = 30;
 
 /// The variables that are looked for. The first tells whether it is the job's own environment.
-const VARIABLES: [&str; 19] = [
+pub(super) const VARIABLES: [&str; 19] = [
     "SLURM_JOB_ID",
     "SLURM_JOB_NAME",
     "SLURM_JOB_ACCOUNT",
@@ -70,23 +72,33 @@ const VARIABLES: [&str; 19] = [
 ];
 
 /// The values that were found, in the order of [`VARIABLES`].
-type Values = [Option<String>; VARIABLES.len()];
+pub(super) type Values = [Option<String>; VARIABLES.len()];
 
 /// What a job's processes have: the first one's values, and the devices of all of them.
 type Answer = Result<Option<(Values, JobDevices)>, Fault>;
 
 /// Groups, and where the answers go.
-struct Question {
-    // The job's number, and where its group is.
-    jobs: Vec<(String, PathBuf)>,
-    wants_devices: bool,
-    answer: oneshot::Sender<Vec<Answer>>,
+pub(super) enum Question {
+    /// What Slurm gave.
+    Slurm {
+        /// The job's number, and where its group is.
+        jobs: Vec<(String, PathBuf)>,
+        wants_devices: bool,
+        answer: oneshot::Sender<Vec<Answer>>,
+    },
+    /// What jobs were told to use.
+    Visible {
+        groups: Vec<PathBuf>,
+        /// Groups of other jobs, which are not looked into.
+        others: HashSet<PathBuf>,
+        answer: oneshot::Sender<Vec<Sighted>>,
+    },
 }
 
 /// The thread's end for questions.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    questions: SyncSender<Question>,
+    pub(super) questions: SyncSender<Question>,
     roots: Vec<(Hierarchy, PathBuf)>,
 }
 
@@ -97,8 +109,8 @@ impl Reader {
     /// # Errors
     /// No more threads can be started.
     pub fn start(procfs: &Path, roots: Vec<(Hierarchy, PathBuf)>) -> std::io::Result<Reader> {
-        // One is read while the next one waits.
-        let (questions, asked) = sync_channel(1);
+        // There are two who ask; one is read while the other one waits.
+        let (questions, asked) = sync_channel(2);
         let procfs = procfs.to_owned();
         let thread = std::thread::Builder::new().name("environment".to_owned());
         thread.spawn(move || serve(&procfs, &asked))?;
@@ -106,7 +118,7 @@ impl Reader {
     }
 
     /// Where the job's group is.
-    fn group(&self, asked: &Asked) -> Option<PathBuf> {
+    pub(super) fn group(&self, asked: &Asked) -> Option<PathBuf> {
         let (_, root) = self.roots.iter().find(|(hierarchy, _)| *hierarchy == asked.hierarchy)?;
         let path = Path::new(asked.cgroup.trim_start_matches('/'));
         let is_plain = path.components().all(|part| matches!(part, Component::Normal(_)));
@@ -123,10 +135,16 @@ fn serve(procfs: &Path, questions: &Receiver<Question>) {
     // The others get it with Landlock.
     let _ = set_no_new_privs(true);
     while let Ok(question) = questions.recv() {
-        let jobs = question.jobs.iter().take(MAX_JOBS);
-        let wants_devices = question.wants_devices;
-        let answers = jobs.map(|(number, group)| of_job(procfs, group, number, wants_devices)).collect();
-        let _ = question.answer.send(answers);
+        match question {
+            Question::Slurm { jobs, wants_devices, answer } => {
+                let jobs = jobs.iter().take(MAX_JOBS);
+                let of = |(number, group): &(String, PathBuf)| of_job(procfs, group, number, wants_devices);
+                let _ = answer.send(jobs.map(of).collect());
+            }
+            Question::Visible { groups, others, answer } => {
+                let _ = answer.send(visible(procfs, groups.iter().take(MAX_JOBS), &others));
+            }
+        }
     }
 }
 
@@ -135,7 +153,7 @@ fn serve(procfs: &Path, questions: &Receiver<Question>) {
 fn of_job(procfs: &Path, group: &Path, number: &str, wants_devices: bool) -> Answer {
     let mut refused = None;
     let mut found: Option<(Values, JobDevices)> = None;
-    for pid in pids(group) {
+    for pid in pids(group, &HashSet::new()) {
         match read(&procfs.join(pid.to_string()).join("environ")) {
             Ok(bytes) => {
                 let values = values(&bytes);
@@ -165,8 +183,8 @@ fn devices(values: &Values) -> JobDevices {
     JobDevices::read(Variables { job, step_id, step, cuda, amd: [rocr, hip], intel })
 }
 
-/// The first processes of a group and of those below it.
-fn pids(group: &Path) -> Vec<u32> {
+/// The first processes of a group and of those below it that are not among the others.
+pub(super) fn pids(group: &Path, others: &HashSet<PathBuf>) -> Vec<u32> {
     let mut found = Vec::new();
     let mut groups = vec![(group.to_owned(), 0)];
     let mut looked = 0;
@@ -183,13 +201,14 @@ fn pids(group: &Path) -> Vec<u32> {
         if depth < MAX_DEPTH {
             let entries = std::fs::read_dir(&group).into_iter().flatten().flatten().take(MAX_GROUPS);
             let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-            groups.extend(below.map(|entry| (entry.path(), depth + 1)));
+            let below = below.map(|entry| entry.path()).filter(|path| !others.contains(path));
+            groups.extend(below.map(|path| (path, depth + 1)));
         }
     }
     found
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Fault> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Fault> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
     match read {
@@ -200,7 +219,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Fault> {
     }
 }
 
-fn values(environment: &[u8]) -> Values {
+pub(super) fn values(environment: &[u8]) -> Values {
     let mut values = Values::default();
     for entry in environment.split(|byte| *byte == 0) {
         let Some(at) = entry.iter().position(|byte| *byte == b'=') else { continue };
@@ -323,7 +342,8 @@ impl NameSource for Environments {
         }
         let wants_devices = self.wants_devices.load(Ordering::Relaxed);
         let (give, take) = oneshot::channel();
-        if self.reader.questions.try_send(Question { jobs, wants_devices, answer: give }).is_err() {
+        let question = Question::Slurm { jobs, wants_devices, answer: give };
+        if self.reader.questions.try_send(question).is_err() {
             return Look::failed(Fault::Timeout, detail);
         }
         let answers = match timeout(PATIENCE, take).await {
