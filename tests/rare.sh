@@ -4,7 +4,7 @@
 #   tests/rare.sh         300 kills, 3,000 power losses, a store that is not let go of for a minute, waits
 #                         for the disk counted over ten real minutes, 30 days of churn, pushes into an OpenTelemetry
 #                         Collector built from Debian's sources, and a boot of Debian's kernel in QEMU with a
-#                         BMC, an ACPI power meter and energy counters
+#                         BMC, an ACPI power meter and energy counters, and another one with systemd and real units
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -27,3 +27,4 @@ DAYS=${DAYS:-30} slow soak::ten_jobs_a_second_for_a_day_grow_nothing
 tests/slow/collector.sh
 slow otlp::a_collector_has_by_grpc_what_a_scrape_shows_and_passes_it_on
 slow guest::a_real_kernel_shows_its_bmc_its_power_meter_and_its_counters
+slow guest::real_units_have_their_names_their_slices_their_users_and_what_they_used

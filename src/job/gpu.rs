@@ -43,6 +43,9 @@ const PATIENCE: Nanos = Nanos::from_seconds(60);
 const FIRST_LOOKS: u32 = 3;
 const LOOK_AGAIN: Nanos = Nanos::from_seconds(30);
 
+/// Who uses a device that was just found is asked behind its first reading; nothing is missed until this.
+const FIRST_LIST: Nanos = Nanos::from_seconds(15);
+
 /// Devices of one tick. A machine has 16.
 const MAX_SIGHTS: usize = 256;
 
@@ -68,6 +71,8 @@ pub struct Holders {
     // Since when a pod holds a device and is not known.
     unknown_since: Option<Nanos>,
     misses: u32,
+    // Devices of which nothing was told yet, and since when; `None` once it was.
+    untold: HashMap<Name, Option<Nanos>>,
     states: BTreeMap<&'static str, SourceState>,
 }
 
@@ -109,6 +114,7 @@ impl Holders {
             before: HashMap::new(),
             unknown_since: None,
             misses: 0,
+            untold: HashMap::new(),
             states: BTreeMap::new(),
         }
     }
@@ -361,6 +367,7 @@ impl Holders {
 
     fn note_states(&mut self, sights: &[&Sight], uses: &[Use], at: &Moment) {
         let refused = sights.iter().find_map(|sight| Some((sight, *sight.processes.as_ref().err()?)));
+        let is_too_early = self.are_numbers_ours && self.is_too_early(sights, at.monotonic);
         let (fault, detail) = match refused {
             _ if !self.are_numbers_ours => (
                 Some(Fault::PrivateNamespace),
@@ -373,7 +380,9 @@ impl Holders {
             ),
             None => (None, "by the driver's lists and /proc/PID/cgroup".to_owned()),
         };
-        self.note(PROCESSES, fault, detail, at);
+        if !is_too_early {
+            self.note(PROCESSES, fault, detail, at);
+        }
         let is_long = self.unknown_since.is_some_and(|since| at.monotonic.saturating_sub(since) >= PATIENCE);
         let held = uses.iter().filter(|used| !used.is_known).count();
         let (fault, detail) = match is_long {
@@ -386,6 +395,20 @@ impl Holders {
             false => (None, format!("{} devices", uses.len())),
         };
         self.note(HOLDERS, fault, detail, at);
+    }
+
+    /// Whether the lists of a device that is new are on their way.
+    fn is_too_early(&mut self, sights: &[&Sight], now: Nanos) -> bool {
+        self.untold.retain(|gpu, _| sights.iter().any(|sight| sight.gpu == *gpu));
+        let mut is_too_early = false;
+        for sight in sights {
+            let since = self.untold.entry(sight.gpu.clone()).or_insert(Some(now));
+            if sight.processes != Err(Fault::Timeout) {
+                *since = None;
+            }
+            is_too_early |= since.is_some_and(|since| now.saturating_sub(since) < FIRST_LIST);
+        }
+        is_too_early
     }
 
     fn note(&mut self, source: &'static str, fault: Option<Fault>, detail: String, at: &Moment) {

@@ -59,6 +59,7 @@ hosts! {
     intel_max_with_tiles_inside_its_cards: "intel-max",
     grace_hopper_with_its_gpu_in_the_module: "gh200",
     dgx_with_eight_gpus_whose_driver_is_loaded_anew: "h100x8",
+    dgx_with_eight_gpus_that_are_held: "h100x8-held",
     a_gpu_in_instances_and_one_that_is_whole: "h100-mig",
     virtual_machine_without_a_meter: "vm-estimate",
     kubernetes_on_v2_by_systemd: "k8s-v2-systemd",

@@ -418,6 +418,69 @@ fn a_meter_around_others_is_not_added_to_them_when_it_is_lent() {
     );
 }
 
+/// The exporter may run where an accelerator's driver is not; who runs the command is asked then.
+#[test]
+fn an_accelerator_that_the_exporter_lacks_is_measured_beside_what_it_lends() {
+    let home = tempfile::tempdir().expect("a folder");
+    let device = home.path().join("sys/devices/0000:05:00.0");
+    for folder in ["drm/card0", "hwmon/hwmon9"] {
+        std::fs::create_dir_all(device.join(folder)).expect("made");
+    }
+    for (file, text) in [
+        ("vendor", "0x1002\n"),
+        ("device", "0x738c\n"),
+        ("hwmon/hwmon9/name", "amdgpu\n"),
+        ("hwmon/hwmon9/power1_average", "100000000\n"),
+    ] {
+        std::fs::write(device.join(file), text).expect("written");
+    }
+    let class = home.path().join("sys/class/drm/card0");
+    std::fs::create_dir_all(&class).expect("made");
+    std::os::unix::fs::symlink(&device, class.join("device")).expect("linked");
+    for (lends, kinds) in [("", &["cpu", "gpu"][..]), ("gpu", &["cpu", "gpu"]), ("node", &["cpu", "other"])] {
+        let socket = home.path().join(format!("{lends}.sock"));
+        let _asked = exporter(&socket, move |at| {
+            let mut found: Value = serde_json::from_str(&host(1_000_000 * (1 + at as u64))).expect("ours");
+            let mut other = found["domains"][0].clone();
+            match lends {
+                "gpu" => {
+                    other["domain"]["id"] = json!("pci-0000:05:00.0");
+                    other["domain"]["gpu"] = json!("pci-0000:05:00.0");
+                    other["domain"]["hw_type"] = json!("gpu");
+                }
+                "node" => {
+                    other["domain"]["id"] = json!("node");
+                    other["domain"]["hw_type"] = json!("other");
+                    other["domain"]["place"] = json!({"around": ["package-0"]});
+                    other["energy"] = json!(3_000_000 * (1 + at as u64));
+                }
+                _ => return Some(ok(&found.to_string())),
+            }
+            found["domains"].as_array_mut().expect("domains").push(other);
+            Some(ok(&found.to_string()))
+        });
+        let output = program(home.path())
+            .env("JOULEPRINT_JOB_SOCKET", &socket)
+            .args(["run", "-q", "--json", "-", "--path.sysfs"])
+            .arg(home.path().join("sys"))
+            .args(["sleep", "0.3"])
+            .output()
+            .expect("it runs");
+        let found = json_of(&output);
+        let parts = found["energy"].as_array().expect("parts").iter();
+        let of = |part: &Value| part["hw_type"].as_str().map(str::to_owned);
+        assert_eq!(parts.filter_map(of).collect::<Vec<_>>(), kinds, "{lends}: {found:#}");
+        let drawn = |part: &&Value| part["hw_type"] == "gpu";
+        let gpu = found["energy"].as_array().and_then(|parts| parts.iter().find(drawn));
+        let joules = gpu.and_then(|part| part["machine_joules"].as_f64());
+        match lends {
+            "" => assert!(joules.is_some_and(|joules| joules > 10.0), "100 W for 0.3 s: {found:#}"),
+            "gpu" => assert_eq!(joules, Some(1.0), "the exporter's own: {found:#}"),
+            _ => assert_eq!(joules, None, "it may be inside the node's: {found:#}"),
+        }
+    }
+}
+
 #[test]
 fn an_exporter_that_answers_badly_or_never_costs_nothing_but_itself() {
     type Answer = fn(usize) -> Option<String>;

@@ -1,8 +1,9 @@
 //! The exporter as the first program of a real machine: Debian's kernel in QEMU, with a BMC on the bus (by the
 //! kernel's own driver and ioctls), an ACPI power meter, and energy counters in the real powercap class.
-//! Emulation in software: it needs no rights of its own, and takes a minute.
+//! Emulation in software: it needs no rights of its own, and takes a minute. And beside systemd: services, an
+//! instance of a template, a session and a user's own unit, on Debian's own userland.
 
-use crate::page::Page;
+use crate::page::{Page, check_identity};
 use crate::rig::amount;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,23 +14,24 @@ use std::time::Instant;
 const LONGEST_SECONDS: &str = "300";
 
 /// What the guest said, by part.
-fn boot() -> BTreeMap<String, String> {
+fn boot(kind: &[&str], memory: &str, devices: &[&str]) -> BTreeMap<String, String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let built = Command::new(here.join("tests/slow/guest/build.sh"))
         .arg(env!("CARGO_BIN_EXE_jouleprint"))
         .arg(folder.path())
+        .args(kind)
         .status();
     assert!(built.expect("bash").success(), "the guest is not built");
     let began = Instant::now();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let output = Command::new("timeout")
         .args([LONGEST_SECONDS, "qemu-system-x86_64", "-machine", "q35,accel=tcg"])
-        .args(["-cpu", "Skylake-Server,-avx512f", "-smp", "1", "-m", "512", "-nographic", "-no-reboot"])
-        .args(["-nic", "none", "-kernel", &path("vmlinuz"), "-initrd", &path("initrd.gz")])
+        .args(["-cpu", "Skylake-Server,-avx512f", "-smp", "1", "-m", memory, "-nographic", "-no-reboot"])
+        .args(["-nic", "none", "-kernel", &path("vmlinuz"), "-initrd", &path("initrd")])
         .args(["-append", "console=ttyS0 quiet panic=-1", "-acpitable"])
         .arg(format!("file={}", path("meter.aml")))
-        .args(["-device", "ipmi-bmc-sim,id=bmc0", "-device", "isa-ipmi-kcs,bmc=bmc0,irq=5"])
+        .args(devices)
         .stdin(Stdio::null())
         .output()
         .expect("QEMU runs");
@@ -46,7 +48,8 @@ fn boot() -> BTreeMap<String, String> {
 
 #[test]
 fn a_real_kernel_shows_its_bmc_its_power_meter_and_its_counters() {
-    let parts = boot();
+    let bmc = ["-device", "ipmi-bmc-sim,id=bmc0", "-device", "isa-ipmi-kcs,bmc=bmc0,irq=5"];
+    let parts = boot(&[], "512", &bmc);
     assert!(parts["devices"].contains("/dev/ipmi0"), "{}", parts["devices"]);
 
     // QEMU's BMC knows no DCMI, and says so through the kernel's ioctl and nothing else can.
@@ -80,4 +83,65 @@ fn a_real_kernel_shows_its_bmc_its_power_meter_and_its_counters() {
 
     assert!(parts["log"].contains("gave up all rights"), "{}", parts["log"]);
     assert!(parts["stop"].contains("exit 0"), "{}", parts["stop"]);
+}
+
+/// What a group of the guest's used, in µs, by its path.
+fn used(part: &str) -> BTreeMap<&str, u64> {
+    let lines = part.lines().filter_map(|line| line.rsplit_once(' '));
+    lines.filter_map(|(group, used)| Some((group, used.parse().ok()?))).collect()
+}
+
+#[test]
+fn real_units_have_their_names_their_slices_their_users_and_what_they_used() {
+    let parts = boot(&["units"], "1536", &[]);
+    let (before, after) = (used(&parts["units"]), used(&parts["after"]));
+    let page = Page::parse_text(&parts["metrics"]).expect("a page");
+    check_identity(&page).expect("the sums are exact");
+    let session = before.keys().find_map(|group| group.strip_prefix("/user.slice/user-1000.slice/session-"));
+    let session = format!("session-{}", session.expect("logind made one"));
+    assert!(parts["sessions"].contains("anna"), "{}", parts["sessions"]);
+    let own = "/user.slice/user-1000.slice/user@1000.service/app.slice/editor.service";
+    let nobody = ("", "");
+    let anna = ("1000", "anna");
+    for (job, group, slice, user) in [
+        ("work.service", "/batch.slice/batch-night.slice/work.service", "batch-night.slice", nobody),
+        (
+            "render@3.service",
+            "/system.slice/system-render.slice/render@3.service",
+            "system-render.slice",
+            nobody,
+        ),
+        (
+            "render@6.service",
+            "/system.slice/system-render.slice/render@6.service",
+            "system-render.slice",
+            nobody,
+        ),
+        (&*session, &*format!("/user.slice/user-1000.slice/{session}"), "user-1000.slice", anna),
+        ("user@1000.service/editor.service", own, "app.slice", anna),
+        ("jouleprint.service", "/system.slice/jouleprint.service", "system.slice", nobody),
+    ] {
+        let infos = page.all("jouleprint_job_info", &[("job_kind", "unit"), ("job_id", job)]);
+        let [info] = infos[..] else { panic!("{job}: {infos:?}\n{}", parts["units"]) };
+        let label = |name: &str| info.labels.get(name).map_or("", String::as_str);
+        let unit = job.rsplit('/').next().expect("a name");
+        let shown = (label("systemd_unit"), label("systemd_slice"), (label("user_id"), label("user_name")));
+        assert_eq!(shown, (unit, slice, user), "{job}");
+        // What the kernel says of its group, before and after the page.
+        let (Some(least), Some(most)) = (before.get(group), after.get(group)) else {
+            panic!("{group} is not there:\n{}", parts["units"])
+        };
+        let cpu = amount(&page, "jouleprint_job_cpu_seconds_total", &[("job_id", job)]);
+        let micro = cpu * 1e6;
+        println!("guest: {job} used {cpu:.3} s of the processor, by the kernel {least} to {most} µs");
+        let is_exporter = job == "jouleprint.service";
+        // What it used before the first tick after its birth is charged too; of us only from our first tick on.
+        assert!(micro <= *most as f64 && (is_exporter || micro > *least as f64 - 20_000.0), "{job}: {micro}");
+        let energy =
+            amount(&page, "jouleprint_job_energy_joules_total", &[("job_id", job), ("hw_type", "cpu")]);
+        assert!(energy > 0.0, "{job}: {energy} J");
+    }
+    let jobs = page.sum("jouleprint_job_energy_joules_total", &[("hw_type", "cpu")]);
+    println!("guest: {:.3} J of the processor in jobs", jobs as f64 / 1e9);
+    assert!(parts["log"].contains("gave up all rights"), "{}", parts["log"]);
 }

@@ -371,8 +371,10 @@ fn a_signal_for_us_is_one_for_the_command() {
     let home = open_folder();
     for (name, raw) in [("TERM", "15"), ("HUP", "1"), ("USR1", "10"), ("INT", "2")] {
         let script = format!("trap 'exit 9' {raw}; echo ready > ready; while :; do sleep 0.05; done");
-        // Without a terminal there is no foreground.
-        let mut command = Command::new("setsid");
+        // Without a terminal there is no foreground. Who runs the tests in the background ignores SIGINT, and
+        // what is ignored stays so in all who descend from him.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=TERM,HUP,USR1,INT", "setsid"]);
         let run = program(home.path(), false);
         command
             .envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))))

@@ -17,7 +17,7 @@ use crate::model::identity::{HwType, JobId, Name, Origin};
 use crate::model::quantity::{CpuTime, Nanos};
 use crate::model::reading::{
     Accounting, Birth, Domain, Factor, Fault, GroupReading, GroupRole, GroupSlot, Groups, Hierarchy,
-    IdlePolicy, Load, Machine, Tick, Value,
+    IdlePolicy, Load, Machine, Place, Tick, Value,
 };
 use crate::model::snapshot::Totals;
 use crate::model::time::Moment;
@@ -35,8 +35,8 @@ const SLOT: GroupSlot = GroupSlot(0);
 /// Where values come from.
 enum Readings {
     Own,
-    /// In the order of the exporter's domains.
-    Host(Vec<Name>),
+    /// In the order of the exporter's domains, and behind them those of ours that it lacks, by their place.
+    Host(Vec<Name>, Vec<usize>),
 }
 
 /// Meters, processors and accounts.
@@ -92,9 +92,12 @@ impl Meters {
             |domain: &Domain| domain.origin == Origin::Measured && domain.hw_type != HwType::Gpu;
         let (mut domains, readings) = match daemon.filter(|host| host.domains().any(is_measured)) {
             Some(host) if !own.iter().any(is_measured) => {
-                let domains: Vec<Domain> = host.domains().map(as_counter).collect();
+                let (added, places) = lacking(host, &own);
+                let is_replaced = |domain: &Domain| added.iter().any(|own| own.id == domain.id);
+                let lent = host.domains().filter(|domain| !is_replaced(domain)).map(as_counter);
+                let domains: Vec<Domain> = lent.collect();
                 let ids = domains.iter().map(|domain| domain.id.clone()).collect();
-                (domains, Readings::Host(ids))
+                (domains.into_iter().chain(added).collect(), Readings::Host(ids, places))
             }
             Some(_) | None => (own, Readings::Own),
         };
@@ -148,7 +151,7 @@ impl Meters {
     /// Whether an exporter is asked for the values.
     #[must_use]
     pub fn are_of_daemon(&self) -> bool {
-        matches!(self.readings, Readings::Host(_))
+        matches!(self.readings, Readings::Host(..))
     }
 
     /// One tick: everything is read and accounted for; the job has used so much since its start, and has the
@@ -165,14 +168,16 @@ impl Meters {
         let own = match &self.readings {
             Readings::Own => self.sources.read(load, &mut self.buffer),
             // Without accelerators there is nothing to look for.
-            Readings::Host(_) if self.sources.gpus().next().is_none() => Vec::new(),
-            Readings::Host(_) => self.sources.read(load, &mut self.buffer),
+            Readings::Host(..) if self.sources.gpus().next().is_none() => Vec::new(),
+            Readings::Host(..) => self.sources.read(load, &mut self.buffer),
         };
         let meters = match &self.readings {
             Readings::Own => own,
-            Readings::Host(ids) => {
+            Readings::Host(ids, places) => {
                 let energy = |id: &Name| daemon.and_then(|host| host.energy(id));
-                ids.iter().map(|id| energy(id).map(Value::Counter).ok_or(Fault::Unreachable)).collect()
+                let lent = ids.iter().map(|id| energy(id).map(Value::Counter).ok_or(Fault::Unreachable));
+                let ours = places.iter().map(|place| own.get(*place).copied().unwrap_or(Err(Fault::Missing)));
+                lent.chain(ours).collect()
             }
         };
         if let Some(host) = daemon.filter(|host| host.is_asked_for_factor()) {
@@ -245,6 +250,20 @@ impl Meters {
     pub fn factor(&self) -> &Factor {
         &self.factor
     }
+}
+
+/// Accelerators that we can measure and the exporter does not: it may run where the driver's library is not.
+/// Where it has a meter around others, they may be inside that.
+fn lacking(host: &Host, own: &[Domain]) -> (Vec<Domain>, Vec<usize>) {
+    if host.domains().any(|domain| matches!(domain.place, Place::Around(_))) {
+        return (Vec::new(), Vec::new());
+    }
+    let is_measured = |domain: &Domain| domain.hw_type == HwType::Gpu && domain.origin == Origin::Measured;
+    let has = |id: &Name| host.domains().any(|domain| is_measured(domain) && domain.id == *id);
+    let own =
+        own.iter().enumerate().filter(|(_, domain)| is_measured(domain) && domain.place == Place::Counted);
+    let lacking = own.filter(|(_, domain)| !has(&domain.id));
+    lacking.map(|(place, domain)| (domain.clone(), place)).unzip()
 }
 
 /// What may be looked at while a command waits to be started.

@@ -397,6 +397,31 @@ fn pods_that_stay_unknown_are_told_of() {
     assert!(bench.tick(&[], vec![], &[]).is_empty());
 }
 
+#[test]
+fn lists_that_are_on_their_way_are_not_missed() {
+    let mut bench = Bench::new();
+    let is_shown = |bench: &Bench| bench.holders.states().iter().any(|state| *state.source == *PROCESSES);
+    let gpu = |number, tells| with(whole(number), tells);
+    for _ in 0..15 {
+        bench.tick(&[gpu(0, Err(Fault::Timeout))], vec![], &[]);
+        assert!(!is_shown(&bench));
+    }
+    bench.tick(&[gpu(0, Err(Fault::Timeout))], vec![], &[]);
+    assert_eq!(bench.fault(PROCESSES), Some(Fault::Timeout), "by now they are");
+    bench.tick(&[gpu(0, Ok(&[]))], vec![], &[]);
+    assert_eq!(bench.fault(PROCESSES), None);
+    // Another one comes, and one that has told does not any more.
+    bench.tick(&[gpu(0, Ok(&[])), gpu(1, Err(Fault::Timeout))], vec![], &[]);
+    assert_eq!(bench.fault(PROCESSES), None);
+    bench.tick(&[gpu(0, Ok(&[])), gpu(1, Ok(&[]))], vec![], &[]);
+    bench.tick(&[gpu(0, Ok(&[])), gpu(1, Err(Fault::Timeout))], vec![], &[]);
+    assert_eq!(bench.fault(PROCESSES), Some(Fault::Timeout));
+    // A driver that says at once that it lists nothing is believed at once.
+    let mut bench = Bench::new();
+    bench.tick(&[gpu(0, Err(Fault::Unsupported))], vec![], &[]);
+    assert_eq!(bench.fault(PROCESSES), Some(Fault::Unsupported));
+}
+
 /// Units that were told to use devices: `id, CUDA_VISIBLE_DEVICES`.
 fn told(jobs: &[(JobId, &str)]) -> Vec<(JobId, Arc<JobDevices>)> {
     let read = |cuda| Arc::new(JobDevices::read(Variables { cuda: Some(cuda), ..Variables::default() }));

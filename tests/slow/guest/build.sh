@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds what QEMU boots: build.sh EXPORTER OUT. Installs what it needs and is not there yet (root, Debian);
-# the kernel is kept in .cache/guest for the next time. OUT gets vmlinuz, initrd.gz and meter.aml.
+# Builds what QEMU boots: build.sh EXPORTER OUT [units]. Installs what it needs and is not there yet (root, Debian);
+# the kernel is kept in .cache/guest for the next time, and so is Debian's own userland, which only `units` has: there
+# systemd is the first process, else the script `init`. OUT gets vmlinuz, initrd and meter.aml.
 set -euo pipefail
 
 fail() {
@@ -8,15 +9,16 @@ fail() {
     exit 1
 }
 
-[[ $# -eq 2 ]] || fail "usage: build.sh EXPORTER OUT"
+[[ $# -eq 2 || $# -eq 3 && $3 == units ]] || fail "usage: build.sh EXPORTER OUT [units]"
 exporter=$(realpath "$1")
 out=$(realpath "$2")
+kind=${3:-}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../../.."
 [[ $EUID -eq 0 ]] || fail "must run as root"
 export DEBIAN_FRONTEND=noninteractive
 
-programs=(qemu-system-x86:qemu-system-x86_64 acpica-tools:iasl kmod:depmod cpio:cpio make:make gcc:gcc)
+programs=(qemu-system-x86:qemu-system-x86_64 acpica-tools:iasl kmod:depmod cpio:cpio make:make gcc:gcc mmdebstrap:mmdebstrap)
 packages=()
 for pair in "${programs[@]}"; do
     command -v "${pair#*:}" >/dev/null || packages+=("${pair%%:*}")
@@ -51,6 +53,20 @@ if [[ ! -e $cache/boot/vmlinuz-$kernel ]]; then
     cp "$folder/root/boot/vmlinuz-$kernel" "$cache/boot/"
 fi
 
+# Everything that is essential, systemd with logind, and D-Bus.
+userland=.cache/guest/userland.tar
+if [[ $kind == units && ! -e $userland ]]; then
+    mkdir -p .cache/guest
+    if ! PATH=/usr/local/sbin:/usr/sbin:/sbin:$PATH mmdebstrap --quiet --mode=root --variant=essential \
+        --include=systemd,systemd-sysv,dbus,libpam-systemd,login,passwd \
+        --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' \
+        bookworm "$userland.new" http://deb.debian.org/debian 2>"$out/userland.log"; then
+        fail "no userland: $(tail -3 "$out/userland.log")"
+    fi
+    mv "$userland.new" "$userland"
+fi
+
 root=$out/root
 rm -rf "$root"
 mkdir -p "$root"/{bin,etc,proc,sys,dev,tmp,run} "$root/lib/modules/$kernel" "$out/module"
@@ -72,7 +88,31 @@ done
 cp "$here/init" "$root/init"
 chmod 755 "$root/init" "$root/jouleprint"
 
-(cd "$root" && find . | cpio --quiet -o -H newc | gzip -1) >"$out/initrd.gz"
+if [[ $kind == units ]]; then
+    system=$root/system
+    mkdir "$system"
+    tar -xf "$userland" -C "$system" --exclude='./dev/*' --exclude='./var/lib/apt/*' --exclude='./var/cache/*'
+    mv "$root/jouleprint" "$root/powercap.ko" "$system/"
+    cp /bin/busybox "$system/bin/"
+    # Libraries that the exporter brings are Debian's own there.
+    find "$root" -maxdepth 1 \( -name 'lib*' -o -name usr \) -exec rm -rf {} +
+    cp "$here"/units/*.service "$system/etc/systemd/system/"
+    install -m 755 "$here/units/burn" "$here/units/check" "$system/"
+    cp "$here/units/init" "$root/init"
+    echo 'anna:x:1000:1000::/home/anna:/bin/sh' >>"$system/etc/passwd"
+    echo 'anna:x:1000:' >>"$system/etc/group"
+    echo 'anna:*:20000:0:99999:7:::' >>"$system/etc/shadow"
+    own=$system/home/anna/.config/systemd/user
+    mkdir -p "$own/default.target.wants" "$system/etc/systemd/system/multi-user.target.wants"
+    mv "$system/etc/systemd/system/editor.service" "$own/"
+    ln -s ../editor.service "$own/default.target.wants/"
+    chown -R 1000:1000 "$system/home/anna"
+    ln -s ../check.service "$system/etc/systemd/system/multi-user.target.wants/"
+    ln -sf /lib/systemd/system/multi-user.target "$system/etc/systemd/system/default.target"
+    echo 0123456789abcdef0123456789abcdef >"$system/etc/machine-id"
+fi
+# Unpacking what was compressed takes an emulated processor longer than reading it.
+(cd "$root" && find . | cpio --quiet -o -H newc) >"$out/initrd"
 cp "$cache/boot/vmlinuz-$kernel" "$out/vmlinuz"
 iasl -p "$out/meter" "$here/meter.asl" >"$out/iasl.log" 2>&1 || fail "the ACPI table does not compile: $(cat "$out/iasl.log")"
 rm -rf "$root" "$out/module"
