@@ -366,6 +366,8 @@ def check_places(folder):
     for line in wrong:
         print(f"  {line}")
     return wrong
+
+
 def check_aliases(folder):
     """Every zone has a yearly figure, and one that the yearly table has stands for itself."""
     _, rows = read_table(folder / "zone_aliases.csv", ALIAS_COLUMNS, lambda row: row["zone"])

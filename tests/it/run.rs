@@ -166,7 +166,10 @@ fn json_tells_what_there_is_to_tell_and_its_parts_add_up() {
     let like = found["equivalents"].as_array().expect("all rows");
     let tv = like.iter().find(|row| row["id"] == "tv_hour").expect("a row");
     let hours = number(&found["energy_kilowatt_hours"]) * 10.0;
-    assert!(like.len() == 9 && (number(&tv["amount"]) - hours).abs() < 1e-6 && tv["compares"] == "energy", "{tv}");
+    assert!(
+        like.len() == 9 && (number(&tv["amount"]) - hours).abs() < 1e-6 && tv["compares"] == "energy",
+        "{tv}"
+    );
     // Nothing half written is left beside it, and what cannot be written is told whole.
     assert_eq!(std::fs::read_dir(home.path()).expect("there").count(), 2, "the file and the store");
     let output = run(home.path(), &["-q", "--json", "/nowhere/out.json", "--no-command", "true"]);

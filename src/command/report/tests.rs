@@ -49,7 +49,10 @@ fn the_total_is_compared_with_everyday_things_unless_that_is_not_wanted() {
     };
     let (line, _) = like(Format::Table, false);
     // The example is 0.58 kWh and 2.2 g or so.
-    assert!(line.as_deref().is_some_and(|line| line.ends_with("charges of a smartphone (EPA 2024)")), "{line:?}");
+    assert!(
+        line.as_deref().is_some_and(|line| line.ends_with("charges of a smartphone (EPA 2024)")),
+        "{line:?}"
+    );
     assert_eq!(like(Format::Json, false), (None, true));
     for format in [Format::Table, Format::Json, Format::Csv] {
         assert_eq!(like(format, true), (None, false), "{format:?}");

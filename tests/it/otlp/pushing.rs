@@ -6,9 +6,10 @@ use super::{machine, wishes};
 use crate::simulation::Run;
 use arc_swap::ArcSwapOption;
 use jouleprint::clock;
+use jouleprint::http_client::Secret;
 use jouleprint::model::snapshot::{PushOutcome, PushState, Pushed, Snapshot};
 use jouleprint::output::otlp::Push;
-use jouleprint::output::otlp::wishes::{Secret, Temporality, Transport, Wishes};
+use jouleprint::output::otlp::wishes::{Temporality, Transport, Wishes};
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
 };
