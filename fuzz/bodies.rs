@@ -1,6 +1,8 @@
 //! What every parser of this program must bear: any bytes. The fuzz target and a property test of the
 //! fast tier run the same bodies.
 
+#[path = "providers.rs"]
+mod providers;
 #[path = "store.rs"]
 mod store;
 
@@ -30,7 +32,7 @@ use jouleprint::source::redfish::shape;
 pub(crate) fn any(bytes: &[u8]) {
     let Some((chosen, bytes)) = bytes.split_first() else { return };
     let text = String::from_utf8_lossy(bytes);
-    match chosen % 13 {
+    match chosen % 14 {
         0 => kernel_files(bytes),
         1 => processors(bytes),
         2 => {
@@ -46,7 +48,8 @@ pub(crate) fn any(bytes: &[u8]) {
         9 => ipmi(bytes),
         10 => names(bytes),
         11 => accelerators(bytes),
-        _ => redfish(bytes),
+        12 => redfish(bytes),
+        _ => providers::answer(bytes),
     }
 }
 

@@ -9,6 +9,7 @@ mod commands;
 mod conservation;
 mod faults;
 mod gpus;
+mod grid;
 mod hosts;
 mod house;
 mod keeper;
