@@ -198,7 +198,7 @@ mod tests {
                 0,
                 5_000_000_000,
                 "FR",
-                "2160 flights New York-Melbourne, one passenger (Green Algorithms 2021)",
+                "2165 flights New York-Melbourne, one passenger (Green Algorithms 2021)",
             ),
         ] {
             let found = fitting(kilojoules * 1_000_000_000, grams * GRAM, zone);
