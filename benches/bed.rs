@@ -119,6 +119,11 @@ impl Bed {
         self.leaves.iter().map(count).sum()
     }
 
+    /// A process of each job.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.pokeable.iter().map(Child::id).collect()
+    }
+
     /// How many jobs there are.
     pub(crate) fn jobs(&self) -> usize {
         self.leaves.len()

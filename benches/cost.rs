@@ -2,7 +2,7 @@
 //! against bare `pread`s of the same files, rendering against `memcpy` and a client library, and the
 //! whole program with its defaults, scraped as Prometheus does.
 //!
-//! `cargo bench --bench cost [-- --short] [tick|processes|process-mode|render|push|whole]`, as root, for it makes real
+//! `cargo bench --bench cost [-- --short] [tick|processes|process-mode|render|push|whole|gpus]`, as root, for it makes real
 //! control groups. The machine may be noisy: floor and ours take turns in many short rounds and the
 //! median of their ratios counts. Ratios are asserted, times and sizes are only printed.
 
@@ -29,6 +29,8 @@ use jouleprint::output::otlp::message::{Content, Cursor, MAX_MESSAGE_BYTES};
 use jouleprint::output::otlp::wishes::Temporality;
 use jouleprint::output::prometheus::{Format, render};
 use jouleprint::sampler::Sampler;
+use nvml_stand_in::board::Board;
+use nvml_stand_in::scenario::{Process, Profile};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -82,6 +84,9 @@ fn main() -> ExitCode {
         }
         if wanted("whole") {
             whole(&mut report, Duration::from_secs(if is_short { 20 } else { 60 }))?;
+        }
+        if wanted("gpus") {
+            whole_with_gpus(&mut report, Duration::from_secs(if is_short { 20 } else { 60 }))?;
         }
         Ok::<(), String>(())
     })();
@@ -682,6 +687,70 @@ fn whole(report: &mut Report, span: Duration) -> Result<(), String> {
             Some(("≤ 2 ms", median(use_.scrapes.clone()) <= 2e6)),
         );
     }
+    Ok(())
+}
+
+/// 6. The same with eight GPUs and without.
+///
+/// The library is the tests' own, which looks for its scenario and notes each call in a file: what that takes
+/// is in the figure, and a real one's calls into the kernel are not.
+fn whole_with_gpus(report: &mut Report, span: Duration) -> Result<(), String> {
+    const JOBS: usize = 250;
+    const GPUS: u32 = 8;
+    let v2 = bed::mount()?.to_string_lossy().into_owned();
+    let without = ["--path.cgroupfs".to_owned(), v2];
+    // Whoever uses the library may write beneath /dev alone.
+    let folder = tempfile::tempdir_in("/dev/shm").map_err(|error| format!("a folder: {error}"))?;
+    let mut board = Board::of(folder.path(), GPUS);
+    let library = board.library().display().to_string();
+    let with = [&without[..], &["--nvml.library".to_owned(), library]].concat();
+    let mut uses: [Vec<exporter::Use>; 2] = Default::default();
+    // In turns, so that a machine that gets slower or faster meets both.
+    for turn in 0..4 {
+        let mut bed = Bed::new("gpus", JOBS, Layout::Mixed)?;
+        let pids = bed.pids();
+        board.change(|scenario| {
+            for (number, device) in scenario.devices.iter_mut().enumerate() {
+                device.profile = Some(Profile::constant(300_000));
+                // Six are held by one each, one by four, and one by nobody.
+                let held = [0..1, 1..2, 2..3, 3..4, 4..5, 5..6, 6..10, 0..0];
+                let pids = pids[held[number].clone()].iter();
+                device.processes = pids.map(|pid| Process { pid: *pid, ..Process::default() }).collect();
+            }
+        });
+        let arguments = if turn % 2 == 0 { &without[..] } else { &with };
+        let mut exporter = Exporter::start(Path::new(env!("CARGO_BIN_EXE_jouleprint")), arguments)?;
+        uses[turn % 2].push(exporter.observe(&mut bed, span)?);
+    }
+    let mean = |uses: &[exporter::Use], of: fn(&exporter::Use) -> f64| {
+        uses.iter().map(of).sum::<f64>() / uses.len() as f64
+    };
+    let [without, with] = &uses;
+    let calls = board.calls().len() as f64 / with.iter().map(|use_| use_.seconds).sum::<f64>();
+    let per_minute = |use_: &exporter::Use| use_.cpu_seconds * 60.0 / use_.seconds;
+    let (ours, beside) = (mean(with, per_minute), mean(without, per_minute));
+    report.figure(
+        &format!("{JOBS} jobs with {GPUS} GPUs: CPU seconds a minute"),
+        format!("{ours:.4}, {:.2} × of it without", ours / beside),
+        &format!("{beside:.4} without; {calls:.1} calls of the library a second"),
+        None,
+    );
+    let (ours, beside) =
+        (mean(with, |use_| use_.resident_kilobytes), mean(without, |use_| use_.resident_kilobytes));
+    report.figure(
+        &format!("{JOBS} jobs with {GPUS} GPUs: resident memory"),
+        format!("{:.1} MB", ours / 1e3),
+        &format!("{:.1} MB without", beside / 1e3),
+        Some(("≤ 16 MB", ours <= 16e3)),
+    );
+    let scrapes =
+        |uses: &[exporter::Use]| median(uses.iter().flat_map(|use_| use_.scrapes.iter().copied()).collect());
+    report.figure(
+        &format!("{JOBS} jobs with {GPUS} GPUs: scrape, median"),
+        milliseconds(scrapes(with)),
+        &format!("{} without", milliseconds(scrapes(without))),
+        Some(("≤ 2 ms", scrapes(with) <= 2e6)),
+    );
     Ok(())
 }
 

@@ -10,6 +10,8 @@ use jouleprint::command::replay::Replay;
 use jouleprint::config::flags::Flags;
 use jouleprint::config::{Settings, socket_addresses};
 use jouleprint::job::account::{parse_cpu_stat, parse_usage_percpu};
+use jouleprint::job::gpu::device::{Device, MAX_DEVICES};
+use jouleprint::job::gpu::permitted;
 use jouleprint::job::names::{containers, kubelet, pod_logs, pod_resources, slurm};
 use jouleprint::job::process::stat;
 use jouleprint::job::rule::Rule;
@@ -72,6 +74,11 @@ fn accelerators(bytes: &[u8]) {
     let device = nvidia::parse(&text);
     assert!(device.model.len() <= bytes.len() * 3 && !device.uuid.contains('?'));
     let _ = nvidia::version(&text);
+    // What they are called, by whoever gives them away and by users.
+    for devices in [Device::parse_visible(&text), Device::parse_slurm(&text)] {
+        assert!(devices.len() <= MAX_DEVICES);
+    }
+    let _ = (Device::parse(&text), permitted::parse(&text));
 }
 
 /// What is read to learn what jobs are called.

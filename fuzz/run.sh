@@ -7,6 +7,6 @@ export RUSTFLAGS="-C passes=sancov-module -C llvm-args=-sanitizer-coverage-level
 -C llvm-args=-sanitizer-coverage-trace-compares"
 # With a target named, build scripts are spared the instrumentation.
 host=$(rustc -vV | sed -n 's/^host: //p')
-cargo build --release --target "$host" --target-dir ../target/fuzz
+cargo build --locked --release --target "$host" --target-dir ../target/fuzz
 mkdir -p ../target/fuzz/corpus
 exec "../target/fuzz/$host/release/any" ../target/fuzz/corpus -max_total_time="${1:-60}" -max_len=4096

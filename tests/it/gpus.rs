@@ -514,6 +514,53 @@ fn what_was_estimated_and_is_measured_now_is_held_once() {
     assert_eq!(engine.totals().jobs[0].held.len(), 1);
 }
 
+/// A node's meter stands around a device that comes later too, and one of an earlier start goes on.
+#[test]
+fn a_device_that_comes_later_goes_on_from_its_total_inside_its_root() {
+    let [cpu, gpu] = [domain("package-0", HwType::Cpu), domain("GPU-1", HwType::Gpu)];
+    let around = |ids: &[&str]| {
+        let ids = ids.iter().map(|id| Name::from(*id)).collect();
+        Domain { place: Place::Around(ids), ..domain("node", HwType::Other) }
+    };
+    let value = |joules: u64| Ok(Value::Counter(Energy::from_micro(joules * 1_000_000)));
+    let both = vec![around(&["package-0", "GPU-1"]), cpu.clone(), gpu.clone()];
+    let policy = || accounting(IdlePolicy::Separate, &[]);
+    let mut engine = Engine::new(Arc::new(machine(both.clone())), policy());
+    for (seconds, node, joules) in [(0, 0, 0), (10, 500, 100)] {
+        engine.step(&Tick { meters: vec![value(node), value(joules), value(joules)], ..tick(seconds) });
+    }
+    let totals = Arc::new(engine.totals());
+    let checkpoint = engine.checkpoint(tick(10).at, totals, Vec::new(), ("".into(), false));
+    let alone = Arc::new(machine(vec![around(&["package-0"]), cpu]));
+    let mut engine = Engine::resume(&alone, policy(), &checkpoint, true);
+    engine.step(&Tick { meters: vec![value(500), value(100)], ..tick(20) });
+    let late = |domains, seconds, joules: [u64; 3]| {
+        let meters = joules.map(value).to_vec();
+        Tick { domains, meters, ..tick(seconds) }
+    };
+    engine.step(&late(Some(both), 30, [500, 100, 7]));
+    engine.step(&late(None, 40, [1_000, 200, 107]));
+    let totals = engine.totals();
+    let place = engine.machine().domains.iter().position(|domain| *domain.id == *"GPU-1").unwrap();
+    assert_eq!(totals.domains[place].energy.as_micro(), 200_000_000, "100 J of before and 100 since");
+    let sum: Energy = totals.residual_table.energy.iter().copied().sum();
+    assert_eq!(sum.as_micro(), 1_000_000_000, "the node's, and nothing beside it");
+}
+
+#[test]
+fn an_instance_that_is_told_of_twice_has_one_column() {
+    let mut engine = Engine::new(
+        Arc::new(machine(vec![domain("GPU-1", HwType::Gpu)])),
+        accounting(IdlePolicy::Separate, &[]),
+    );
+    let mut twice = usage("1 | a=1 ; 2 | b=1");
+    twice.parts[1].instance = twice.parts[0].instance.clone();
+    let meters = vec![Ok(Value::Counter(Energy::ZERO))];
+    engine.step(&Tick { meters, groups: births(&["a", "b"]), gpus: vec![twice], ..tick(0) });
+    let instances = engine.totals().columns.iter().filter(|column| !column.is_whole()).count();
+    assert_eq!(instances, 1);
+}
+
 #[test]
 fn a_job_has_a_series_for_each_instance_and_what_nobody_holds_has_none() {
     let header = Header {
