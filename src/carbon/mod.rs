@@ -4,7 +4,9 @@
 pub mod chain;
 pub mod equivalents;
 pub mod forecast;
+pub mod kept;
 pub mod location;
+pub mod poll;
 pub mod provider;
 pub mod regions;
 pub mod table;

@@ -214,6 +214,12 @@ pub trait IntensityProvider: Send {
     /// Asking oftener than this brings nothing new, or is not allowed.
     fn cadence(&self) -> Duration;
 
+    /// After which pause the next answer will be another one, if the last one told. It takes the place of the
+    /// next slot, and is no reason to ask oftener than the cadence.
+    fn comes_again(&self) -> Option<Duration> {
+        None
+    }
+
     /// Asks once. Average and marginal figures, or the past and a forecast, may be several series.
     fn fetch<'a>(&'a mut self, client: &'a Client, ask: Ask) -> Heard<'a>;
 }

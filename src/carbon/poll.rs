@@ -1,0 +1,232 @@
+//! The task that asks: where the machine stands, once; what its electricity emits, as often as each provider
+//! has something new. What it knows goes whole into a mailbox whenever that has changed, and into a file.
+
+mod line;
+mod lookout;
+#[cfg(test)]
+mod tests;
+
+pub use line::Count;
+pub use lookout::{Lookout, Open};
+
+use super::kept::{self, Kept};
+use super::location::{self, Found, locate};
+use super::provider;
+use super::{Choice, Wishes, resolve};
+use crate::clock;
+use crate::model::grid::{GRAIN, Grid, Place};
+use crate::model::quantity::{Nanos, Pue};
+use arc_swap::ArcSwapOption;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+/// Emissions wait this long for a place, and are charged by the world's figure if there is none then.
+const SETTLE: Duration = Duration::from_secs(30);
+
+/// The file is written no oftener: a relay may be heard every minute.
+const WRITE_EVERY: Nanos = Nanos::from_seconds(60);
+
+/// What the task is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// What the user says about the electricity.
+    pub choice: Choice,
+    /// What the user says the building adds, if he does.
+    pub pue: Option<Pue>,
+    /// Where to look, whom to ask, what to do without an answer.
+    pub wishes: Wishes,
+    /// The file in which everything is kept; `None` without a store.
+    pub kept: Option<PathBuf>,
+}
+
+impl Setting {
+    /// The place that the user names.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        match &self.choice {
+            Choice::Unknown => None,
+            Choice::Zone { .. } | Choice::Own { .. } => {
+                let factor = resolve(&self.choice, self.pue.unwrap_or(Pue::ONE)).ok()?;
+                Some(Place {
+                    zone: factor.zone,
+                    source: "config".into(),
+                    cloud: "".into(),
+                    region: "".into(),
+                })
+            }
+        }
+    }
+
+    /// What was kept, unless it is of another place than the one that is configured.
+    fn restore(&self, now: Nanos) -> Result<Option<Kept>, String> {
+        let Some(path) = &self.kept else { return Ok(None) };
+        let kept = kept::read(path, now)?;
+        Ok(kept.filter(|kept| self.place().is_none_or(|place| place.zone == kept.place.zone)))
+    }
+}
+
+/// What is known without asking anybody: `None` if the place is neither configured nor kept.
+#[must_use]
+pub fn at_start(setting: &Setting, now: Nanos) -> Option<Grid> {
+    let kept = setting.restore(now).unwrap_or_else(|warning| {
+        tracing::warn!("{warning}");
+        None
+    });
+    Some(Lookout::restored(setting.clone(), open(), kept, now)?.grid(now))
+}
+
+/// Asks until it is told to stop, or until nobody is left who could tell it.
+pub async fn run(
+    settings: watch::Receiver<Setting>,
+    outlet: Arc<ArcSwapOption<Grid>>,
+    stop: watch::Receiver<bool>,
+) {
+    watch(settings, open(), stop, move |lookout, now| {
+        let grid = lookout.grid(now);
+        if outlet.load().as_deref() != Some(&grid) {
+            outlet.store(Some(Arc::new(grid)));
+        }
+    })
+    .await;
+}
+
+/// Asks until it is told to stop; `publish` is called after everything that may have changed something.
+pub async fn watch(
+    mut settings: watch::Receiver<Setting>,
+    open: Open,
+    mut stop: watch::Receiver<bool>,
+    mut publish: impl FnMut(&Lookout, Nanos) + Send,
+) {
+    let setting = settings.borrow_and_update().clone();
+    let watching = async {
+        let mut lookout = settled(setting, &open, &mut publish).await;
+        let mut file = Writing::default();
+        loop {
+            publish(&lookout, clock::now().wall);
+            if lookout.turn(clock::now().wall).await {
+                file.is_due = true;
+            }
+            let now = clock::now().wall;
+            publish(&lookout, now);
+            if let Some((path, kept)) = file.take(&lookout, now) {
+                file.write(path, kept).await;
+            }
+            tokio::select! {
+                () = sleep(pause(lookout.next(), clock::now().wall)) => {}
+                changed = settings.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let setting = settings.borrow_and_update().clone();
+                    take_up(&mut lookout, setting).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = watching => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+fn open() -> Open {
+    Arc::new(|wishes, place| wishes.iter().map(|wish| provider::open(wish, place)).collect())
+}
+
+/// Sees to it that there is a place. One that was kept is in force while another is looked for.
+async fn settled(
+    setting: Setting,
+    open: &Open,
+    publish: &mut (impl FnMut(&Lookout, Nanos) + Send),
+) -> Lookout {
+    let now = clock::now().wall;
+    // What is wrong with it has been said by `at_start`, if anybody asked that.
+    let kept = setting.restore(now).unwrap_or_default();
+    let is_configured = setting.place().is_some();
+    let restored = Lookout::restored(setting.clone(), Arc::clone(open), kept, now);
+    match restored {
+        Some(lookout) if is_configured => lookout,
+        Some(mut lookout) => {
+            publish(&lookout, now);
+            let found = look(&setting.wishes.location).await;
+            if found.place.source.as_ref() != NOWHERE {
+                lookout.move_to(found, clock::now().wall);
+            }
+            lookout
+        }
+        None => {
+            let found = look(&setting.wishes.location).await;
+            Lookout::found(setting, Arc::clone(open), found, clock::now().wall)
+        }
+    }
+}
+
+/// What the place's source is called if nothing was found.
+const NOWHERE: &str = "none";
+
+async fn look(wish: &location::Wish) -> Found {
+    let found = timeout(SETTLE, locate(wish)).await;
+    found.unwrap_or_else(|_| Found { place: nowhere(), pue: None, sources: Vec::new() })
+}
+
+fn nowhere() -> Place {
+    Place { zone: "WORLD".into(), source: NOWHERE.into(), cloud: "".into(), region: "".into() }
+}
+
+/// Takes up another setting. The place is looked for again if nobody has found it, or if it is to be looked
+/// for in another way.
+async fn take_up(lookout: &mut Lookout, setting: Setting) {
+    let before = lookout.setting();
+    let is_open = setting.place().is_none();
+    let looks_elsewhere = before.place().is_some()
+        || before.wishes.location != setting.wishes.location
+        || lookout.place().source.as_ref() == NOWHERE;
+    let found = if is_open && looks_elsewhere { Some(look(&setting.wishes.location).await) } else { None };
+    lookout.take_up(setting, found, clock::now().wall);
+}
+
+/// Until the next question, or until something passes that needs none: a marginal figure, a plan's hour.
+fn pause(next: Option<Nanos>, now: Nanos) -> Duration {
+    let longest = Duration::from_nanos(GRAIN.get());
+    // Never no pause at all, whatever a provider says: the rest of the program has the same thread.
+    const SHORTEST: Duration = Duration::from_millis(200);
+    let next = next.map_or(longest, |next| Duration::from_nanos(next.saturating_sub(now).get()));
+    next.clamp(SHORTEST, longest)
+}
+
+/// The file's part.
+#[derive(Debug, Default)]
+struct Writing {
+    is_due: bool,
+    written: Option<Nanos>,
+    is_failing: bool,
+}
+
+impl Writing {
+    /// What is to be written now, and where.
+    fn take(&mut self, lookout: &Lookout, now: Nanos) -> Option<(PathBuf, Kept)> {
+        let is_early = self.written.is_some_and(|at| now >= at && now.saturating_sub(at) < WRITE_EVERY);
+        if !self.is_due || is_early {
+            return None;
+        }
+        self.written = Some(now);
+        Some((lookout.setting().kept.clone()?, lookout.kept()?))
+    }
+
+    async fn write(&mut self, path: PathBuf, kept: Kept) {
+        let name = path.display().to_string();
+        match tokio::task::spawn_blocking(move || kept::write(&path, &kept)).await {
+            Ok(Ok(())) => (self.is_due, self.is_failing) = (false, false),
+            Ok(Err(error)) if !self.is_failing => {
+                self.is_failing = true;
+                tracing::warn!(
+                    "keeping what providers say: writing {name}: {error} (is there room, and may we write there?)"
+                );
+            }
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! One place and everything that is known of its electricity: a step of time is a method with the time in it,
+//! so that days can be gone through in a test.
+
+use super::line::{Count, Line, Returned};
+use super::{NOWHERE, Setting};
+use crate::carbon::chain::{Book, Forecasts, PLANNED_BACK, Terms};
+use crate::carbon::kept::Kept;
+use crate::carbon::location::Found;
+use crate::carbon::provider::{BOUNDS, IntensityProvider, Refusal, Wish};
+use crate::http_client::{Client, ClientError, Protocol, TlsFiles};
+use crate::model::grid::{Grid, Place, Series};
+use crate::model::identity::Name;
+use crate::model::quantity::{Nanos, Pue};
+use crate::model::reading::Fault;
+use crate::model::snapshot::SourceState;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// A provider may need several requests for one answer: to log in, for the past, for a forecast.
+const LONGEST_ANSWER: Duration = Duration::from_secs(40);
+
+/// Providers of one place; each is asked by itself.
+const MAX_LINES: usize = 16;
+
+/// Makes providers of wishes, for a place.
+pub type Open =
+    Arc<dyn Fn(&[Wish], &Place) -> Vec<Result<Box<dyn IntensityProvider>, Refusal>> + Send + Sync>;
+
+/// A place under observation.
+pub struct Lookout {
+    setting: Setting,
+    open: Open,
+    place: Place,
+    found_pue: Option<Pue>,
+    found_by: Vec<SourceState>,
+    book: Book,
+    lines: Vec<Line>,
+    closed: Vec<SourceState>,
+    /// Why those are closed, until it has been said: what is known at the start is asked for before.
+    untold: Vec<Refusal>,
+    client: Option<Client>,
+}
+
+impl Lookout {
+    /// A place that is configured, or else kept; `None` if it is neither.
+    #[must_use]
+    pub fn restored(setting: Setting, open: Open, kept: Option<Kept>, now: Nanos) -> Option<Lookout> {
+        let kept_place = kept.as_ref().map(|kept| (kept.place.clone(), kept.pue));
+        let configured = setting.place().map(|place| (place, None));
+        let (place, pue) = configured.or(kept_place)?;
+        let book = kept.map(|kept| kept.book).unwrap_or_default();
+        let mut lookout = Lookout::bare(setting, open, place, book);
+        lookout.found_pue = pue;
+        lookout.open_lines(now);
+        Some(lookout)
+    }
+
+    /// A place that was just found.
+    #[must_use]
+    pub fn found(setting: Setting, open: Open, found: Found, now: Nanos) -> Lookout {
+        let mut lookout = Lookout::bare(setting, open, found.place.clone(), Book::default());
+        lookout.move_to(found, now);
+        lookout
+    }
+
+    fn bare(setting: Setting, open: Open, place: Place, book: Book) -> Lookout {
+        Lookout {
+            setting,
+            open,
+            place,
+            found_pue: None,
+            found_by: Vec::new(),
+            book,
+            lines: Vec::new(),
+            closed: Vec::new(),
+            untold: Vec::new(),
+            client: None,
+        }
+    }
+
+    /// What it is to do.
+    #[must_use]
+    pub fn setting(&self) -> &Setting {
+        &self.setting
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Takes up another setting, and a place if it was looked for again.
+    pub fn take_up(&mut self, setting: Setting, found: Option<Found>, now: Nanos) {
+        self.setting = setting;
+        match (self.setting.place(), found) {
+            (Some(place), _) => {
+                self.place = place;
+                self.found_pue = None;
+                self.found_by = Vec::new();
+                self.open_lines(now);
+            }
+            (None, Some(found)) => self.move_to(found, now),
+            (None, None) => self.open_lines(now),
+        }
+    }
+
+    /// The place is another one, or is confirmed.
+    pub fn move_to(&mut self, found: Found, now: Nanos) {
+        self.place = found.place;
+        self.found_pue = found.pue;
+        self.found_by = found.sources;
+        self.open_lines(now);
+    }
+
+    /// Opens the providers for the place, and forgets what others have said. Those that were there before
+    /// go on as they were.
+    fn open_lines(&mut self, now: Nanos) {
+        let before = std::mem::take(&mut self.lines);
+        self.closed.clear();
+        self.untold.clear();
+        let opened = (self.open)(&self.setting.wishes.providers, &self.place);
+        for provider in opened.into_iter().take(MAX_LINES) {
+            match provider {
+                Ok(provider) => {
+                    let key = self.key(&*provider);
+                    let mut line = Line::new(key, provider, now);
+                    if let Some(before) = before.iter().find(|before| before.key == line.key) {
+                        line.inherit(before, now);
+                    }
+                    self.lines.push(line);
+                }
+                Err(refusal) => {
+                    self.closed.push(closed(self.closed.len(), &refusal));
+                    self.untold.push(refusal);
+                }
+            }
+        }
+        let order: Vec<Name> = self.lines.iter().map(|line| line.key.clone()).collect();
+        self.book.arrange(order);
+    }
+
+    /// A name for the provider and its zone, the same after a restart.
+    fn key(&self, provider: &dyn IntensityProvider) -> Name {
+        let base = format!("{}/{}", provider.source(), provider.zone());
+        let is_free = |name: &str| !self.lines.iter().any(|line| *line.key == *name);
+        let numbered = (2..=MAX_LINES + 1).map(|number| format!("{base}#{number}"));
+        let name = std::iter::once(base.clone()).chain(numbered).find(|name| is_free(name));
+        name.unwrap_or(base).into()
+    }
+
+    /// When somebody is to be asked next.
+    #[must_use]
+    pub fn next(&self) -> Option<Nanos> {
+        self.lines.iter().map(|line| line.due).min()
+    }
+
+    /// Asks everybody whose time has come, all at once, each with one question. Whether anything was heard.
+    pub async fn turn(&mut self, now: Nanos) -> bool {
+        for refusal in self.untold.drain(..) {
+            tracing::error!("{refusal}");
+        }
+        if self.lines.is_empty() {
+            return false;
+        }
+        let client = match &self.client {
+            Some(client) => client.clone(),
+            None => match client() {
+                Ok(client) => self.client.insert(client).clone(),
+                Err(error) => {
+                    for line in self.lines.iter_mut().filter(|line| line.is_due(now)) {
+                        line.fail(&no_client(&error), now);
+                    }
+                    return false;
+                }
+            },
+        };
+        let wants_forecast = self.setting.wishes.chain.forecast == Forecasts::Used;
+        let order: Vec<Name> = self.lines.iter().map(|line| line.key.clone()).collect();
+        let all = std::mem::take(&mut self.lines);
+        let (due, mut lines): (Vec<Line>, Vec<Line>) = all.into_iter().partition(|line| line.is_due(now));
+        let mut asking = JoinSet::new();
+        for mut line in due {
+            let ask = line.ask(now, self.book.known_until(&line.key), wants_forecast);
+            let client = client.clone();
+            asking.spawn(async move {
+                let heard = timeout(LONGEST_ANSWER, line.provider().fetch(&client, ask)).await;
+                let heard = heard.unwrap_or_else(|_| Err(too_slow(&mut line)));
+                Returned { line, ask, heard }
+            });
+        }
+        let mut has_heard = false;
+        while let Some(returned) = asking.join_next().await {
+            let Ok(Returned { mut line, ask, heard }) = returned else { continue };
+            match heard {
+                Ok(series) => {
+                    line.succeed(&ask, now);
+                    has_heard |= !series.is_empty();
+                    self.book.hear(&line.key, series, now);
+                }
+                Err(refusal) => line.fail(&refusal, now),
+            }
+            lines.push(line);
+        }
+        lines.sort_by_key(|line| order.iter().position(|key| *key == line.key));
+        self.lines = lines;
+        has_heard
+    }
+
+    /// Everything that is known.
+    #[must_use]
+    pub fn grid(&self, now: Nanos) -> Grid {
+        let terms = self.terms();
+        Grid {
+            place: self.place.clone(),
+            plan: Arc::new(self.book.plan(now, &terms)),
+            marginal: self.book.marginal(now, &terms),
+            sources: self.sources(),
+        }
+    }
+
+    /// What was said of the last three days and of those to come, for others.
+    #[must_use]
+    pub fn series(&self, now: Nanos) -> Vec<Series> {
+        self.book.series(now.saturating_sub(PLANNED_BACK))
+    }
+
+    /// How often each provider was asked.
+    #[must_use]
+    pub fn counts(&self) -> Vec<Count> {
+        self.lines.iter().map(Line::count).collect()
+    }
+
+    /// What a restart goes on with; `None` before anything is worth it.
+    #[must_use]
+    pub fn kept(&self) -> Option<Kept> {
+        let is_settled = self.place.source.as_ref() != NOWHERE;
+        is_settled.then(|| Kept { place: self.place.clone(), pue: self.found_pue, book: self.book.clone() })
+    }
+
+    fn terms(&self) -> Terms<'_> {
+        Terms {
+            zone: &self.place.zone,
+            pue: self.setting.pue.or(self.found_pue).unwrap_or(Pue::ONE),
+            choice: &self.setting.choice,
+            limits: &self.setting.wishes.chain,
+        }
+    }
+
+    fn sources(&self) -> Vec<SourceState> {
+        let lines = self.lines.iter().enumerate().map(|(index, line)| {
+            let is_named = self.lines[..index].iter().any(|other| other.source() == line.source());
+            let mismatch = self.book.refused(&line.key, &self.setting.wishes.chain);
+            line.state(is_named, mismatch.map(|basis| basis.as_str()))
+        });
+        self.found_by.iter().cloned().chain(lines).chain(self.closed.iter().cloned()).collect()
+    }
+}
+
+/// For hosts with TLS and without. A machine without root certificates can still ask a relay of its own.
+fn client() -> Result<Client, ClientError> {
+    let files = TlsFiles::default();
+    Client::open(Protocol::Http1, true, &files, BOUNDS).or_else(|error| {
+        tracing::warn!("providers with https:// cannot be asked: {error}");
+        Client::open(Protocol::Http1, false, &files, BOUNDS)
+    })
+}
+
+fn no_client(error: &ClientError) -> Refusal {
+    Refusal { fault: Fault::Untrusted, message: error.to_string(), retry_after: None }
+}
+
+fn closed(number: usize, refusal: &Refusal) -> SourceState {
+    SourceState {
+        source: "provider".into(),
+        hw_id: if number == 0 { "".into() } else { number.to_string().as_str().into() },
+        fault: Some(refusal.fault),
+        last_success: None,
+        errors: Vec::new(),
+        detail: refusal.message.as_str().into(),
+    }
+}
+
+fn too_slow(line: &mut Line) -> Refusal {
+    let seconds = LONGEST_ANSWER.as_secs();
+    let source = line.source();
+    Refusal {
+        fault: Fault::Timeout,
+        message: format!(
+            "asking {source}: no answer within {seconds} s (see whether it is reachable from here)"
+        ),
+        retry_after: None,
+    }
+}
