@@ -243,7 +243,8 @@ impl Client {
             Err(error) => return Err(self.failure(error, server())),
         };
         let (head, body) = response.into_parts();
-        if head.status.is_redirection() {
+        // "Not modified" has a number among the redirects, and leads nowhere.
+        if head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED {
             let to = head.headers.get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("nowhere");
             return Err(ClientError::Redirect { server: server(), to: bare(to) });
         }
