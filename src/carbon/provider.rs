@@ -22,6 +22,10 @@ pub mod watttime;
 use super::zones::{self, Ids};
 use crate::http_client::{self, Bounds, Client, Secret};
 use crate::model::grid::{Basis, Place, Series, Signal};
+pub mod jouleprint;
+
+use crate::http_client::{Bounds, Client, Secret};
+use crate::model::grid::{Basis, Place, Series};
 use crate::model::quantity::Nanos;
 use crate::model::reading::Fault;
 use asking::Site;
@@ -149,6 +153,9 @@ const FIVE_MINUTES: Duration = Duration::from_secs(300);
 const QUARTER: Duration = Duration::from_secs(900);
 const HALF_HOUR: Duration = Duration::from_secs(1_800);
 const HOUR: Duration = Duration::from_secs(3_600);
+    /// A relay of ours.
+    Jouleprint(jouleprint::Door),
+}
 
 /// Where a key is to be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -302,6 +309,12 @@ fn resolve(wish: &Wish, place: &Place) -> Result<String, Refusal> {
                 wish.kind.name()
             ),
             retry_after: None,
+    Ok(match &wish.kind {
+        Kind::Jouleprint(door) => {
+            let url = wish.url.as_deref().unwrap_or_default();
+            let zone = wish.zone.as_deref().unwrap_or(&place.zone);
+            let cadence = wish.interval.unwrap_or(jouleprint::CADENCE).max(jouleprint::SHORTEST_PAUSE);
+            Box::new(jouleprint::Jouleprint::new(url, zone, door.clone(), cadence))
         }
     })
 }

@@ -10,6 +10,10 @@ use crate::config::Seconds;
 use crate::http_client::{self, Secret};
 use crate::model::grid::{Basis, Boundary, GRAIN, Signal};
 use crate::model::quantity::Nanos;
+mod jouleprint;
+
+use crate::carbon::provider::Wish;
+use jouleprint::JouleprintSection;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
@@ -378,6 +382,16 @@ mod tests {
         ] {
             let error = wish(text).expect_err(text);
             assert!(error.contains(part) && !error.contains("s3cret"), "{text}: {error}");
+#[derive(Debug, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub(super) enum ProviderSection {
+    Jouleprint(JouleprintSection),
+}
+
+impl ProviderSection {
+    pub(super) fn resolve(self) -> Result<Wish, String> {
+        match self {
+            ProviderSection::Jouleprint(section) => section.resolve(),
         }
     }
 }
