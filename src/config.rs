@@ -4,7 +4,7 @@
 mod bmc;
 pub mod flags;
 mod gpus;
-mod grid;
+pub mod grid;
 mod hardware;
 pub mod jobs;
 pub mod names;
@@ -26,6 +26,8 @@ use flags::Flags;
 use gpus::GpusSection;
 use grid::GridSection;
 use hardware::{EstimateSection, InstanceType, Sensor};
+use grid::{GridSection, Relay};
+use hardware::{EstimateSection, InstanceType, Sensor, Share};
 use jobs::{Jobs, JobsSection};
 use names::GroupsSection;
 use serde::Deserialize;
@@ -54,6 +56,8 @@ pub struct Settings {
     pub carbon: Choice,
     /// Who says where the machine is and what its electricity emits.
     pub grid: carbon::Wishes,
+    /// What a relay serves.
+    pub relay: Relay,
     /// The building.
     pub pue: Pue,
     /// The tick.
@@ -252,7 +256,7 @@ impl Settings {
             return Err(malformed(format!("tick: {interval}s is outside 1s to 15s")));
         }
         let jobs = file.jobs.resolve(flags.pod_uid.clone()).map_err(malformed)?;
-        let mut grid = file.grid.resolve().map_err(malformed)?;
+        let (mut grid, relay) = file.grid.resolve().map_err(malformed)?;
         grid.chain.basis = basis;
         let grouping = file.groups.resolve().map_err(malformed)?;
         let sysfs = flags.sysfs.clone().or(file.path.sysfs).unwrap_or_else(|| "/sys".into());
@@ -275,6 +279,7 @@ impl Settings {
             host: flags.host_name.clone().or(file.host.name).filter(|name| !name.is_empty()),
             carbon,
             grid,
+            relay,
             pue,
             interval: flags.test_tick.map_or(Nanos::from_seconds(interval), |ms| Nanos::new(ms * 1_000_000)),
             scrape_interval_hint: Nanos::from_seconds(file.scrape_interval_hint.map_or(60, |hint| hint.0)),

@@ -130,7 +130,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     let Some((keeping, past)) = runtime.block_on(keeping::open(&settings, &mut signals))? else {
         return Ok(());
     };
-    let listeners = listen(&settings)?;
+    let listeners = listen(&settings.listen)?;
     let mut parts = Parts { past, ..parts(&settings)? };
     let mailbox = Arc::new(Mailbox::default());
     let desk = socket::open(&settings, &mailbox.latest, parts.directory.as_mut())?;
@@ -252,9 +252,9 @@ fn update(settings: &Settings, started_with: &Settings) -> Result<Update, Config
 }
 
 /// Binds every address before anything else is started.
-fn listen(settings: &Settings) -> Result<Vec<TcpListener>, StartError> {
+pub(crate) fn listen(addresses: &[String]) -> Result<Vec<TcpListener>, StartError> {
     let mut listeners = Vec::new();
-    for text in &settings.listen {
+    for text in addresses {
         let candidates = socket_addresses(text)?;
         let mut refused = None;
         let bound = candidates.iter().find_map(|address| match TcpListener::bind(address) {
@@ -351,11 +351,9 @@ async fn serve_until_told(
     let latest = Arc::clone(&mailbox.latest);
     let pushing = outlets.push.map(|push| tokio::spawn(push.run(latest, stopped)));
     loop {
-        let Signals { terminate, interrupt, hangup } = &mut signals;
-        tokio::select! {
-            () = told(terminate) => break,
-            () = told(interrupt) => break,
-            () = told(hangup) => reload(flags, settings, mailbox, desk.as_deref()),
+        match signals.next().await {
+            Told::Stop => break,
+            Told::Reload => reload(flags, settings, mailbox, desk.as_deref()),
         }
     }
     let told = clock::monotonic();
@@ -375,14 +373,22 @@ async fn serve_until_told(
 }
 
 /// The signals that mean something.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
 }
 
+/// What a signal means.
+pub(crate) enum Told {
+    /// It is time to end.
+    Stop,
+    /// The configuration is to be read anew.
+    Reload,
+}
+
 impl Signals {
-    fn watch() -> Result<Signals, StartError> {
+    pub(crate) fn watch() -> Result<Signals, StartError> {
         let watch = |kind, what| signal(kind).map_err(|error| StartError::System { what, error });
         Ok(Signals {
             terminate: watch(SignalKind::terminate(), "watching for SIGTERM")?,
@@ -393,6 +399,16 @@ impl Signals {
 }
 
 impl Signals {
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) -> Told {
+        let Signals { terminate, interrupt, hangup } = self;
+        tokio::select! {
+            () = told(terminate) => Told::Stop,
+            () = told(interrupt) => Told::Stop,
+            () = told(hangup) => Told::Reload,
+        }
+    }
+
     /// Waits for one that means the end.
     async fn stop(&mut self) {
         tokio::select! {

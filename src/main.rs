@@ -13,6 +13,7 @@ use jouleprint::command::run::arguments::RunArguments;
 use jouleprint::command::run::child::follow;
 use jouleprint::command::when::WhenArguments;
 use jouleprint::command::{check, doctor, jobs, metrics, record, regions, replay, report, run, when};
+use jouleprint::command::{check, doctor, grid, jobs, metrics, record, replay, report, run};
 use jouleprint::config::flags::Flags;
 use jouleprint::config::{ConfigError, Settings, place};
 use jouleprint::daemon::{self, StartError};
@@ -43,6 +44,11 @@ enum Command {
     Doctor,
     /// Check the configuration and print what it amounts to
     Check,
+    /// Ask the providers of carbon intensities once for a fleet, and serve its nodes
+    ///
+    /// Listens on :14402 unless told otherwise. Zones and providers are in the configuration: grid.relay.zones,
+    /// grid.providers. Nodes name it as their provider: {name: jouleprint, url: http://relay:14402}.
+    Grid,
     /// Print the reference of all series, in Markdown
     Metrics,
     /// Run a recording of ticks through the accounting and print the page it gives
@@ -142,6 +148,7 @@ fn start(arguments: &Arguments) -> Result<ExitCode, Error> {
             });
         }
         Some(Command::Check) => check::run(&arguments.flags)?,
+        Some(Command::Grid) => grid::run(&arguments.flags)?,
         Some(Command::Metrics) => metrics::run(),
         Some(Command::Replay { file, format }) => {
             let format = match format {

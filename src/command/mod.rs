@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod doctor;
+pub mod grid;
 pub mod jobs;
 pub mod local;
 pub mod metrics;

@@ -8,11 +8,13 @@ mod grid;
 mod groups;
 mod own;
 mod push;
+mod relay;
 mod store;
 
 use crate::model::quantity::Nanos;
 use crate::model::reading::Domain;
 use crate::model::snapshot::{DomainTotals, Snapshot};
+use crate::output::relay::View;
 
 /// What a series is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,8 +113,8 @@ pub trait Sink {
     fn histogram(&mut self, labels: &[&str], bounds: &[u64], counts: &[u64], sum_nanoseconds: u64);
 }
 
-/// A family of series.
-pub struct Family {
+/// A family of series, made from a state: a node's snapshot, or what a relay knows.
+pub struct Family<S = Snapshot> {
     /// The name without `_total`, `_info`.
     pub name: &'static str,
     /// What it is.
@@ -126,7 +128,7 @@ pub struct Family {
     /// The OpenTelemetry name and unit of which the Prometheus name is the translation.
     pub otel: (&'static str, &'static str),
     /// Makes the samples.
-    pub collect: fn(&Snapshot, &mut dyn Sink),
+    pub collect: fn(&S, &mut dyn Sink),
 }
 
 /// The counter of page requests, kept by the HTTP server and not part of a snapshot.
@@ -147,6 +149,11 @@ pub fn families() -> impl Iterator<Item = &'static Family> {
     ]
     .into_iter()
     .flatten()
+}
+
+/// All families of a relay's page, in its order.
+pub fn relay_families() -> impl Iterator<Item = &'static Family<View>> {
+    relay::FAMILIES.iter()
 }
 
 /// The processor's architecture, in the words of OpenTelemetry's `host.arch`.

@@ -20,7 +20,7 @@ use hyper::header::{
     HeaderName, VARY, WWW_AUTHENTICATE,
 };
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -64,6 +64,15 @@ const PIECE_BYTES: usize = 64 << 10;
 /// A snapshot older than this many ticks means that the sampler hangs.
 const READY_TICKS: u64 = 3;
 
+/// Answers requests: a node's site, or a relay's.
+pub trait Answers: Send + Sync {
+    /// Answers one request of somebody who may ask.
+    fn answer_to(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Answer>;
+
+    /// The answer to somebody who did not say who they are.
+    fn refuse(&self) -> Response<Answer>;
+}
+
 /// What the server answers from.
 pub struct Site {
     latest: Arc<ArcSwapOption<Snapshot>>,
@@ -71,8 +80,34 @@ pub struct Site {
     max_requests: usize,
     open_requests: Arc<AtomicUsize>,
     pages: Mutex<Pages>,
+    requests: Requests,
+}
+
+/// How many requests were answered how: the lines of the page that are not made from a state.
+pub(super) struct Requests {
     registry: Registry,
-    requests: Family<CodeLabel, Counter>,
+    by_code: Family<CodeLabel, Counter>,
+}
+
+impl Default for Requests {
+    fn default() -> Requests {
+        let mut registry = Registry::default();
+        let by_code = Family::<CodeLabel, Counter>::default();
+        registry.register(HTTP_REQUESTS.0, HTTP_REQUESTS.1, by_code.clone());
+        Requests { registry, by_code }
+    }
+}
+
+impl Requests {
+    pub(super) fn count(&self, response: &Response<Answer>) {
+        self.by_code.get_or_create(&CodeLabel { code: response.status().as_u16() }).inc();
+    }
+
+    pub(super) fn lines(&self) -> String {
+        let mut text = String::new();
+        encode_registry(&mut text, &self.registry).expect("writing to a String does not fail");
+        text
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -101,7 +136,7 @@ pub struct Answer {
 struct OpenRequest(Arc<AtomicUsize>);
 
 impl Answer {
-    fn of(body: Bytes) -> Answer {
+    pub(super) fn of(body: Bytes) -> Answer {
         Answer { rest: body, open: None }
     }
 
@@ -155,26 +190,20 @@ impl Site {
     /// Answers from `latest`; at most `max_requests` pages are made or sent at a time (0: no bound).
     #[must_use]
     pub fn new(latest: Arc<ArcSwapOption<Snapshot>>, telemetry_path: String, max_requests: usize) -> Site {
-        let mut registry = Registry::default();
-        let requests = Family::<CodeLabel, Counter>::default();
-        registry.register(HTTP_REQUESTS.0, HTTP_REQUESTS.1, requests.clone());
         Site {
             latest,
             telemetry_path,
             max_requests,
             open_requests: Arc::default(),
             pages: Mutex::default(),
-            registry,
-            requests,
+            requests: Requests::default(),
         }
     }
 
     /// Answers one request.
     pub fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Answer> {
-        let mut response = if *method != Method::GET && *method != Method::HEAD {
-            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-            response.headers_mut().insert(ALLOW, "GET, HEAD".parse().expect("a header value"));
-            response
+        let response = if let Some(refusal) = wrong_method(method) {
+            refusal
         } else if path == self.telemetry_path {
             self.metrics(headers)
         } else {
@@ -187,22 +216,8 @@ impl Site {
                 _ => plain(StatusCode::NOT_FOUND, "not found\n"),
             }
         };
-        self.requests.get_or_create(&CodeLabel { code: response.status().as_u16() }).inc();
-        if *method == Method::HEAD {
-            let length = response.body().rest.len();
-            response.headers_mut().insert(CONTENT_LENGTH, length.into());
-            *response.body_mut() = Answer::default();
-        }
-        response
-    }
-
-    /// The answer to somebody who did not say who they are.
-    pub fn refuse(&self) -> Response<Answer> {
-        let mut response = plain(StatusCode::UNAUTHORIZED, "unauthorized\n");
-        let challenge = "Basic realm=\"jouleprint\"".parse().expect("a header value");
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-        self.requests.get_or_create(&CodeLabel { code: response.status().as_u16() }).inc();
-        response
+        self.requests.count(&response);
+        without_body(method, response)
     }
 
     fn metrics(&self, headers: &HeaderMap) -> Response<Answer> {
@@ -251,9 +266,7 @@ impl Site {
         if let Some(body) = &pages.made[format as usize][usize::from(is_gzip)] {
             return body.clone();
         }
-        let mut more = String::new();
-        encode_registry(&mut more, &self.registry).expect("writing to a String does not fail");
-        render(&snapshot, format, &more, &mut pages.text);
+        render(&snapshot, format, &self.requests.lines(), &mut pages.text);
         let body = if is_gzip { compress(&pages.text) } else { Bytes::copy_from_slice(&pages.text) };
         pages.made[format as usize][usize::from(is_gzip)] = Some(body.clone());
         body
@@ -284,13 +297,52 @@ impl Site {
     }
 }
 
+impl Answers for Site {
+    fn answer_to(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Answer> {
+        self.answer(method, uri.path(), headers)
+    }
+
+    fn refuse(&self) -> Response<Answer> {
+        let response = unknown_caller();
+        self.requests.count(&response);
+        response
+    }
+}
+
+/// The answer to what only asks for a head: its length, and no body.
+pub(super) fn without_body(method: &Method, mut response: Response<Answer>) -> Response<Answer> {
+    if *method == Method::HEAD {
+        let length = response.body().rest.len();
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+        *response.body_mut() = Answer::default();
+    }
+    response
+}
+
+/// The answer to what is neither GET nor HEAD.
+pub(super) fn wrong_method(method: &Method) -> Option<Response<Answer>> {
+    if *method == Method::GET || *method == Method::HEAD {
+        return None;
+    }
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+    response.headers_mut().insert(ALLOW, "GET, HEAD".parse().expect("a header value"));
+    Some(response)
+}
+
+pub(super) fn unknown_caller() -> Response<Answer> {
+    let mut response = plain(StatusCode::UNAUTHORIZED, "unauthorized\n");
+    let challenge = "Basic realm=\"jouleprint\"".parse().expect("a header value");
+    response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    response
+}
+
 /// All values of a header that may come in several lines.
-fn joined(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+pub(super) fn joined(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     (!values.is_empty()).then(|| values.join(","))
 }
 
-fn plain(status: StatusCode, text: &str) -> Response<Answer> {
+pub(super) fn plain(status: StatusCode, text: &str) -> Response<Answer> {
     let mut response = Response::new(Answer::of(Bytes::copy_from_slice(text.as_bytes())));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, "text/plain; charset=utf-8".parse().expect("a header value"));
@@ -298,15 +350,15 @@ fn plain(status: StatusCode, text: &str) -> Response<Answer> {
 }
 
 /// Level 1: level 6 takes six times as long for half the bytes.
-fn compress(text: &[u8]) -> Bytes {
+pub(super) fn compress(text: &[u8]) -> Bytes {
     let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 6 + 64), Compression::new(1));
     encoder.write_all(text).expect("writing to memory does not fail");
     Bytes::from(encoder.finish().expect("writing to memory does not fail"))
 }
 
 /// Serves on a listener until `stop` says so; then lets open requests end.
-pub async fn serve(
-    site: Arc<Site>,
+pub async fn serve<S: Answers + 'static>(
+    site: Arc<S>,
     access: Arc<Access>,
     listener: TcpListener,
     mut stop: tokio::sync::watch::Receiver<bool>,
@@ -353,7 +405,7 @@ pub async fn serve(
 /// Answers the requests of one connection.
 async fn attend(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    site: Arc<Site>,
+    site: Arc<impl Answers + 'static>,
     access: Arc<Access>,
     watcher: Watcher,
 ) {
@@ -361,7 +413,7 @@ async fn attend(
         let (site, rules) = (Arc::clone(&site), access.rules());
         async move {
             let mut response = if is_admitted(&rules, request.headers()).await {
-                site.answer(request.method(), request.uri().path(), request.headers())
+                site.answer_to(request.method(), request.uri(), request.headers())
             } else {
                 site.refuse()
             };

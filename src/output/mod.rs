@@ -1,5 +1,6 @@
 //! Edge out: the catalogue of series, the text formats, HTTP with its access rules, the
-//! landing page, and the push over OTLP. Everything is made from a snapshot; nothing here reads hardware or waits for the sampler.
+//! landing page, and the push over OTLP. Everything is made from a snapshot; nothing here reads hardware or
+//! waits for the sampler. A relay's pages are made from what it knows of each zone.
 
 pub mod access;
 pub mod api;
@@ -10,3 +11,4 @@ pub mod otlp;
 pub mod page;
 pub mod prometheus;
 pub mod reference;
+pub mod relay;

@@ -6,14 +6,7 @@ use crate::model::snapshot::Snapshot;
 /// The page, without a script and without anything from elsewhere.
 #[must_use]
 pub fn landing(snapshot: Option<&Snapshot>, telemetry_path: &str) -> String {
-    let mut page = String::from(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>jouleprint</title>\
-         <meta name=\"viewport\" content=\"width=device-width\"><style>\
-         :root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}\
-         table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem 1rem .25rem 0;text-align:left;border-bottom:1px solid #8884}\
-         td.n{text-align:right;font-variant-numeric:tabular-nums}.down{color:#b3261e}@media(prefers-color-scheme:dark){.down{color:#ff8a80}}\
-         </style></head><body><h1>jouleprint</h1><p>Energy and emissions counters by host, GPU and job.</p>",
-    );
+    let mut page = head("Energy and emissions counters by host, GPU and job.");
     let path = escape(telemetry_path);
     page.push_str(&format!(
         "<p><a href=\"{path}\">Metrics</a> · <a href=\"/-/healthy\">Health</a> · <a href=\"/-/ready\">Readiness</a></p>"
@@ -26,6 +19,17 @@ pub fn landing(snapshot: Option<&Snapshot>, telemetry_path: &str) -> String {
     }
     page.push_str(&format!("<p>Version {}</p></body></html>\n", env!("CARGO_PKG_VERSION")));
     page
+}
+
+/// How every page of ours begins.
+pub(super) fn head(what: &str) -> String {
+    let style = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>jouleprint</title>\
+         <meta name=\"viewport\" content=\"width=device-width\"><style>\
+         :root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}\
+         table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem 1rem .25rem 0;text-align:left;border-bottom:1px solid #8884}\
+         td.n{text-align:right;font-variant-numeric:tabular-nums}.down{color:#b3261e}@media(prefers-color-scheme:dark){.down{color:#ff8a80}}\
+         </style></head><body><h1>jouleprint</h1>";
+    format!("{style}<p>{what}</p>")
 }
 
 fn meters(snapshot: &Snapshot, page: &mut String) {
@@ -77,6 +81,6 @@ fn sources(snapshot: &Snapshot, page: &mut String) {
     page.push_str("</table>");
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

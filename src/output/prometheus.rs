@@ -31,10 +31,21 @@ impl Format {
 
 /// Writes the page; `more` are lines of other families in OpenMetrics text without the end mark.
 pub fn render(snapshot: &Snapshot, format: Format, more: &str, text: &mut Vec<u8>) {
+    render_families(families(), snapshot, format, more, text);
+}
+
+/// The same for other families than a node's.
+pub fn render_families<S: 'static>(
+    families: impl Iterator<Item = &'static Family<S>>,
+    state: &S,
+    format: Format,
+    more: &str,
+    text: &mut Vec<u8>,
+) {
     text.clear();
-    for family in families() {
+    for family in families {
         let mut writer = Writer { family, format, text, has_header: false };
-        (family.collect)(snapshot, &mut writer);
+        (family.collect)(state, &mut writer);
     }
     match format {
         Format::OpenMetrics => {
@@ -65,14 +76,14 @@ fn downgrade(lines: &str, text: &mut Vec<u8>) {
     }
 }
 
-struct Writer<'a> {
-    family: &'a Family,
+struct Writer<'a, S> {
+    family: &'a Family<S>,
     format: Format,
     text: &'a mut Vec<u8>,
     has_header: bool,
 }
 
-impl Sink for Writer<'_> {
+impl<S> Sink for Writer<'_, S> {
     fn sample(&mut self, labels: &[&str], value: Number) {
         self.header();
         let suffix = match self.family.kind {
@@ -96,7 +107,7 @@ impl Sink for Writer<'_> {
     }
 }
 
-impl Writer<'_> {
+impl<S> Writer<'_, S> {
     /// A family without samples is not declared.
     fn header(&mut self) {
         if std::mem::replace(&mut self.has_header, true) {

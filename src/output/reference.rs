@@ -1,6 +1,6 @@
 //! The metric reference, printed from the catalogue; docs/metrics.md is this text.
 
-use super::catalogue::{HTTP_REQUESTS, Kind, families};
+use super::catalogue::{Family, HTTP_REQUESTS, Kind, families, relay_families};
 
 /// The reference in Markdown.
 #[must_use]
@@ -13,24 +13,38 @@ pub fn markdown() -> String {
          each `group_kind`, the groups and what is pending.\n\n\
          | series | type | labels | meaning | OpenTelemetry |\n|---|---|---|---|---|\n",
     );
-    let mut row = |name: &str, kind: &str, labels: &[&str], help: &str, otel: (&str, &str)| {
-        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
-        let otel = match otel {
-            ("", _) => String::new(),
-            (name, "") => format!("`{name}`"),
-            (name, unit) => format!("`{name}`, {unit}"),
-        };
-        text.push_str(&format!("| `{name}` | {kind} | {} | {help}. | {otel} |\n", labels.join(", ")));
-    };
     for family in families() {
-        let (suffix, kind) = match family.kind {
-            Kind::Counter => ("_total", "counter"),
-            Kind::Gauge => ("", "gauge"),
-            Kind::Info => ("_info", "info"),
-            Kind::Histogram => ("", "histogram"),
-        };
-        row(&format!("{}{suffix}", family.name), kind, family.labels, family.help, family.otel);
+        row(&mut text, family);
     }
-    row(&format!("{}_total", HTTP_REQUESTS.0), "counter", &["code"], HTTP_REQUESTS.1, ("", ""));
+    text.push_str(&requests());
+    text.push_str(
+        "\n## The relay\n\nWhat `jouleprint grid` shows; the first five are a node's, of each zone.\n\n\
+         | series | type | labels | meaning | OpenTelemetry |\n|---|---|---|---|---|\n",
+    );
+    for family in relay_families() {
+        row(&mut text, family);
+    }
+    text.push_str(&requests());
     text
+}
+
+fn row<S>(text: &mut String, family: &Family<S>) {
+    let (suffix, kind) = match family.kind {
+        Kind::Counter => ("_total", "counter"),
+        Kind::Gauge => ("", "gauge"),
+        Kind::Info => ("_info", "info"),
+        Kind::Histogram => ("", "histogram"),
+    };
+    let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+    let otel = match family.otel {
+        ("", _) => String::new(),
+        (name, "") => format!("`{name}`"),
+        (name, unit) => format!("`{name}`, {unit}"),
+    };
+    let (name, labels, help) = (family.name, labels.join(", "), family.help);
+    text.push_str(&format!("| `{name}{suffix}` | {kind} | {labels} | {help}. | {otel} |\n"));
+}
+
+fn requests() -> String {
+    format!("| `{}_total` | counter | `code` | {}. |  |\n", HTTP_REQUESTS.0, HTTP_REQUESTS.1)
 }

@@ -40,6 +40,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "daemon.rs",
             "daemon/",
             "command/report/fleet/client.rs",
+            "command/grid.rs",
             "command/local.rs",
             // The BMC's own thread has a runtime of its own.
             "source/redfish.rs",
@@ -61,6 +62,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "carbon/",
             "output/http.rs",
             "output/access.rs",
+            "output/relay.rs",
             "command/report/fleet/client.rs",
             "command/report/fleet/answer.rs",
             "command/local.rs",

@@ -10,6 +10,7 @@ mod conservation;
 mod faults;
 mod gpus;
 mod grid;
+mod grid_relay;
 mod hosts;
 mod house;
 mod keeper;

@@ -1,0 +1,223 @@
+//! What a relay shows: the grid of every zone as a node shows its own, forecasts, and how providers fare.
+
+use super::{Family, Kind, Number, Sink};
+use crate::model::grid::{Signal, Step, Stretch};
+use crate::model::quantity::Nanos;
+use crate::model::reading::{Factor, Fault};
+use crate::output::relay::View;
+
+/// How far ahead forecasts are shown: their number is the number of series for a zone.
+const HORIZONS: [(&str, u64); 9] = [
+    ("1h", 1),
+    ("2h", 2),
+    ("3h", 3),
+    ("4h", 4),
+    ("6h", 6),
+    ("12h", 12),
+    ("18h", 18),
+    ("24h", 24),
+    ("48h", 48),
+];
+
+/// In the order of the page.
+pub(super) const FAMILIES: &[Family<View>] = &[
+    Family {
+        name: "jouleprint_grid_carbon_intensity_grams_per_kilowatt_hour",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "Carbon intensity of electricity in force; marginal (what one kWh more would emit) is charged to nobody",
+        labels: &["grid_zone", "signal"],
+        otel: ("jouleprint.grid.carbon_intensity.grams_per_kilowatt_hour", ""),
+        collect: |view, sink| {
+            for (zone, signal, factor, _) in in_force(view) {
+                let milligrams = u64::from(factor.intensity.as_milligrams());
+                sink.sample(&[zone, signal.as_str()], Number::Milli(milligrams));
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_grid_intensity",
+        kind: Kind::Info,
+        unit: "",
+        help: "Where the intensity in force comes from and what it includes; fallback is empty for what was asked for",
+        labels: &["grid_zone", "signal", "basis", "accounting", "quality", "source", "year", "fallback"],
+        otel: ("jouleprint.grid.intensity.info", ""),
+        collect: |view, sink| {
+            for (zone, signal, factor, _) in in_force(view) {
+                let labels = [
+                    zone,
+                    signal.as_str(),
+                    &factor.basis,
+                    &factor.accounting,
+                    &factor.quality,
+                    &factor.source,
+                    &factor.year,
+                    factor.fallback.as_str(),
+                ];
+                sink.sample(&labels, Number::Whole(1));
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_grid_intensity_timestamp_seconds",
+        kind: Kind::Gauge,
+        unit: "seconds",
+        help: "Since when the intensity in force is; a yearly figure has none",
+        labels: &["grid_zone", "signal"],
+        otel: ("jouleprint.grid.intensity.timestamp", "s"),
+        collect: |view, sink| times(view, sink, |stretch| stretch.start),
+    },
+    Family {
+        name: "jouleprint_grid_intensity_valid_until_timestamp_seconds",
+        kind: Kind::Gauge,
+        unit: "seconds",
+        help: "Until when the intensity in force is, unless something better is heard",
+        labels: &["grid_zone", "signal"],
+        otel: ("jouleprint.grid.intensity.valid_until.timestamp", "s"),
+        collect: |view, sink| times(view, sink, |stretch| stretch.end),
+    },
+    Family {
+        name: "jouleprint_grid_intensity_fallback",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "1 while the intensity in force is not the one that was asked for",
+        labels: &["grid_zone", "signal"],
+        otel: ("jouleprint.grid.intensity.fallback", ""),
+        collect: |view, sink| {
+            for (zone, signal, factor, _) in in_force(view) {
+                let is_fallback = u64::from(factor.fallback != Step::Wanted);
+                sink.sample(&[zone, signal.as_str()], Number::Whole(is_fallback));
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_grid_carbon_intensity_forecast_grams_per_kilowatt_hour",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "What a provider says of the time so far ahead",
+        labels: &["grid_zone", "signal", "horizon"],
+        otel: ("jouleprint.grid.carbon_intensity.forecast.grams_per_kilowatt_hour", ""),
+        collect: |view, sink| {
+            for (name, zone) in &view.zones {
+                for signal in [Signal::Average, Signal::Marginal] {
+                    for (horizon, hours) in HORIZONS {
+                        let time = view.now + Nanos::from_seconds(hours * 3_600);
+                        if let Some(milligrams) = zone.forecast(signal, time) {
+                            let labels = [&**name, signal.as_str(), horizon];
+                            sink.sample(&labels, Number::Milli(u64::from(milligrams)));
+                        }
+                    }
+                }
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_grid_provider_up",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "1 if the provider answered when it was last asked, with figures that may be charged",
+        labels: &["grid_zone", "source", "hw_id"],
+        otel: ("jouleprint.grid.provider.up", ""),
+        collect: |view, sink| {
+            for (name, zone) in &view.zones {
+                for state in &zone.grid.sources {
+                    let labels = [&**name, &*state.source, &*state.hw_id];
+                    sink.sample(&labels, Number::Whole(u64::from(state.fault.is_none())));
+                }
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_grid_provider",
+        kind: Kind::Info,
+        unit: "",
+        help: "How a provider is asked, and what is wrong if something is",
+        labels: &["grid_zone", "source", "hw_id", "reason", "detail"],
+        otel: ("jouleprint.grid.provider.info", ""),
+        collect: |view, sink| {
+            for (name, zone) in &view.zones {
+                for state in &zone.grid.sources {
+                    let reason = state.fault.map_or("", Fault::as_str);
+                    let labels = [&**name, &*state.source, &*state.hw_id, reason, &*state.detail];
+                    sink.sample(&labels, Number::Whole(1));
+                }
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_grid_provider_last_success_timestamp_seconds",
+        kind: Kind::Gauge,
+        unit: "seconds",
+        help: "When the provider last answered",
+        labels: &["grid_zone", "source", "hw_id"],
+        otel: ("jouleprint.grid.provider.last_success.timestamp", "s"),
+        collect: |view, sink| {
+            for (name, zone) in &view.zones {
+                for state in &zone.grid.sources {
+                    let Some(wall) = state.last_success else { continue };
+                    let labels = [&**name, &*state.source, &*state.hw_id];
+                    sink.sample(&labels, Number::Milli(wall.get() / 1_000_000));
+                }
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_grid_provider_requests",
+        kind: Kind::Counter,
+        unit: "",
+        help: "Questions to the provider; reason is empty for those that were answered",
+        labels: &["grid_zone", "source", "provider_zone", "reason"],
+        otel: ("jouleprint.grid.provider.requests", "{request}"),
+        collect: |view, sink| {
+            sink.since(view.started);
+            for (name, zone) in &view.zones {
+                for asked in &zone.asked {
+                    let labels = |reason: &'static str| [&**name, &*asked.source, &*asked.zone, reason];
+                    sink.sample(&labels(""), Number::Whole(asked.answered));
+                    for (fault, count) in &asked.failed {
+                        sink.sample(&labels(fault.as_str()), Number::Whole(*count));
+                    }
+                }
+            }
+        },
+    },
+    Family {
+        name: "jouleprint_build",
+        kind: Kind::Info,
+        unit: "",
+        help: "The program",
+        labels: &["version"],
+        otel: ("jouleprint.build.info", ""),
+        collect: |_, sink| sink.sample(&[env!("CARGO_PKG_VERSION")], Number::Whole(1)),
+    },
+    Family {
+        name: "process_start_time_seconds",
+        kind: Kind::Gauge,
+        unit: "seconds",
+        help: "When this process started",
+        labels: &[],
+        otel: ("", ""),
+        collect: |view, sink| sink.sample(&[], Number::Milli(view.started.get() / 1_000_000)),
+    },
+];
+
+/// What is in force by zone and signal, and since and until when, where that is known.
+fn in_force(view: &View) -> Vec<(&str, Signal, &Factor, Option<&Stretch>)> {
+    let mut figures: Vec<(&str, Signal, &Factor, Option<&Stretch>)> = Vec::new();
+    for (name, zone) in &view.zones {
+        let plan = &zone.grid.plan;
+        figures.push((name, Signal::Average, plan.at(view.now), plan.stretch(view.now)));
+        let marginal = zone.grid.marginal.as_ref();
+        if let Some(stretch) = marginal.filter(|stretch| (stretch.start..stretch.end).contains(&view.now)) {
+            figures.push((name, Signal::Marginal, &stretch.factor, Some(stretch)));
+        }
+    }
+    figures
+}
+
+fn times(view: &View, sink: &mut dyn Sink, time: fn(&Stretch) -> Nanos) {
+    for (zone, signal, _, stretch) in in_force(view) {
+        let Some(stretch) = stretch else { continue };
+        sink.sample(&[zone, signal.as_str()], Number::Milli(time(stretch).get() / 1_000_000));
+    }
+}
