@@ -24,10 +24,8 @@ use crate::source::{self, estimate};
 use bmc::{IpmiSection, RedfishSection};
 use flags::Flags;
 use gpus::GpusSection;
-use grid::GridSection;
-use hardware::{EstimateSection, InstanceType, Sensor};
 use grid::{GridSection, Relay};
-use hardware::{EstimateSection, InstanceType, Sensor, Share};
+use hardware::{EstimateSection, InstanceType, Sensor};
 use jobs::{Jobs, JobsSection};
 use names::GroupsSection;
 use serde::Deserialize;
@@ -58,8 +56,8 @@ pub struct Settings {
     pub grid: carbon::Wishes,
     /// What a relay serves.
     pub relay: Relay,
-    /// The building.
-    pub pue: Pue,
+    /// The building, as the user says it.
+    pub pue: Option<Pue>,
     /// The tick.
     pub interval: Nanos,
     /// How often somebody scrapes.
@@ -235,8 +233,10 @@ impl Settings {
         let place = place.filter(|_| flag_zone.is_none());
         let zone = flag_zone.or(file.zone.map(|zone| zone.value));
         let pue = match flags.pue.as_deref().filter(|pue| !pue.is_empty()) {
-            Some(text) => decimal(text).map_err(|message| ConfigError::Flag { name: "--pue", message })?,
-            None => file.pue.map_or(Pue::ONE, |pue| pue.0),
+            Some(text) => {
+                Some(decimal(text).map_err(|message| ConfigError::Flag { name: "--pue", message })?)
+            }
+            None => file.pue.map(|pue| pue.0),
         };
         let basis = file.intensity_basis;
         let carbon = match (file.intensity, zone) {
@@ -244,7 +244,7 @@ impl Settings {
             (None, Some(zone)) => Choice::Zone { zone, basis },
             (None, None) => Choice::Unknown,
         };
-        if let Err(error) = carbon::resolve(&carbon, pue) {
+        if let Err(error) = carbon::resolve(&carbon, pue.unwrap_or(Pue::ONE)) {
             let message = error.to_string();
             return Err(match place {
                 Some((line, column)) => malformed(format!("zone: {message} at line {line}, column {column}")),
@@ -421,7 +421,7 @@ mod tests {
         )
         .expect("valid");
         assert_eq!(settings.carbon, Choice::Zone { zone: "NO".into(), basis: None });
-        assert_eq!(settings.pue.as_ppm(), 1_250_000);
+        assert_eq!(settings.pue.map(Pue::as_ppm), Some(1_250_000));
         assert_eq!(settings.idle, IdlePolicy::Reserved);
         assert_eq!(settings.floors["package-0"].get(), 12_500_000);
         assert_eq!(settings.cgroupfs, Path::new("/host/sys/fs/cgroup"));
@@ -520,7 +520,7 @@ mod tests {
             let flags = Flags { zone: Some(zone.into()), pue: Some(pue.into()), ..Flags::default() };
             Settings::load(&flags).map_err(|error| error.to_string())
         };
-        assert_eq!(flags("fr", "1.1").expect("valid").pue.as_ppm(), 1_100_000);
+        assert_eq!(flags("fr", "1.1").expect("valid").pue.map(Pue::as_ppm), Some(1_100_000));
         assert!(flags("Frnce", "1").expect_err("no zone").starts_with("--zone: "));
         assert!(flags("FR", "0").expect_err("no ratio").starts_with("--pue: "));
     }

@@ -5,12 +5,13 @@
 //! one, the store has one, names have one, the HTTP side this one. Those that look into processes for
 //! Slurm's sake and into NVIDIA's driver could not do so afterwards, and start before.
 
+mod grid;
 mod keeping;
 mod looking;
 mod naming;
 mod socket;
 
-use crate::carbon::{self, Choice};
+use crate::carbon;
 use crate::clock;
 use crate::config::flags::Flags;
 use crate::config::{ConfigError, Settings, socket_addresses};
@@ -18,7 +19,7 @@ use crate::confine::{confine, confine_to_devices};
 use crate::http_client::{ClientError, bare};
 use crate::job::own::OwnProcess;
 use crate::job::processor::{Processors, Topology};
-use crate::model::quantity::Nanos;
+use crate::model::quantity::{Nanos, Pue};
 use crate::model::reading::{Accounting, Factor, Fault, Finding};
 use crate::output::access::{Access, AccessError};
 use crate::output::http::{Site, serve};
@@ -31,6 +32,7 @@ use crate::source::hardware::Hardware;
 use crate::source::nvml::Confinement;
 use crate::store::OpenError;
 use crate::store::lock::LockError;
+use grid::GridDesk;
 use keeping::Keeping;
 use socket::Desk;
 use std::net::{SocketAddr, TcpListener};
@@ -131,7 +133,8 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         return Ok(());
     };
     let listeners = listen(&settings.listen)?;
-    let mut parts = Parts { past, ..parts(&settings)? };
+    let grid = GridDesk::open(&settings, &keeping);
+    let mut parts = Parts { past, grid: Some(Arc::clone(&grid.outlet)), ..parts(&settings)? };
     let mailbox = Arc::new(Mailbox::default());
     let desk = socket::open(&settings, &mailbox.latest, parts.directory.as_mut())?;
     let mut sampler = Sampler::new(parts);
@@ -142,7 +145,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     if let Some(push) = &push {
         sampler.show_push(push.state());
     }
-    announce(&settings, &listeners);
+    announce(&listeners);
     let confinement = confine(&keeping.folders(&settings));
     tracing::info!(
         capabilities = confinement.capabilities,
@@ -167,7 +170,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     });
     let thread = thread.map_err(|error| StartError::System { what: "starting the sampler", error })?;
 
-    let outlets = Outlets { access, listeners, desk, push };
+    let outlets = Outlets { access, listeners, desk, push, grid };
     let serving = serve_until_told(flags, &settings, signals, outlets, &mailbox, stop);
     let served = runtime.block_on(serving);
     // The sampler ends its wait at once; a driver or a disk that hangs is left behind.
@@ -235,7 +238,7 @@ fn accounting(settings: &Settings) -> Accounting {
 }
 
 fn factor(settings: &Settings) -> Result<Factor, ConfigError> {
-    carbon::resolve(&settings.carbon, settings.pue)
+    carbon::resolve(&settings.carbon, settings.pue.unwrap_or(Pue::ONE))
         .map_err(|error| ConfigError::Flag { name: "zone", message: error.to_string() })
 }
 
@@ -282,7 +285,7 @@ pub(crate) fn listen(addresses: &[String]) -> Result<Vec<TcpListener>, StartErro
     Ok(listeners)
 }
 
-fn announce(settings: &Settings, listeners: &[TcpListener]) {
+fn announce(listeners: &[TcpListener]) {
     let addresses: Vec<SocketAddr> =
         listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     tracing::info!(
@@ -291,11 +294,6 @@ fn announce(settings: &Settings, listeners: &[TcpListener]) {
         kernel = sysinfo::System::kernel_version().unwrap_or_default(),
         "starting"
     );
-    if settings.carbon == Choice::Unknown {
-        tracing::warn!(
-            "no grid zone is set: emissions use the world's average; set `zone` in the configuration or --zone"
-        );
-    }
 }
 
 /// The push, if there is to be one, with its certificates read.
@@ -320,6 +318,7 @@ struct Outlets {
     listeners: Vec<TcpListener>,
     desk: Option<(Arc<Desk>, UnixListener)>,
     push: Option<Push>,
+    grid: GridDesk,
 }
 
 /// Serves pages until a signal says that it is time to stop, and returns when that was.
@@ -341,6 +340,7 @@ async fn serve_until_told(
         let listener = tokio::net::TcpListener::from_std(listener).map_err(system("preparing a listener"))?;
         servers.spawn(serve(Arc::clone(&site), Arc::clone(&outlets.access), listener, stopped.clone()));
     }
+    servers.spawn(outlets.grid.asking(stopped.clone()));
     let desk = outlets.desk.as_ref().map(|(desk, _)| Arc::clone(desk));
     if let Some((desk, listener)) = outlets.desk {
         let listener =
@@ -353,7 +353,7 @@ async fn serve_until_told(
     loop {
         match signals.next().await {
             Told::Stop => break,
-            Told::Reload => reload(flags, settings, mailbox, desk.as_deref()),
+            Told::Reload => reload(flags, settings, mailbox, desk.as_deref(), &outlets.grid),
         }
     }
     let told = clock::monotonic();
@@ -423,7 +423,7 @@ async fn told(signal: &mut Signal) {
 }
 
 /// Takes up the file anew, or keeps what is in force and says why.
-fn reload(flags: &Flags, started_with: &Settings, mailbox: &Mailbox, desk: Option<&Desk>) {
+fn reload(flags: &Flags, started_with: &Settings, mailbox: &Mailbox, desk: Option<&Desk>, grid: &GridDesk) {
     let loaded = Settings::load(flags).and_then(|settings| Ok((update(&settings, started_with)?, settings)));
     match loaded {
         Ok((update, settings)) => {
@@ -445,6 +445,7 @@ fn reload(flags: &Flags, started_with: &Settings, mailbox: &Mailbox, desk: Optio
                 || settings.runtime != started_with.runtime
                 || settings.job_socket != started_with.job_socket
                 || settings.otlp != started_with.otlp;
+            grid.take_up(&settings);
             mailbox.update(update);
             if let Some((desk, callers)) = desk.zip(looking::callers(&settings).ok()) {
                 desk.callers.store(Arc::new(callers));

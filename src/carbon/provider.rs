@@ -13,6 +13,7 @@ pub mod figure;
 pub mod file;
 pub mod gb;
 pub mod http_json;
+pub mod jouleprint;
 pub mod json;
 pub mod mix;
 pub mod rte;
@@ -22,10 +23,6 @@ pub mod watttime;
 use super::zones::{self, Ids};
 use crate::http_client::{self, Bounds, Client, Secret};
 use crate::model::grid::{Basis, Place, Series, Signal};
-pub mod jouleprint;
-
-use crate::http_client::{Bounds, Client, Secret};
-use crate::model::grid::{Basis, Place, Series};
 use crate::model::quantity::Nanos;
 use crate::model::reading::Fault;
 use asking::Site;
@@ -115,6 +112,8 @@ pub enum Kind {
         /// Headers of the request, with what their values are read from.
         headers: Vec<(String, Key)>,
     },
+    /// A relay of ours.
+    Jouleprint(jouleprint::Door),
 }
 
 impl Kind {
@@ -131,6 +130,7 @@ impl Kind {
             Kind::Eia(_) => "eia",
             Kind::File { .. } => "file",
             Kind::HttpJson { .. } => "http_json",
+            Kind::Jouleprint(_) => "jouleprint",
         }
     }
 
@@ -144,6 +144,7 @@ impl Kind {
             Kind::Eia(_) => (HOUR, QUARTER),
             Kind::File { .. } => (MINUTE, MINUTE),
             Kind::HttpJson { .. } => (FIVE_MINUTES, MINUTE),
+            Kind::Jouleprint(_) => (jouleprint::CADENCE, jouleprint::SHORTEST_PAUSE),
         }
     }
 }
@@ -153,9 +154,6 @@ const FIVE_MINUTES: Duration = Duration::from_secs(300);
 const QUARTER: Duration = Duration::from_secs(900);
 const HALF_HOUR: Duration = Duration::from_secs(1_800);
 const HOUR: Duration = Duration::from_secs(3_600);
-    /// A relay of ours.
-    Jouleprint(jouleprint::Door),
-}
 
 /// Where a key is to be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -269,6 +267,10 @@ pub fn open(wish: &Wish, place: &Place) -> Result<Box<dyn IntensityProvider>, Re
         Kind::File { path, shape } => {
             Box::new(file::File::new(site("", zone()?), path.clone(), shape.clone()))
         }
+        Kind::Jouleprint(door) => {
+            let Site { base, zone, cadence, .. } = site("", zone()?);
+            Box::new(jouleprint::Jouleprint::new(&base, &zone, door.clone(), cadence))
+        }
         Kind::HttpJson { shape, headers } => {
             Box::new(http_json::HttpJson::new(site("", zone()?), shape.clone(), headers.clone()))
         }
@@ -292,7 +294,7 @@ fn resolve(wish: &Wish, place: &Place) -> Result<String, Refusal> {
         }
         Kind::GreatBritain => gb::zone(zone),
         Kind::Rte => zone.eq_ignore_ascii_case("FR").then(|| "FR".to_owned()),
-        Kind::File { .. } | Kind::HttpJson { .. } => Some(zone.to_owned()),
+        Kind::File { .. } | Kind::HttpJson { .. } | Kind::Jouleprint(_) => Some(zone.to_owned()),
     };
     // Providers have more zones than our table of names: what the user says is theirs to know.
     let is_free = matches!(
@@ -309,12 +311,6 @@ fn resolve(wish: &Wish, place: &Place) -> Result<String, Refusal> {
                 wish.kind.name()
             ),
             retry_after: None,
-    Ok(match &wish.kind {
-        Kind::Jouleprint(door) => {
-            let url = wish.url.as_deref().unwrap_or_default();
-            let zone = wish.zone.as_deref().unwrap_or(&place.zone);
-            let cadence = wish.interval.unwrap_or(jouleprint::CADENCE).max(jouleprint::SHORTEST_PAUSE);
-            Box::new(jouleprint::Jouleprint::new(url, zone, door.clone(), cadence))
         }
     })
 }

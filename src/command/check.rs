@@ -6,6 +6,7 @@ use crate::config::{ConfigError, Settings, socket_addresses};
 use crate::daemon::StartError;
 use crate::http_client::bare;
 use crate::job::grouping::Kind;
+use crate::model::quantity::Pue;
 use crate::output::access::Access;
 use crate::output::otlp::Push;
 use crate::output::otlp::attributes::Machine;
@@ -20,7 +21,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         socket_addresses(address)?;
     }
     Access::load(settings.web_config.as_deref())?;
-    let factor = carbon::resolve(&settings.carbon, settings.pue)
+    let factor = carbon::resolve(&settings.carbon, settings.pue.unwrap_or(Pue::ONE))
         .map_err(|error| ConfigError::Flag { name: "zone", message: error.to_string() })?;
     match &flags.config_file {
         Some(path) => println!("{} is valid", path.display()),

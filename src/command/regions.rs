@@ -200,7 +200,7 @@ fn region(text: &str, clouds: &[String]) -> Result<Region, RegionsError> {
 
 /// As configured, else as it is found.
 fn here(settings: &Settings) -> Result<Site, RegionsError> {
-    let pue = (settings.pue != Pue::ONE).then_some(settings.pue);
+    let pue = settings.pue;
     match &settings.carbon {
         Choice::Zone { zone, .. } => Ok(Site { pue, ..Site::of_zone(&table::find(zone, None)?) }),
         Choice::Own { intensity, zone, basis } => {

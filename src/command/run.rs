@@ -29,7 +29,7 @@ use crate::kernel_file::Buffer;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::description::Description;
 use crate::model::identity::{JobId, JobKind};
-use crate::model::quantity::{CpuTime, Nanos};
+use crate::model::quantity::{CpuTime, Nanos, Pue};
 use crate::model::time::Moment;
 use arguments::{LabelError, RunArguments, environment};
 use cgroup::OwnGroup;
@@ -166,7 +166,7 @@ impl Measured {
         description: Description,
         user: u32,
     ) -> Result<Measured, RunError> {
-        let factor = carbon::resolve(&settings.carbon, settings.pue)
+        let factor = carbon::resolve(&settings.carbon, settings.pue.unwrap_or(Pue::ONE))
             .map_err(|error| ConfigError::Flag { name: "zone", message: error.to_string() })
             .map_err(StartError::from)?;
         let now = clock::now();

@@ -12,7 +12,7 @@ use crate::clock;
 use crate::config::flags::Flags;
 use crate::config::{ConfigError, Settings};
 use crate::model::grid::{Series, Signal};
-use crate::model::quantity::{MicroWatts, Nanos, parse_decimal};
+use crate::model::quantity::{MicroWatts, Nanos, Pue, parse_decimal};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -143,7 +143,7 @@ pub fn run(flags: &Flags, arguments: &WhenArguments) -> Result<(), WhenError> {
 
 /// As configured, else as it is found; a forecast in a file needs none.
 fn zone(settings: &Settings) -> String {
-    let configured = resolve(&settings.carbon, settings.pue).ok();
+    let configured = resolve(&settings.carbon, settings.pue.unwrap_or(Pue::ONE)).ok();
     match (&settings.carbon, configured) {
         (Choice::Zone { .. } | Choice::Own { .. }, Some(factor)) => factor.zone.to_string(),
         _ => location::locate_at_once(&settings.grid.location)

@@ -1,7 +1,7 @@
 //! Which figure is charged: what the grid's mailbox says of the time of a tick. Until it says where the machine
 //! is, ticks wait for it, but not for long.
 
-use crate::model::grid::{Grid, Plan};
+use crate::model::grid::{Grid, Plan, Step};
 use crate::model::quantity::Nanos;
 use crate::model::reading::{Factor, Tick};
 use crate::model::time::Moment;
@@ -56,7 +56,10 @@ impl Pricing {
         self.is_settled |= self.grid.is_some() || at.monotonic.saturating_sub(began) >= PATIENCE;
         // A figure that never changes needs no plan, unless there was one before it.
         let plan = self.grid.as_ref().map(|grid| &grid.plan);
-        let plan = plan.filter(|plan| !plan.stretches.is_empty() || self.plan.is_some());
+        let may_change = |plan: &Plan| {
+            !plan.stretches.is_empty() || plan.otherwise.fallback != Step::Wanted || self.plan.is_some()
+        };
+        let plan = plan.filter(|plan| may_change(plan));
         let is_known = self.plan.as_ref().map(Arc::as_ptr) == plan.map(Arc::as_ptr);
         let news = plan.filter(|_| !is_known).cloned();
         if let Some(plan) = &news {

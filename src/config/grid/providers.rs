@@ -3,17 +3,14 @@
 
 use crate::carbon::provider::figure::Unit;
 use crate::carbon::provider::http_json::Shape;
+use crate::carbon::provider::jouleprint::Door;
 use crate::carbon::provider::json::Path as JsonPath;
 use crate::carbon::provider::slots::About;
 use crate::carbon::provider::{Key, Kind, Wish};
 use crate::config::Seconds;
-use crate::http_client::{self, Secret};
+use crate::http_client::{self, Secret, TlsFiles};
 use crate::model::grid::{Basis, Boundary, GRAIN, Signal};
 use crate::model::quantity::Nanos;
-mod jouleprint;
-
-use crate::carbon::provider::Wish;
-use jouleprint::JouleprintSection;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
@@ -54,6 +51,9 @@ pub(super) struct ProviderSection {
     slot: Option<Seconds>,
     header_files: Option<BTreeMap<String, PathBuf>>,
     header_env: Option<BTreeMap<String, String>>,
+    ca_file: Option<PathBuf>,
+    certificate_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
     token: Option<IgnoredAny>,
     password: Option<IgnoredAny>,
     headers: Option<IgnoredAny>,
@@ -84,6 +84,10 @@ const KNOWN: &[(&str, &[&str])] = &[
             "header_files",
             "header_env",
         ],
+    ),
+    (
+        "jouleprint",
+        &["url", "user", "password_file", "password_env", "ca_file", "certificate_file", "key_file"],
     ),
 ];
 
@@ -135,6 +139,24 @@ impl ProviderSection {
                     return Err("signals: none is asked for (name average, marginal or both)".to_owned());
                 }
                 Kind::WattTime { user, password, signals }
+            }
+            "jouleprint" => {
+                if !has_url {
+                    return Err("url: no relay is named (such as http://relay:14402)".to_owned());
+                }
+                let has_password = self.password_file.is_some() || self.password_env.is_some();
+                let user = match (self.user, has_password) {
+                    (Some(user), true) => {
+                        Some((user, key("password", self.password_file, self.password_env, environment)?))
+                    }
+                    (None, false) => None,
+                    (Some(_), false) | (None, true) => {
+                        return Err("user: a user and a password go together (give both or none)".to_owned());
+                    }
+                };
+                let tls =
+                    TlsFiles { ca: self.ca_file, certificate: self.certificate_file, key: self.key_file };
+                Kind::Jouleprint(Door { user, tls })
             }
             "file" => {
                 let path = self.path.clone().ok_or("path: no file is named (give its path)")?;
@@ -236,6 +258,9 @@ impl ProviderSection {
             (self.slot.is_some(), "slot"),
             (self.header_files.is_some(), "header_files"),
             (self.header_env.is_some(), "header_env"),
+            (self.ca_file.is_some(), "ca_file"),
+            (self.certificate_file.is_some(), "certificate_file"),
+            (self.key_file.is_some(), "key_file"),
         ]
         .into_iter()
         .filter_map(|(is_there, name)| is_there.then_some(name))
@@ -323,6 +348,10 @@ mod tests {
                 signals: vec![Signal::Average, Signal::Marginal],
             }
         );
+        assert_eq!(kind("{name: jouleprint, url: 'http://relay:14402'}"), Kind::Jouleprint(Door::default()));
+        let let_in = "{name: jouleprint, url: 'https://relay', user: me, password_file: /p, ca_file: /c}";
+        let Kind::Jouleprint(door) = kind(let_in) else { panic!("a relay") };
+        assert_eq!((door.user, door.tls.ca), (Some(("me".to_owned(), file("/p"))), Some("/c".into())));
         let Kind::File { shape, .. } = kind("{name: file, path: /f.csv, basis: direct, slot: 30m}") else {
             panic!("a file");
         };
@@ -367,6 +396,9 @@ mod tests {
             ("{name: file, path: /f, basis: direct, unit: g/kWh}", "unit: a CSV table"),
             ("{name: file, path: /f, basis: direct, list: a}", "value: list and time"),
             ("{name: file, path: /f, basis: direct, slot: 7m}", "slot: it is no multiple of 5m"),
+            ("{name: jouleprint}", "url: no relay is named"),
+            ("{name: jouleprint, url: 'http://relay', user: me}", "go together"),
+            ("{name: jouleprint, url: 'http://relay', password_file: /p}", "go together"),
             ("{name: http_json, value: a}", "url: no address"),
             ("{name: http_json, url: 'http://a'}", "value: it does not say"),
             ("{name: http_json, url: 'http://a', value: a, basis: direct}", "unit: it must be said"),
@@ -382,16 +414,6 @@ mod tests {
         ] {
             let error = wish(text).expect_err(text);
             assert!(error.contains(part) && !error.contains("s3cret"), "{text}: {error}");
-#[derive(Debug, Deserialize)]
-#[serde(tag = "name", rename_all = "snake_case")]
-pub(super) enum ProviderSection {
-    Jouleprint(JouleprintSection),
-}
-
-impl ProviderSection {
-    pub(super) fn resolve(self) -> Result<Wish, String> {
-        match self {
-            ProviderSection::Jouleprint(section) => section.resolve(),
         }
     }
 }

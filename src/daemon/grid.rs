@@ -1,0 +1,57 @@
+//! What is known of the electricity: who is asked on whose word, and where that is left for the sampler.
+
+use super::keeping::Keeping;
+use crate::carbon::poll::{self, Setting};
+use crate::clock;
+use crate::config::Settings;
+use crate::model::grid::Grid;
+use arc_swap::ArcSwapOption;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What is kept of the grid, in the store's folder.
+const FILE: &str = "grid.json";
+
+/// Everything that has to do with the grid before it is asked about.
+pub(super) struct GridDesk {
+    /// Where what is known is left.
+    pub(super) outlet: Arc<ArcSwapOption<Grid>>,
+    wish: watch::Sender<Setting>,
+    has_store: bool,
+}
+
+impl GridDesk {
+    /// With what is known without asking anybody.
+    pub(super) fn open(settings: &Settings, keeping: &Keeping) -> GridDesk {
+        let has_store = matches!(keeping, Keeping::Store(..));
+        let setting = setting(settings, has_store);
+        let grid = poll::at_start(&setting, clock::now().wall).map(Arc::new);
+        GridDesk { outlet: Arc::new(ArcSwapOption::new(grid)), wish: watch::channel(setting).0, has_store }
+    }
+
+    /// Asks until `stop`.
+    pub(super) fn asking(&self, stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + use<> {
+        poll::run(self.wish.subscribe(), Arc::clone(&self.outlet), stop)
+    }
+
+    /// Goes on by other settings.
+    pub(super) fn take_up(&self, settings: &Settings) {
+        let setting = setting(settings, self.has_store);
+        self.wish.send_if_modified(|known| {
+            let is_other = *known != setting;
+            if is_other {
+                *known = setting;
+            }
+            is_other
+        });
+    }
+}
+
+fn setting(settings: &Settings, has_store: bool) -> Setting {
+    Setting {
+        choice: settings.carbon.clone(),
+        pue: settings.pue,
+        wishes: settings.grid.clone(),
+        kept: settings.store.as_ref().filter(|_| has_store).map(|folder| folder.join(FILE)),
+    }
+}
