@@ -258,6 +258,7 @@ impl Settings {
         let jobs = file.jobs.resolve(flags.pod_uid.clone()).map_err(malformed)?;
         let (mut grid, relay) = file.grid.resolve().map_err(malformed)?;
         grid.chain.basis = basis;
+        let mut grid = file.grid.resolve(basis).map_err(malformed)?;
         let grouping = file.groups.resolve().map_err(malformed)?;
         let sysfs = flags.sysfs.clone().or(file.path.sysfs).unwrap_or_else(|| "/sys".into());
         grid.location.sysfs.clone_from(&sysfs);

@@ -20,6 +20,7 @@ pub mod rte;
 pub mod slots;
 pub mod watttime;
 
+use super::regions;
 use super::zones::{self, Ids};
 use crate::http_client::{self, Bounds, Client, Secret};
 use crate::model::grid::{Basis, Place, Series, Signal};
@@ -281,11 +282,18 @@ pub fn open(wish: &Wish, place: &Place) -> Result<Box<dyn IntensityProvider>, Re
 fn resolve(wish: &Wish, place: &Place) -> Result<String, Refusal> {
     let said = wish.zone.as_deref();
     let zone = said.unwrap_or(&place.zone);
-    let ids = zones::ids(zone);
+    // A region of a cloud says more exactly than the yearly table which grid it hangs on.
+    let region = regions::find(&place.cloud, &place.region);
+    let region = region.filter(|region| said.is_none() && *region.zone == *place.zone);
+    let finer = region.as_ref().and_then(|region| region.electricity_maps_zone.as_deref());
+    let ids = zones::ids(finer.unwrap_or(zone));
     let known = |of: fn(&Ids) -> Option<String>| ids.as_ref().and_then(of);
     let found = match &wish.kind {
         Kind::ElectricityMaps(_) => known(|ids| ids.electricity_maps.clone()),
-        Kind::WattTime { .. } => known(|ids| ids.watttime.clone()),
+        Kind::WattTime { .. } => {
+            let of_region = region.as_ref().and_then(|region| region.watttime_region.clone());
+            of_region.or_else(|| known(|ids| ids.watttime.clone()))
+        }
         Kind::Entsoe(_) => known(|ids| ids.entsoe.clone()),
         Kind::Eia(_) => known(|ids| ids.eia.clone()),
         Kind::EnergiData => {

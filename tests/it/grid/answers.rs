@@ -3,7 +3,7 @@
 use super::server::{Asked, Does, Server};
 use super::{KEY, ask, at, client, key_in, lines, round, rounds, wish};
 use jouleprint::carbon::provider::{self, Ask, Kind};
-use jouleprint::model::grid::{Basis, Signal};
+use jouleprint::model::grid::{Basis, Place, Signal};
 use jouleprint::model::reading::Fault;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -457,6 +457,27 @@ fn a_place_that_a_provider_does_not_cover_is_refused_before_anybody_is_asked() {
     assert_eq!(provider::open(&said, &super::place("US-MROE")).unwrap().zone(), "MISO");
     said.zone = Some("NEW".into());
     assert_eq!(provider::open(&said, &super::place("US-MROE")).unwrap().zone(), "NEW");
+}
+
+#[test]
+fn a_region_of_a_cloud_is_asked_for_by_the_grid_it_hangs_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = || key_in(&folder);
+    let virginia = Place { cloud: "aws".into(), region: "us-east-1".into(), ..super::place("US-SRVC") };
+    for (kind, expected) in [
+        (Kind::ElectricityMaps(key()), "US-MIDA-PJM"),
+        (Kind::Eia(key()), "PJM"),
+        (watttime_kind(&folder, &BOTH), "PJM_DC"),
+    ] {
+        let mut wish = wish(kind, None);
+        assert_eq!(provider::open(&wish, &virginia).unwrap().zone(), expected);
+        wish.zone = Some("X-1".into());
+        assert_eq!(provider::open(&wish, &virginia).unwrap().zone(), "X-1", "what the user says goes first");
+        wish.zone = None;
+        // The user says that it stands elsewhere.
+        let moved = Place { zone: "US-CAMX".into(), ..virginia.clone() };
+        assert_eq!(provider::open(&wish, &moved).map(drop).unwrap_err().fault, Fault::Unsupported);
+    }
 }
 
 #[test]
