@@ -125,8 +125,8 @@ pub fn fitting(energy: u128, emissions: u128, zone: &str) -> Option<Equivalent> 
     let is_american = zone == "US" || zone.starts_with("US-");
     let elsewhere = if is_american { "car_km_eu" } else { "car_km_us" };
     let all = all(energy, emissions);
-    let of = |id: &&str| all.iter().find(|row| row.id == **id && row.id != elsewhere);
-    let good = BY_SIZE.iter().filter_map(|id| of(&id)).find(|row| GOOD_SIZE.contains(&row.millionths));
+    let of = |id: &str| all.iter().find(|row| row.id == id && row.id != elsewhere);
+    let good = BY_SIZE.iter().filter_map(|id| of(id)).find(|row| GOOD_SIZE.contains(&row.millionths));
     let smallest = || all.iter().find(|row| row.id == "smartphone_charge" && row.millionths >= LEAST);
     let largest = || {
         let row = all.iter().find(|row| row.id == "flight_new_york_melbourne")?;

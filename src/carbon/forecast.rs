@@ -1,8 +1,8 @@
 //! What is known of the hours ahead, for who asks once: from a file, from the relay, or from the providers.
 
-use super::provider::{Ask, IntensityProvider};
+use super::provider::{self, Ask, IntensityProvider, Wish};
 use crate::http_client::{self, Bounds, Client, Protocol, TlsFiles};
-use crate::model::grid::Series;
+use crate::model::grid::{Place, Series};
 use bytes::Bytes;
 use hyper::{Request, StatusCode};
 use serde::Deserialize;
@@ -117,6 +117,30 @@ pub fn ask_at_once(url: &str, zone: &str) -> Result<Vec<Series>, ForecastError> 
         why: error.to_string(),
     })?;
     runtime.block_on(ask(url, zone))
+}
+
+/// From the configured providers of a place, for who does nothing else meanwhile.
+#[must_use]
+pub fn from_wishes_at_once(wishes: &[Wish], place: &Place, ask: Ask) -> (Vec<Series>, Vec<String>) {
+    let is_secure = wishes.iter().any(Wish::is_secure);
+    let client = Client::open(Protocol::Http1, is_secure, &TlsFiles::default(), provider::BOUNDS);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (client, runtime) = match (client, runtime) {
+        (Ok(client), Ok(runtime)) => (client, runtime),
+        (Err(error), _) => return (Vec::new(), vec![error.to_string()]),
+        (_, Err(error)) => return (Vec::new(), vec![error.to_string()]),
+    };
+    let mut complaints = Vec::new();
+    let mut providers = Vec::with_capacity(wishes.len());
+    for wish in wishes {
+        match provider::open(wish, place) {
+            Ok(provider) => providers.push(provider),
+            Err(refusal) => complaints.push(refusal.message),
+        }
+    }
+    let (series, more) = runtime.block_on(from_providers(&mut providers, &client, ask));
+    complaints.extend(more);
+    (series, complaints)
 }
 
 /// From the providers, in the order of the user's wishes: all that the first says who looks ahead. What the

@@ -6,12 +6,13 @@ use super::report::amount::{Unit, decimal, minute, timestamp};
 use super::report::say;
 use crate::carbon::forecast::{self, ForecastError};
 use crate::carbon::location;
+use crate::carbon::provider::Ask;
 use crate::carbon::window::{Advice, Search, Window, cleanest, samples_ahead};
 use crate::carbon::{Choice, resolve};
 use crate::clock;
 use crate::config::flags::Flags;
 use crate::config::{ConfigError, Settings};
-use crate::model::grid::{Series, Signal};
+use crate::model::grid::{Place, Series, Signal};
 use crate::model::quantity::{MicroWatts, Nanos, Pue, parse_decimal};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
@@ -28,8 +29,8 @@ const HOUR: u64 = 3_600_000_000_000;
 const MINUTE: u64 = 60_000_000_000;
 
 /// What there is when nobody knows the hours ahead.
-const WAY_OUT: &str = "give --forecast FILE or the URL of a relay; forecasts come from electricity_maps, watttime, \
-                       gb_carbon_intensity or energi_data by way of jouleprint grid: docs/carbon.md";
+const WAY_OUT: &str = "give --forecast FILE or the URL of a relay, or configure one of grid.providers that looks \
+                       ahead: electricity_maps, watttime, gb, energi_data, file; see docs/advice.md";
 
 /// Of `jouleprint when`.
 #[derive(Debug, Args)]
@@ -131,8 +132,8 @@ pub fn run(flags: &Flags, arguments: &WhenArguments) -> Result<(), WhenError> {
         return Err(WhenError::TooLong);
     }
     let now = clock::now().wall;
-    let (series, complaints) = series(&settings, arguments)?;
     let search = Search { from: now, until: now + arguments.within, length: arguments.hours };
+    let (series, complaints) = series(&settings, arguments, search)?;
     let advised = advise(&series, arguments, search, &complaints)?;
     let text = match arguments.json {
         true => json(&advised, arguments, search)?,
@@ -141,22 +142,35 @@ pub fn run(flags: &Flags, arguments: &WhenArguments) -> Result<(), WhenError> {
     Ok(say(&text)?)
 }
 
-/// As configured, else as it is found; a forecast in a file needs none.
-fn zone(settings: &Settings) -> String {
+/// As configured, else as it is found.
+fn place(settings: &Settings) -> Place {
     let configured = resolve(&settings.carbon, settings.pue.unwrap_or(Pue::ONE)).ok();
     match (&settings.carbon, configured) {
-        (Choice::Zone { .. } | Choice::Own { .. }, Some(factor)) => factor.zone.to_string(),
+        (Choice::Zone { .. } | Choice::Own { .. }, Some(factor)) => location::configured(&factor.zone).place,
         _ => location::locate_at_once(&settings.grid.location)
-            .map_or_else(|_| location::NOWHERE.to_owned(), |found| found.place.zone.to_string()),
+            .map_or_else(|_| location::configured(location::NOWHERE).place, |found| found.place),
     }
 }
 
-/// What is known, and what those said who know nothing.
-fn series(settings: &Settings, arguments: &WhenArguments) -> Result<(Vec<Series>, Vec<String>), WhenError> {
-    let Some(place) = &arguments.forecast else { return Ok((Vec::new(), Vec::new())) };
-    let series = match place.starts_with("http://") || place.starts_with("https://") {
-        true => forecast::ask_at_once(place, &zone(settings))?,
-        false => forecast::read(Path::new(place))?,
+/// What is known, and what those said who know nothing. Where a file is named nobody is asked where we are.
+fn series(
+    settings: &Settings,
+    arguments: &WhenArguments,
+    search: Search,
+) -> Result<(Vec<Series>, Vec<String>), WhenError> {
+    let Some(named) = &arguments.forecast else {
+        let wishes = &settings.grid.providers;
+        if wishes.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        // The slot that runs began before now.
+        let from = search.from.saturating_sub(Nanos::new(HOUR));
+        let ask = Ask { now: search.from, from, until: search.until };
+        return Ok(forecast::from_wishes_at_once(wishes, &place(settings), ask));
+    };
+    let series = match named.starts_with("http://") || named.starts_with("https://") {
+        true => forecast::ask_at_once(named, &place(settings).zone)?,
+        false => forecast::read(Path::new(named))?,
     };
     Ok((series, Vec::new()))
 }

@@ -186,3 +186,40 @@ fn the_cleanest_window_is_advised_from_a_file_and_from_a_relay() {
     let (said, code) = refused(&["when", "--hours", "9", "--forecast", &path]);
     assert!(code == Some(3) && said.contains("made_up ends at"), "{said}");
 }
+
+#[test]
+fn a_configured_provider_that_looks_ahead_is_asked() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let now = jouleprint::clock::now().wall.get();
+    let line = |hour: u64, grams: u32| {
+        let start = (now / 3_600_000_000_000 + hour) * 3_600_000_000_000;
+        let start = jiff::Timestamp::from_nanosecond(i128::from(start)).expect("a time");
+        format!("{start},FR,{grams},1\n")
+    };
+    let figures = (0..8).map(|hour| line(hour, if hour == 3 { 20 } else { 200 }));
+    let table = folder.path().join("site.csv");
+    let text: String =
+        ["timestamp,zone,gco2e_per_kwh,forecast\n".to_owned()].into_iter().chain(figures).collect();
+    std::fs::write(&table, text).expect("written");
+    let config = folder.path().join("jouleprint.yaml");
+    let text = format!(
+        "zone: FR\ngrid: {{providers: [{{name: file, path: {}, basis: direct}}]}}\n",
+        table.display()
+    );
+    std::fs::write(&config, text).expect("written");
+    let config = config.display().to_string();
+    let asked = ["--config.file", &config, "when", "--hours", "1", "--within", "6", "--json"];
+    let told: Value = serde_json::from_str(&text_of(&asked)).expect("JSON");
+    assert_eq!(told["best"]["grams_per_kilowatt_hour"].to_string(), "20", "{told}");
+    assert_eq!((told["source"].as_str(), told["basis"].as_str()), (Some("file"), Some("direct")), "{told}");
+    assert_eq!(told["saving_ratio"].to_string(), "0.9", "{told}");
+    // One that covers another place only says so.
+    std::fs::write(folder.path().join("jouleprint.yaml"), "zone: DE\ngrid: {providers: [{name: rte}]}\n")
+        .expect("written");
+    let (said, code) = refused(&["--config.file", &config, "when", "--hours", "1"]);
+    assert!(code == Some(3) && said.contains("rte"), "{said}");
+}
+
+fn text_of(arguments: &[&str]) -> String {
+    text(&run(arguments))
+}
