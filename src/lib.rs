@@ -17,7 +17,7 @@
 //! | [`http_client`] | asking other machines | model, clock |
 //! | [`source`] | joules and watts | model, clock, kernel_file, http_client |
 //! | [`job`] | who used the machine, and what it is called | model, clock, kernel_file, http_client |
-//! | [`carbon`] | grams per kWh | model, http_client |
+//! | [`carbon`] | grams per kWh | model, clock, http_client |
 //! | [`store`] | the ledger on disk | model |
 //! | [`output`] | the catalogue of series, text formats, HTTP, OTLP | model, clock, http_client |
 //! | [`config`] | file, environment and flags to settings | model, and what it sets up: carbon, job, output, source; http_client |

@@ -228,7 +228,7 @@ impl Plan {
 pub struct Place {
     /// The `grid_zone` label: a key of data/grid_intensity.csv, or a zone of a provider.
     pub zone: Name,
-    /// `config`, `aws`, `gcp`, `azure`, `node_label`, or `none`.
+    /// `config`, `aws`, `gcp`, `azure`, `node_label`, `address`, or `none`.
     pub source: Name,
     /// The cloud, in OpenTelemetry's words (`cloud.provider`); empty outside one.
     pub cloud: Name,
