@@ -30,7 +30,7 @@ const MINUTE: u64 = 60_000_000_000;
 
 /// What there is when nobody knows the hours ahead.
 const WAY_OUT: &str = "give --forecast FILE or the URL of a relay, or configure one of grid.providers that looks \
-                       ahead: electricity_maps, watttime, gb, energi_data, file; see docs/advice.md";
+                       ahead: electricity_maps, watttime, gb, energi_data, file, jouleprint; see docs/advice.md";
 
 /// Of `jouleprint when`.
 #[derive(Debug, Args)]
