@@ -34,16 +34,10 @@ impl GridDesk {
         poll::run(self.wish.subscribe(), Arc::clone(&self.outlet), stop)
     }
 
-    /// Goes on by other settings.
+    /// Goes on by these settings. The same ones are a reason to look again too: a key's file may have been
+    /// mended. Who answers is not asked oftener for it.
     pub(super) fn take_up(&self, settings: &Settings) {
-        let setting = setting(settings, self.has_store);
-        self.wish.send_if_modified(|known| {
-            let is_other = *known != setting;
-            if is_other {
-                *known = setting;
-            }
-            is_other
-        });
+        self.wish.send_replace(setting(settings, self.has_store));
     }
 }
 

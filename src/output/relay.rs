@@ -240,7 +240,7 @@ impl RelaySite {
                 factor.fallback.as_str(),
             );
         }
-        let _ = write!(page, "</table><p>Version {}</p></body></html>\n", env!("CARGO_PKG_VERSION"));
+        let _ = writeln!(page, "</table><p>Version {}</p></body></html>", env!("CARGO_PKG_VERSION"));
         let mut response = Response::new(Answer::of(Bytes::from(page)));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         response

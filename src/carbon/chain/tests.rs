@@ -1,3 +1,5 @@
+//! Each step of the chain by a table, and what is true of any book and any plan.
+
 use super::*;
 use crate::carbon::Choice;
 use crate::model::grid::{Boundary, GRAIN, Plan, Quality, Sample, Series, Signal, Step};

@@ -1,3 +1,5 @@
+//! Days of asking in made-up time: outages, pauses, reloads, restarts, and what is logged of them.
+
 use super::*;
 use crate::carbon::chain::{Limits, hours};
 use crate::carbon::provider::{Ask, Heard, IntensityProvider, Refusal};
@@ -12,10 +14,12 @@ use std::sync::Mutex;
 /// A whole hour, the 22nd of November 2026 at 14:00 UTC.
 const NOON: Nanos = Nanos::from_seconds(1_795_356_000);
 
+type Answering = Box<dyn Fn(Ask) -> Result<Vec<Series>, Refusal> + Send>;
+
 /// What a made-up provider answers, and what it was asked.
 #[derive(Default)]
 struct Script {
-    answer: Option<Box<dyn Fn(Ask) -> Result<Vec<Series>, Refusal> + Send>>,
+    answer: Option<Answering>,
     asked: Vec<Ask>,
 }
 
@@ -307,12 +311,12 @@ fn a_new_setting_keeps_what_is_still_true() {
         let mut lookout = lookout(&script, setting("FR"), NOON);
         lookout.turn(NOON).await;
         let due = lookout.next();
-        let pue = Some(Pue::parse("1.5").expect("valid"));
-        lookout.take_up(Setting { pue, ..setting("FR") }, None, NOON + hours(0));
+        let pue = Pue::parse("1.5").expect("valid");
+        lookout.take_up(Setting { pue: Some(pue), ..setting("FR") }, None, NOON);
         assert_eq!(lookout.next(), due, "a reload is no reason to ask");
         let grid = lookout.grid(NOON);
         let factor = grid.plan.at(NOON);
-        assert_eq!((factor.fallback, factor.pue), (Step::Last, pue.expect("set")));
+        assert_eq!((factor.fallback, factor.pue), (Step::Last, pue));
         lookout.take_up(setting("DE"), None, NOON);
         let grid = lookout.grid(NOON);
         assert_eq!((&*grid.place.zone, grid.plan.at(NOON).fallback), ("DE", Step::Table));
