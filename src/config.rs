@@ -256,9 +256,8 @@ impl Settings {
             return Err(malformed(format!("tick: {interval}s is outside 1s to 15s")));
         }
         let jobs = file.jobs.resolve(flags.pod_uid.clone()).map_err(malformed)?;
-        let (mut grid, relay) = file.grid.resolve().map_err(malformed)?;
+        let (mut grid, relay) = file.grid.resolve(basis).map_err(malformed)?;
         grid.chain.basis = basis;
-        let mut grid = file.grid.resolve(basis).map_err(malformed)?;
         let grouping = file.groups.resolve().map_err(malformed)?;
         let sysfs = flags.sysfs.clone().or(file.path.sysfs).unwrap_or_else(|| "/sys".into());
         grid.location.sysfs.clone_from(&sysfs);

@@ -26,11 +26,9 @@ pub(super) struct GridSection {
 }
 
 impl GridSection {
-    /// What is wanted, checked.
-    pub(super) fn resolve(self) -> Result<(Wishes, Relay), String> {
     /// What is wanted, checked. A provider that has both kinds of figures is asked for those of `basis`, unless
     /// it is told otherwise.
-    pub(super) fn resolve(self, basis: Option<Basis>) -> Result<Wishes, String> {
+    pub(super) fn resolve(self, basis: Option<Basis>) -> Result<(Wishes, Relay), String> {
         let mut providers = Vec::with_capacity(self.providers.len());
         for (place, section) in self.providers.into_iter().enumerate() {
             let mut wish = section
@@ -57,7 +55,7 @@ mod tests {
             (Some(Basis::Direct), [Some(Basis::Direct), Some(Basis::Lifecycle)]),
         ] {
             let section: GridSection = serde_saphyr::from_str(text).expect("valid");
-            let wishes = section.resolve(wanted).expect("valid");
+            let (wishes, _) = section.resolve(wanted).expect("valid");
             assert_eq!(wishes.providers.iter().map(|wish| wish.basis).collect::<Vec<_>>(), expected);
         }
         let section: GridSection =

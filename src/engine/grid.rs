@@ -16,7 +16,8 @@ const HOUR: u64 = 3_600_000_000_000;
 const KEPT_GRAINS: u64 = 72 * HOUR / GRAIN.get();
 
 /// Of all zones together, whatever the wall clock does.
-const MAX_SPANS: usize = 2 * KEPT_GRAINS as usize;
+const MAX_SPANS: usize = 2 * 864;
+const _: () = assert!(KEPT_GRAINS * 2 == MAX_SPANS as u64, "twice what one zone has");
 
 /// Which figure is charged, and what has been charged by it. Until one is in force nothing may be charged.
 #[derive(Debug, Default)]

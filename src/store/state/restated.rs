@@ -20,8 +20,7 @@ pub(super) fn push(image: &mut Image, position: &RestatedPosition) -> Result<(),
         let id = signed(span.grain.saturating_add(1).saturating_mul(ZONES) + span.zone as u64)?;
         image.push(Table::Restated, id, |bytes| {
             for wide in [span.weighed, span.charged] {
-                put(bytes, wide as u64);
-                put(bytes, (wide >> 64) as u64);
+                bytes.extend_from_slice(&wide.to_le_bytes());
             }
             put(bytes, span.restated.map_or(u64::MAX, |restated| u64::from(restated.as_milligrams())));
             put(bytes, span.told.cast_unsigned());
