@@ -52,7 +52,7 @@ impl Setting {
                 let factor = resolve(&self.choice, self.pue.unwrap_or(Pue::ONE)).ok()?;
                 Some(Place {
                     zone: factor.zone,
-                    source: "config".into(),
+                    source: CONFIGURED.into(),
                     cloud: "".into(),
                     region: "".into(),
                 })
@@ -60,11 +60,15 @@ impl Setting {
         }
     }
 
-    /// What was kept, unless it is of another place than the one that is configured.
+    /// What was kept, unless it is of another place than the one that is configured, or of one that was
+    /// configured and is no more.
     fn restore(&self, now: Nanos) -> Result<Option<Kept>, String> {
         let Some(path) = &self.kept else { return Ok(None) };
         let kept = kept::read(path, now)?;
-        Ok(kept.filter(|kept| self.place().is_none_or(|place| place.zone == kept.place.zone)))
+        Ok(kept.filter(|kept| match self.place() {
+            Some(place) => place.zone == kept.place.zone,
+            None => kept.place.source.as_ref() != CONFIGURED,
+        }))
     }
 }
 
@@ -103,7 +107,7 @@ pub async fn watch(
     let setting = settings.borrow_and_update().clone();
     let watching = async {
         let mut lookout = settled(setting, &open, &mut publish).await;
-        let mut file = Writing::default();
+        let mut file = Writing { is_due: is_worth_keeping(&lookout), ..Writing::default() };
         loop {
             publish(&lookout, clock::now().wall);
             if lookout.turn(clock::now().wall).await {
@@ -122,6 +126,7 @@ pub async fn watch(
                     }
                     let setting = settings.borrow_and_update().clone();
                     take_up(&mut lookout, setting).await;
+                    file.is_due |= is_worth_keeping(&lookout);
                 }
             }
         }
@@ -164,8 +169,14 @@ async fn settled(
     }
 }
 
-/// What the place's source is called if nothing was found.
+/// What the place's source is called if nothing was found, or if nothing had to be.
 const NOWHERE: &str = "none";
+const CONFIGURED: &str = "config";
+
+/// A place that was found is kept before any provider is heard: the next start may find nobody to ask.
+fn is_worth_keeping(lookout: &Lookout) -> bool {
+    lookout.place().source.as_ref() != CONFIGURED
+}
 
 async fn look(wish: &location::Wish) -> Found {
     let found = timeout(SETTLE, locate(wish)).await;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::carbon::chain::{Limits, hours};
+use crate::carbon::location::labels::Labels;
 use crate::carbon::provider::{Ask, Heard, IntensityProvider, Refusal};
 use crate::http_client::Client;
 use crate::model::grid::{Basis, Boundary, Quality, Sample, Series, Signal, Step};
@@ -373,6 +374,47 @@ fn the_place_and_the_book_outlive_a_restart() {
     // A place that nobody found is none to go back to.
     let nowhere = Lookout::found(moved, opening(&script, 900), found("WORLD", "none"), NOON);
     assert_eq!(nowhere.kept(), None);
+}
+
+#[test]
+fn a_place_that_was_found_is_kept_without_a_provider_and_a_configured_one_is_not_gone_back_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let labels = Labels { region: Some("eu-west-3".to_owned()), zone: None };
+    let location =
+        location::Wish { metadata: false, cloud: Some("aws".to_owned()), labels, ..Default::default() };
+    let wishes = Wishes { location, ..Wishes::default() };
+    let labelled = Setting { wishes, ..kept_in(folder.path()) };
+    let published_by = |setting: &Setting| {
+        block(async {
+            let (_settings, receiver) = watch::channel(setting.clone());
+            let (stop, stopped) = watch::channel(false);
+            let (shown, mut seen) = tokio::sync::mpsc::unbounded_channel();
+            let publish = move |lookout: &Lookout, now| {
+                let _ = shown.send(lookout.grid(now));
+            };
+            let nobody: Open = Arc::new(|_, _| Vec::new());
+            let task = tokio::spawn(super::watch(receiver, nobody, stopped, publish));
+            let first = seen.recv().await.expect("published");
+            let path = setting.kept.clone().expect("set");
+            while !path.exists() && setting.choice == Choice::Unknown {
+                tokio::task::yield_now().await;
+            }
+            stop.send(true).expect("there");
+            task.await.expect("it ends");
+            first
+        })
+    };
+    let found = published_by(&labelled);
+    assert_eq!((&*found.place.zone, &*found.place.source), ("FR", "node_label"));
+    // The next time nobody tells.
+    let silent = location::Wish { metadata: false, ..Default::default() };
+    let silent = Setting { wishes: Wishes { location: silent, ..Wishes::default() }, ..labelled };
+    assert_eq!(at_start(&silent, NOON).map(|grid| grid.place), Some(found.place.clone()));
+    assert_eq!(published_by(&silent).place, found.place);
+    let configured =
+        Kept { place: Place { source: "config".into(), ..found.place }, pue: None, book: Default::default() };
+    kept::write(silent.kept.as_deref().expect("set"), &configured).expect("written");
+    assert_eq!(at_start(&silent, NOON), None, "what is no more configured is not gone back to");
 }
 
 #[test]
