@@ -128,29 +128,6 @@ fn a_device_that_hangs_and_one_that_is_lost_take_no_other_along() {
     read_until(&mut source, seconds + 5, &[millijoules(29); 4]);
 }
 
-/// While it hangs its thread has the library in hand, and a new start would be none.
-#[test]
-fn a_device_that_failed_and_hangs_now_is_waited_for_before_the_library_is_opened_again() {
-    let mut bench = Bench::of(2);
-    let (mut source, _) = bench.impatient();
-    let seconds = read_until(&mut source, 0, &[millijoules(0); 2]);
-    bench.board.change(|scenario| scenario.devices.iter_mut().for_each(|device| device.error = 15));
-    let seconds = read_until(&mut source, seconds + 5, &[Err(Fault::Lost); 2]);
-    bench.board.change(|scenario| scenario.devices[0].blocks = true);
-    // Whoever looks is about to, or has done so.
-    let hangs = [Err(Fault::Timeout), Err(Fault::Lost)];
-    let mut seconds = read_until(&mut source, seconds + 400, &hangs);
-    let _ = openings(&bench);
-    for _ in 0..20 {
-        seconds = read_until(&mut source, seconds + 400, &hangs);
-    }
-    assert_eq!(openings(&bench), 0);
-    bench.board.change(|scenario| {
-        scenario.devices.iter_mut().for_each(|device| (device.error, device.blocks) = (0, false));
-    });
-    read_until(&mut source, seconds + 400, &[millijoules(0); 2]);
-}
-
 #[test]
 fn a_device_that_hangs_at_the_start_keeps_no_other_from_being_found() {
     let mut bench = Bench::of(3);
