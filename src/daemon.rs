@@ -340,7 +340,8 @@ async fn serve_until_told(
         let listener = tokio::net::TcpListener::from_std(listener).map_err(system("preparing a listener"))?;
         servers.spawn(serve(Arc::clone(&site), Arc::clone(&outlets.access), listener, stopped.clone()));
     }
-    servers.spawn(outlets.grid.asking(stopped.clone()));
+    let wake = outlets.desk.as_ref().map(|(desk, _)| Arc::clone(&desk.wake));
+    servers.spawn(outlets.grid.asking(stopped.clone(), wake));
     let desk = outlets.desk.as_ref().map(|(desk, _)| Arc::clone(desk));
     if let Some((desk, listener)) = outlets.desk {
         let listener =

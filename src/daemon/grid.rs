@@ -5,9 +5,14 @@ use crate::carbon::poll::{self, Setting};
 use crate::clock;
 use crate::config::Settings;
 use crate::model::grid::Grid;
+use crate::sampler::wake::Wake;
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// Until it is known where the machine is, it is looked so often whether it is: for 30 s at the most.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What is kept of the grid, in the store's folder.
 const FILE: &str = "grid.json";
@@ -29,9 +34,32 @@ impl GridDesk {
         GridDesk { outlet: Arc::new(ArcSwapOption::new(grid)), wish: watch::channel(setting).0, has_store }
     }
 
-    /// Asks until `stop`.
-    pub(super) fn asking(&self, stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + use<> {
-        poll::run(self.wish.subscribe(), Arc::clone(&self.outlet), stop)
+    /// Asks until `stop`. Ticks that wait for a place are accounted for as soon as there is one.
+    pub(super) fn asking(
+        &self,
+        stop: watch::Receiver<bool>,
+        wake: Option<Arc<Wake>>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (wish, outlet) = (self.wish.subscribe(), Arc::clone(&self.outlet));
+        async move {
+            let settling = async {
+                while outlet.load().is_none() {
+                    tokio::time::sleep(LOOK).await;
+                }
+            };
+            let asking = poll::run(wish, Arc::clone(&outlet), stop);
+            tokio::pin!(asking);
+            if outlet.load().is_none() {
+                tokio::select! {
+                    () = &mut asking => return,
+                    () = settling => {}
+                }
+                if let Some(wake) = wake {
+                    wake.ask();
+                }
+            }
+            asking.await;
+        }
     }
 
     /// Goes on by these settings. The same ones are a reason to look again too: a key's file may have been

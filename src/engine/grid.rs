@@ -3,7 +3,7 @@
 
 use super::split::split;
 use crate::model::checkpoint::{RestatedPosition, RestatedSpan};
-use crate::model::grid::{GRAIN, Plan};
+use crate::model::grid::{Basis, GRAIN, Plan, Stretch};
 use crate::model::quantity::{Emissions, EmissionsRemainder, Energy, Intensity, Nanos, emissions_of};
 use crate::model::reading::Factor;
 use std::collections::BTreeMap;
@@ -39,6 +39,8 @@ struct Span {
     // µJ · ppm of PUE, and the same times mg/kWh as it was charged.
     weighed: u128,
     charged: u128,
+    // What that included. Figures that include something else are another matter, and restate nothing.
+    basis: Option<Basis>,
     // What the provider said last of this time.
     restated: Option<Intensity>,
     // By how much that is more or less than was charged, as it was told to the history, in ng.
@@ -50,8 +52,19 @@ struct Span {
 pub struct Bill {
     /// All of it.
     pub emissions: Emissions,
-    /// By hours since 1970, in their order; what it was billed by where the hours do not matter.
-    pub hours: Vec<(u64, u64)>,
+    /// The hours of it in their order, where a plan tells them apart; else it is the same in all of them.
+    pub hours: Vec<Billed>,
+}
+
+/// What an hour's part of an energy emitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Billed {
+    /// Hours since 1970.
+    pub hour: u64,
+    /// In ng.
+    pub nanograms: u64,
+    /// By which figure, the last one of the hour.
+    pub factor: Arc<Factor>,
 }
 
 /// An hour is worth more or less than was charged, in ng.
@@ -84,7 +97,10 @@ impl Grid {
         if let Some(plan) = plan {
             for (&(grain, place), span) in &mut self.spans {
                 let stretch = plan.stretch(Nanos::new(grain * GRAIN.get())).filter(|_| place == zone);
-                let said = stretch.filter(|stretch| stretch.factor.fallback.is_of_its_time());
+                let is_alike = |stretch: &&Stretch| {
+                    stretch.factor.fallback.is_of_its_time() && basis(&stretch.factor) == span.basis
+                };
+                let said = stretch.filter(is_alike);
                 if let Some(stretch) = said {
                     self.is_stale |= span.restated != Some(stretch.factor.intensity);
                     span.restated = Some(stretch.factor.intensity);
@@ -136,19 +152,21 @@ impl Grid {
         let energies = split(energy.as_micro(), weights).unwrap_or_else(|| vec![energy.as_micro()]);
         let mut bill = Bill::default();
         for (piece, energy) in pieces.iter().zip(energies) {
-            let (energy, factor) = (Energy::from_micro(energy), &*piece.factor);
+            let (energy, factor) = (Energy::from_micro(energy), &piece.factor);
             let emitted = emissions_of(energy, factor.intensity, factor.pue, remainder);
             bill.emissions += emitted;
-            let hour = piece.start / HOUR;
-            match bill.hours.last_mut() {
-                Some((last, sum)) if *last == hour => *sum += emitted.as_nano(),
-                Some(_) | None => bill.hours.push((hour, emitted.as_nano())),
-            }
             if self.plan.is_some() {
+                let (hour, nanograms) = (piece.start / HOUR, emitted.as_nano());
+                let by = Arc::clone(&piece.factor);
+                match bill.hours.last_mut().filter(|last| last.hour == hour) {
+                    Some(last) => *last = Billed { nanograms: last.nanograms + nanograms, hour, factor: by },
+                    None => bill.hours.push(Billed { hour, nanograms, factor: by }),
+                }
                 let span = self.spans.entry((piece.start / GRAIN.get(), zone)).or_default();
                 let weighed = u128::from(energy.as_micro()) * u128::from(factor.pue.as_ppm());
                 span.weighed += weighed;
                 span.charged += weighed * u128::from(factor.intensity.as_milligrams());
+                span.basis = basis(factor);
                 self.is_stale |= span.restated.is_some_and(|restated| restated != factor.intensity);
             }
         }
@@ -175,6 +193,7 @@ impl Grid {
             zone,
             weighed: span.weighed,
             charged: span.charged,
+            basis: span.basis,
             restated: span.restated,
             told: span.told,
         });
@@ -185,10 +204,12 @@ impl Grid {
     pub fn resume(&mut self, position: &RestatedPosition) {
         self.settled.clone_from(&position.settled);
         let spans = position.spans.iter().map(|span| {
-            let RestatedSpan { grain, zone, weighed, charged, restated, told } = *span;
-            ((grain, zone), Span { weighed, charged, restated, told })
+            let RestatedSpan { grain, zone, weighed, charged, basis, restated, told } = *span;
+            ((grain, zone), Span { weighed, charged, basis, restated, told })
         });
         self.spans = spans.collect();
+        // The last tick may have left something untold.
+        self.is_stale = true;
     }
 
     /// The last `elapsed` up to now, cut where another figure may be in force. What lies further back than
@@ -218,6 +239,11 @@ impl Grid {
         }
         self.settled[zone] = self.settled[zone].saturating_add(nanograms);
     }
+}
+
+/// What a figure includes, where that is known.
+fn basis(factor: &Factor) -> Option<Basis> {
+    [Basis::Lifecycle, Basis::Direct].into_iter().find(|basis| basis.as_str() == &*factor.basis)
 }
 
 impl Span {

@@ -4,7 +4,7 @@
 use super::grid::{Bill, Revision};
 use super::groups::{Groups, NONE};
 use super::split::split;
-use crate::model::checkpoint::{Group, Slot, SlotRow};
+use crate::model::checkpoint::{Group, REVISED_DOWN, REVISED_UP, REVISION, Slot, SlotRow};
 use crate::model::identity::Name;
 use crate::model::quantity::{Emissions, Energy, Nanos};
 use crate::model::reading::Factor;
@@ -24,12 +24,6 @@ const MAX_SLOTS: usize = 96;
 
 /// What is no group of jobs: the accounts. They too divide the whole host.
 const ACCOUNT: &str = "account";
-
-/// Nor are these: by how much hours turned out to be worth more or less than they were charged with. They
-/// divide nothing.
-const REVISION: &str = "revision";
-const MORE: &str = "+";
-const LESS: &str = "-";
 
 /// The hours that are being filled.
 #[derive(Debug)]
@@ -142,18 +136,19 @@ impl History {
         &mut self,
         (elapsed, bill): (Nanos, &Bill),
         (zone, column): (usize, usize),
-        factor: &Factor,
+        factor: &Arc<Factor>,
         next_number: &mut u64,
     ) -> Charge<'_> {
         let hours = hours_of(self.now.wall.get(), elapsed.get());
         let mut places = Vec::with_capacity(hours.len());
         for (hour, nanoseconds) in &hours {
             let place = self.open(*hour, next_number);
-            self.slots[place].note(zone, factor);
             // What was emitted before the first of these hours counts for it.
             let is_first = *hour == hours[0].0;
             let is_its = |then: u64| then == *hour || is_first && then < *hour;
-            let emitted = bill.hours.iter().filter(|(then, _)| is_its(*then)).map(|(_, grams)| grams).sum();
+            let billed = || bill.hours.iter().filter(|billed| is_its(billed.hour));
+            self.slots[place].note(zone, billed().next_back().map_or(factor, |billed| &billed.factor));
+            let emitted = billed().map(|billed| billed.nanograms).sum();
             places.push(Part { place, nanoseconds: *nanoseconds, emitted });
         }
         let cell = zone * self.columns + column;
@@ -169,7 +164,7 @@ impl History {
     /// An hour was worth more or less than it was charged with.
     pub fn revise(&mut self, revision: &Revision, next_number: &mut u64) {
         let place = self.open(revision.hour, next_number);
-        let sign = if revision.nanograms < 0 { LESS } else { MORE };
+        let sign = if revision.nanograms < 0 { REVISED_DOWN } else { REVISED_UP };
         let name = self.names.place(Group { kind: REVISION.into(), name: sign.into() });
         let grams = Emissions::from_nano(revision.nanograms.unsigned_abs());
         // Of which hardware it is does not matter to the electricity.
@@ -207,12 +202,12 @@ impl History {
 }
 
 impl OpenSlot {
-    fn note(&mut self, zone: usize, factor: &Factor) {
+    fn note(&mut self, zone: usize, factor: &Arc<Factor>) {
         if self.factors.len() <= zone {
             self.factors.resize(zone + 1, None);
         }
-        if self.factors[zone].as_deref() != Some(factor) {
-            self.factors[zone] = Some(Arc::new(factor.clone()));
+        if self.factors[zone].as_deref() != Some(&**factor) {
+            self.factors[zone] = Some(Arc::clone(factor));
         }
     }
 

@@ -1,6 +1,7 @@
 //! What must outlive the process: everything after one tick, whole. The store keeps it, and a new
 //! process takes it up where the old one stopped.
 
+use super::grid::Basis;
 use super::groups::GroupsPosition;
 use super::identity::{Name, Residual};
 use super::quantity::{CpuTime, Emissions, Energy, Intensity, Nanos};
@@ -189,6 +190,8 @@ pub struct RestatedSpan {
     pub weighed: u128,
     /// The same times mg/kWh, as it was charged.
     pub charged: u128,
+    /// What the figures that it was charged by include.
+    pub basis: Option<Basis>,
     /// What was said last of this time.
     pub restated: Option<Intensity>,
     /// By how much that is more or less than was charged, in ng.
@@ -218,6 +221,14 @@ pub struct SlotRow {
     /// `zone × column`.
     pub emissions: Vec<Emissions>,
 }
+
+/// The kind of the rows that say by how much an hour turned out to be worth more, or less, than it was charged
+/// with. No group of jobs has a kind of that name, and they divide nothing.
+pub const REVISION: &str = "#revision";
+/// The row of the former.
+pub const REVISED_UP: &str = "+";
+/// The row of the latter.
+pub const REVISED_DOWN: &str = "-";
 
 /// A group of jobs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -41,9 +41,10 @@ struct Shared {
     filled: Condvar,
     // The order of witness and page is kept under this lock; the disk is never waited for under it.
     shown: Mutex<Shown>,
-    // Monotonic ns of the newest tick in the store, and of the moment that was known.
+    // Monotonic ns of the newest tick in the store.
     committed: AtomicU64,
-    answered: AtomicU64,
+    // Since when something waits for the store, in monotonic ns; 0 for nothing. Changed with the inbox in hand.
+    waiting: AtomicU64,
 }
 
 /// The newest state, never a queue: one that is skipped is part of the next.
@@ -165,12 +166,15 @@ impl Shared {
             filled: Condvar::new(),
             shown: Mutex::new(Shown { state, ahead: Nanos::ZERO, has_told: false }),
             committed: AtomicU64::new(0),
-            answered: AtomicU64::new(clock::monotonic().get()),
+            waiting: AtomicU64::new(0),
         }
     }
 
     fn hand_over(&self, snapshot: Snapshot, checkpoint: Checkpoint, is_last: bool) {
         let mut inbox = self.inbox();
+        if self.waiting.load(Ordering::Acquire) == 0 {
+            self.waiting.store(clock::monotonic().get(), Ordering::Release);
+        }
         inbox.work = Some(Box::new((snapshot, checkpoint)));
         inbox.is_last = is_last;
         self.filled.notify_one();
@@ -201,9 +205,20 @@ impl Shared {
         waited.expect("nothing panics with the inbox in hand").0.pushed.take()
     }
 
+    /// Something was kept; what has come meanwhile waits since now.
+    fn answer(&self, now: Nanos) {
+        let inbox = self.inbox();
+        let since = if inbox.work.is_some() { now.get() } else { 0 };
+        self.waiting.store(since, Ordering::Release);
+    }
+
     fn is_silent(&self) -> bool {
-        let answered = Nanos::new(self.answered.load(Ordering::Acquire));
-        clock::monotonic().saturating_sub(answered) > self.patience
+        let now = clock::monotonic();
+        let since = match self.waiting.load(Ordering::Acquire) {
+            0 => now,
+            since => Nanos::new(since),
+        };
+        now.saturating_sub(since) >= self.patience
     }
 
     fn shown(&self) -> MutexGuard<'_, Shown> {
@@ -314,7 +329,7 @@ fn keep(shared: &Shared, mut store: Store) {
         shared.note(outcome.as_ref(), store.size(), now.saturating_sub(began));
         if let Ok(committed) = outcome {
             shared.committed.store(checkpoint.at.monotonic.get(), Ordering::Release);
-            shared.answered.store(now.get(), Ordering::Release);
+            shared.answer(now);
             shared.show_kept(snapshot, committed.generation);
         }
         if let Err(error) = store.maintain(&checkpoint.at) {

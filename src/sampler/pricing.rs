@@ -26,6 +26,8 @@ pub(super) struct Pricing {
     began: Option<Nanos>,
     held: Vec<Tick>,
     is_settled: bool,
+    // The first of the ticks that were held has been accounted for.
+    has_begun: bool,
 }
 
 impl Pricing {
@@ -41,6 +43,7 @@ impl Pricing {
             plan: None,
             began: None,
             held: Vec::new(),
+            has_begun: false,
         }
     }
 
@@ -72,33 +75,49 @@ impl Pricing {
         (news, Factor::clone(&self.factor))
     }
 
-    /// The ticks that may be accounted for now, this one last: none while it is not known where the machine is.
+    /// The ticks that may be accounted for now: none while it is not known where the machine is, then the first
+    /// alone, so that a page shows everything at 0, then all that were held and this one.
     pub(super) fn settle(&mut self, mut tick: Tick) -> Vec<Tick> {
         if !self.is_settled && self.held.len() < MAX_HELD {
             self.held.push(tick);
             return Vec::new();
         }
         self.is_settled = true;
-        let mut due = std::mem::take(&mut self.held);
-        for held in &mut due {
-            let factor = self.grid.as_ref().map_or(&self.otherwise, |grid| grid.plan.at(held.at.wall));
-            held.factor = Factor::clone(factor);
+        if !self.held.is_empty() && !self.has_begun {
+            self.has_begun = true;
+            let later = self.held.split_off(1);
+            let plan = tick.plan.take();
+            let mut due = std::mem::replace(&mut self.held, later);
+            self.held.push(tick);
+            self.reprice(&mut due);
+            due[0].plan = plan;
+            return due;
         }
-        if let Some(first) = due.first_mut() {
+        self.has_begun = true;
+        let mut due = std::mem::take(&mut self.held);
+        self.reprice(&mut due);
+        if let Some(first) = due.first_mut().filter(|first| first.plan.is_none()) {
             first.plan = tick.plan.take();
         }
         due.push(tick);
         due
     }
 
+    fn reprice(&self, due: &mut [Tick]) {
+        for held in due {
+            let factor = self.grid.as_ref().map_or(&self.otherwise, |grid| grid.plan.at(held.at.wall));
+            held.factor = Factor::clone(factor);
+        }
+    }
+
     /// Whether ticks wait.
     pub(super) fn is_waiting(&self) -> bool {
-        !self.held.is_empty()
+        !self.has_begun && !self.held.is_empty()
     }
 
     /// There is no more time to wait.
     pub(super) fn stop_waiting(&mut self) {
-        self.is_settled = true;
+        (self.is_settled, self.has_begun) = (true, true);
     }
 
     /// What was in force at the last tick.

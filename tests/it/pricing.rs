@@ -78,6 +78,9 @@ fn until_it_is_known_where_the_machine_is_nothing_is_charged_and_then_everything
     }
     let wall = before.at.wall;
     bed.outlet.store(Some(Arc::new(grid(plan(wall, &[(100, Step::Wanted); 4])))));
+    let first = bed.tick(5);
+    let shown = page(&first).all("jouleprint_host_emissions_co2e_grams_total", &[]).len();
+    assert!(shown > 0 && page(&first).sum("hw_energy_joules_total", &[]) == 0, "everything at 0 first");
     let snapshot = bed.tick(5);
     let expected: Vec<u64> = snapshot.totals.domains.iter().map(|domain| domain.energy.as_micro()).collect();
     assert_eq!(expected, bed.world.expected(), "what was read while it waited is charged");
@@ -99,7 +102,7 @@ fn after_half_a_minute_the_world_is_taken_and_its_zone_stays_apart() {
         shown.push(page(&bed.tick(5)).sum("hw_energy_joules_total", &[]) > 0);
     }
     let first = shown.iter().position(|is_shown| *is_shown).expect("it is not waited for ever");
-    assert_eq!(first, 6, "30 s after the first tick");
+    assert_eq!(first, 7, "a page at 0 comes 30 s after the first tick, and then everything");
     assert!(shown[first..].iter().all(|is_shown| *is_shown));
 }
 
@@ -133,7 +136,7 @@ fn a_revision_is_on_the_page_in_the_history_and_in_no_counter() {
         .slots
         .iter()
         .flat_map(|slot| &slot.rows)
-        .filter(|row| &*row.group.kind == "revision")
+        .filter(|row| &*row.group.kind == "#revision")
         .collect();
     assert!(rows.iter().all(|row| &*row.group.name == "-"), "{rows:?}");
     let told: u64 = rows.iter().flat_map(|row| &row.emissions).map(|grams| grams.as_nano()).sum();
@@ -191,4 +194,24 @@ fn the_same_figure_at_all_times_is_as_if_there_were_no_plan() {
     let plan = plan(Nanos::ZERO, &[]);
     assert_eq!(plan.at(at(5).wall).intensity, factor("DE", "344.14").intensity);
     assert_eq!(plan.stretch(at(5).wall), None);
+}
+
+#[test]
+fn a_figure_that_stays_is_told_alike_by_both_hours_of_a_gap() {
+    let mut bed = Bed::new();
+    bed.world.grid = None;
+    bed.sampler = bed.world.sampler_after(100, 100, 20, Past::default());
+    bed.tick(5);
+    bed.tick(5);
+    let after = bed.tick(3_600);
+    let checkpoint = bed.sampler.checkpoint(&after);
+    let slots: Vec<_> = checkpoint.slots.iter().filter(|slot| !slot.rows.is_empty()).collect();
+    assert_eq!(slots.len(), 2, "the hour's turn lies in it");
+    for slot in slots {
+        let rows = || slot.rows.iter().filter(|row| &*row.group.kind == "account");
+        let energy: u64 = rows().flat_map(|row| &row.energy).map(|one| one.as_micro()).sum();
+        let grams: u64 = rows().flat_map(|row| &row.emissions).map(|one| one.as_nano()).sum();
+        let intensity = grams as f64 / 1e9 / (energy as f64 / 3.6e12) / 1.25;
+        assert!((intensity - 344.14).abs() < 0.01, "{intensity}");
+    }
 }

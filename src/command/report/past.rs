@@ -1,17 +1,13 @@
 //! What a report is made of, wherever it comes from: a host's store, or a Prometheus that has read many.
 
+use super::question::BY_ACCOUNT as ACCOUNT;
 use crate::engine::split::split;
-use crate::model::checkpoint::Group;
+use crate::model::checkpoint::{Group, REVISED_DOWN, REVISION};
 use crate::model::history::{History, JobRecord, Span};
 use crate::model::identity::Name;
 use crate::model::quantity::{Emissions, Energy, Nanos};
 use crate::model::snapshot::Column;
-use std::collections::BTreeMap;
-
-/// The kind of rows in which the engine tells what hours were revised by, and the name of those that were revised
-/// down.
-const REVISION: &str = "revision";
-const REVISED_DOWN: &str = "-";
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The past, as far as it is known.
 #[derive(Debug, Default)]
@@ -112,6 +108,15 @@ fn revised(sums: Vec<Part>) -> Vec<Part> {
             parts[index].revision = Some(i128::from(share) * difference.signum());
         }
     }
+    // Where nothing else is known of the hour, as after the host was renamed, it stands for itself.
+    let known: BTreeSet<Place> = parts.iter().map(place).collect();
+    for part in revisions {
+        if let Some(difference) = differences.remove(&place(&part)).filter(|_| !known.contains(&place(&part)))
+        {
+            let group = Group { kind: ACCOUNT.into(), name: "".into() };
+            parts.push(Part { group, energy: None, emissions: None, revision: Some(difference), ..part });
+        }
+    }
     parts
 }
 
@@ -152,12 +157,20 @@ mod tests {
             part(2, "account", "pod", (7, 7)),
             part(1, REVISION, "+", (0, 10)),
             part(1, REVISION, "-", (0, 110)),
+            part(9, REVISION, "+", (0, 3)),
         ];
         let revised = revised(sums);
         let shares: Vec<_> = revised.iter().map(|part| (&*part.group.name, part.revision)).collect();
         assert_eq!(
             shares,
-            [("pod", Some(-67)), ("idle", Some(-33)), ("1000", Some(-17)), ("", Some(-83)), ("pod", None)]
+            [
+                ("pod", Some(-67)),
+                ("idle", Some(-33)),
+                ("1000", Some(-17)),
+                ("", Some(-83)),
+                ("pod", None),
+                ("", Some(3))
+            ]
         );
     }
 }

@@ -22,11 +22,11 @@ fn an_interval_lies_in_the_hours_it_touches() {
     assert_eq!(long.iter().map(|(_, part)| part).sum::<u64>(), 200 * HOUR, "nothing is left out");
 }
 
-fn factor() -> Factor {
+fn factor() -> Arc<Factor> {
     use crate::model::grid::Step;
     use crate::model::quantity::{Intensity, Pue};
     let text = || "".into();
-    Factor {
+    Arc::new(Factor {
         zone: text(),
         intensity: Intensity::parse_grams("1").expect("valid"),
         pue: Pue::ONE,
@@ -36,7 +36,7 @@ fn factor() -> Factor {
         source: text(),
         year: text(),
         fallback: Step::Wanted,
-    }
+    })
 }
 
 fn at(hour: u64, nanoseconds: u64) -> Moment {

@@ -4,7 +4,11 @@
 use super::super::image::{Image, Table, numbers, put};
 use super::super::trouble::{Failure, signed, unsigned};
 use crate::model::checkpoint::{RestatedPosition, RestatedSpan};
+use crate::model::grid::Basis;
 use crate::model::quantity::Intensity;
+
+/// What figures include, by the number that is written.
+const BASES: [Option<Basis>; 3] = [None, Some(Basis::Lifecycle), Some(Basis::Direct)];
 
 /// More zones than the ledger has.
 const ZONES: u64 = 64;
@@ -24,6 +28,7 @@ pub(super) fn push(image: &mut Image, position: &RestatedPosition) -> Result<(),
             }
             put(bytes, span.restated.map_or(u64::MAX, |restated| u64::from(restated.as_milligrams())));
             put(bytes, span.told.cast_unsigned());
+            put(bytes, BASES.iter().position(|basis| *basis == span.basis).unwrap_or_default() as u64);
             Ok::<_, Failure>(())
         })?;
     }
@@ -42,7 +47,7 @@ pub(super) fn restore(image: &Image, zones: usize) -> Result<RestatedPosition, F
                 position.settled.resize(zone + 1, 0);
                 position.settled[zone] = settled.cast_signed();
             }
-            (grain @ 1.., &[low, high, charged_low, charged_high, restated, told]) => {
+            (grain @ 1.., &[low, high, charged_low, charged_high, restated, told, basis]) => {
                 let wide = |low: u64, high: u64| u128::from(low) | u128::from(high) << 64;
                 let restated = u32::try_from(restated).ok().and_then(Intensity::from_milligrams);
                 position.spans.push(RestatedSpan {
@@ -50,6 +55,7 @@ pub(super) fn restore(image: &Image, zones: usize) -> Result<RestatedPosition, F
                     zone,
                     weighed: wide(low, high),
                     charged: wide(charged_low, charged_high),
+                    basis: usize::try_from(basis).ok().and_then(|basis| *BASES.get(basis)?),
                     restated,
                     told: told.cast_signed(),
                 });

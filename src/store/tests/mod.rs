@@ -13,7 +13,7 @@ use crate::model::checkpoint::{
     Checkpoint, Claim, ClaimAccount, DomainPosition, Group, GroupPosition, RestatedPosition, RestatedSpan,
     Slot, SlotRow, UsagePosition,
 };
-use crate::model::grid::Step;
+use crate::model::grid::{Basis, Step};
 use crate::model::groups::{GroupKindPosition, GroupState, GroupsPosition, Membership, Standing};
 use crate::model::history::History;
 use crate::model::identity::{HwType, JobId, JobKind, Name, Origin, Residual};
@@ -231,7 +231,15 @@ impl Sim {
         let told = random.next().cast_signed();
         let position = &mut self.state.restated;
         position.spans.retain(|span| span.grain != grain && !random.one_in(20));
-        position.spans.push(RestatedSpan { grain, zone: 0, weighed, charged, restated, told });
+        position.spans.push(RestatedSpan {
+            grain,
+            zone: 0,
+            weighed,
+            charged,
+            basis: random.one_in(2).then_some(Basis::Direct),
+            restated,
+            told,
+        });
         position.settled = vec![told / 2];
     }
 

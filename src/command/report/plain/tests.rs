@@ -109,7 +109,7 @@ fn what_was_revised_later_stands_beside_what_was_charged() {
     let first = history.sums[0].clone();
     for (name, nanograms) in [("-", 5_000_000_000), ("+", 1_000_000_000)] {
         history.sums.push(Sum {
-            group: Group { kind: "revision".into(), name: name.into() },
+            group: Group { kind: "#revision".into(), name: name.into() },
             energy: Energy::ZERO,
             emissions: Emissions::from_nano(nanograms),
             ..first.clone()
