@@ -24,6 +24,7 @@ use super::regions;
 use super::zones::{self, Ids};
 use crate::http_client::{self, Bounds, Client, Secret};
 use crate::model::grid::{Basis, Place, Series, Signal};
+use crate::model::identity::Name;
 use crate::model::quantity::Nanos;
 use crate::model::reading::Fault;
 use asking::Site;
@@ -206,6 +207,43 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
 }
 
+/// What a provider has to say, as far as that is known before it is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Offer {
+    /// Its own figures.
+    Own {
+        /// What its average figures include; `None` if it has none.
+        average: Option<Basis>,
+        /// Whether it has marginal ones.
+        marginal: bool,
+    },
+    /// What others say, or whatever stands in a file: its answers tell.
+    AsHeard {
+        /// What the average figures of a relay's first provider include, once the relay has said it.
+        basis: Option<Basis>,
+        /// The relay's providers of average figures, its first one first.
+        order: Vec<Name>,
+    },
+}
+
+impl Offer {
+    /// Nothing is known before it is asked.
+    pub const UNTOLD: Offer = Offer::AsHeard { basis: None, order: Vec::new() };
+
+    /// Average figures on this basis, and nothing else.
+    #[must_use]
+    pub const fn average(basis: Basis) -> Offer {
+        Offer::Own { average: Some(basis), marginal: false }
+    }
+
+    /// Figures of one kind.
+    #[must_use]
+    pub fn about(about: slots::About) -> Offer {
+        let is_average = about.signal == Signal::Average;
+        Offer::Own { average: is_average.then_some(about.basis), marginal: !is_average }
+    }
+}
+
 /// What is heard, or why not.
 pub type Heard<'a> = Pin<Box<dyn Future<Output = Result<Vec<Series>, Refusal>> + Send + 'a>>;
 
@@ -219,6 +257,12 @@ pub trait IntensityProvider: Send {
 
     /// Asking oftener than this brings nothing new, or is not allowed.
     fn cadence(&self) -> Duration;
+
+    /// What it has to say. Who comes first, and what the figures are to include, is settled by it and not by
+    /// what happens to have been heard.
+    fn offer(&self) -> Offer {
+        Offer::UNTOLD
+    }
 
     /// After which pause the next answer will be another one, if the last one told. It takes the place of the
     /// next slot, and is no reason to ask oftener than the cadence.

@@ -1,6 +1,7 @@
 //! What providers have said of one place, each time's last word; bounded in time and number.
 
 use super::{PLANNED_AHEAD, PLANNED_BACK, PROFILE_DAYS, hours};
+use crate::carbon::provider::Offer;
 use crate::model::grid::{Basis, Boundary, GRAIN, Quality, Sample, Series, Signal};
 use crate::model::identity::{Name, bounded_name};
 use crate::model::quantity::{Intensity, Nanos};
@@ -37,6 +38,7 @@ pub struct Page {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Book {
     order: Vec<Name>,
+    offers: Vec<(Name, Offer)>,
     pages: Vec<Page>,
 }
 
@@ -44,7 +46,7 @@ impl Book {
     /// A book as it was kept; what cannot be is left out.
     #[must_use]
     pub fn of(order: Vec<Name>, pages: Vec<Page>, now: Nanos) -> Book {
-        let mut book = Book { order, pages: Vec::new() };
+        let mut book = Book { order, ..Book::default() };
         for page in pages {
             let head = page.said.clone_head();
             for samples in [page.said.samples, page.forecast] {
@@ -72,7 +74,39 @@ impl Book {
         self.order = order;
         let order = &self.order;
         self.pages.retain(|page| order.contains(&page.provider));
+        self.offers.retain(|(provider, _)| order.contains(provider));
         self.sort();
+    }
+
+    /// This is what the provider has to say; what it said when it was asked for something else is forgotten.
+    pub fn offer(&mut self, provider: &Name, offer: Offer) {
+        let known = self.offers.iter().position(|(known, _)| known == provider);
+        match (known, offer) {
+            (None, offer) if offer == Offer::UNTOLD => {}
+            // What a relay has told holds until it tells otherwise.
+            (Some(index), offer) if offer == Offer::UNTOLD => {
+                if matches!(self.offers[index].1, Offer::Own { .. }) {
+                    self.offers.swap_remove(index);
+                }
+            }
+            (Some(index), offer) => self.offers[index].1 = offer,
+            (None, offer) => self.offers.push((provider.clone(), offer)),
+        }
+        let Offer::Own { average, marginal } = *self.offer_of(provider) else { return };
+        self.pages.retain(|page| {
+            let is_offered = match page.said.signal {
+                Signal::Average => average == Some(page.said.basis),
+                Signal::Marginal => marginal,
+            };
+            page.provider != *provider || is_offered
+        });
+    }
+
+    /// What the provider has to say.
+    pub(super) fn offer_of(&self, provider: &Name) -> &Offer {
+        static UNTOLD: Offer = Offer::UNTOLD;
+        let found = self.offers.iter().find(|(known, _)| known == provider);
+        found.map_or(&UNTOLD, |(_, offer)| offer)
     }
 
     /// Takes down an answer. A later word on the same time replaces an earlier one, whichever came first.
@@ -139,6 +173,7 @@ impl Book {
             let beyond = layer.len().saturating_sub(MAX_SAMPLES);
             layer.drain(..beyond);
         }
+        self.pages.retain(Page::is_written);
         self.sort();
     }
 
@@ -163,6 +198,7 @@ impl Book {
             page.said.samples.retain(|sample| sample.end > oldest);
             page.forecast.retain(|sample| sample.end > oldest);
         }
+        self.pages.retain(Page::is_written);
     }
 
     /// By provider as the user has them, then as the provider has them; consumption before production.
@@ -180,6 +216,10 @@ impl Book {
 }
 
 impl Page {
+    fn is_written(&self) -> bool {
+        !self.said.samples.is_empty() || !self.forecast.is_empty()
+    }
+
     /// What was said of this time.
     pub(super) fn said_of(&self, time: Nanos) -> Option<&Sample> {
         around(&self.said.samples, time)

@@ -2,6 +2,7 @@
 
 use super::book::{Book, Page};
 use super::{Forecasts, Limits, OtherBasis, PLANNED_AHEAD, PLANNED_BACK, hours};
+use crate::carbon::provider::Offer;
 use crate::carbon::{Choice, resolve};
 use crate::model::grid::{Basis, GRAIN, Plan, Quality, Sample, Signal, Step, Stretch};
 use crate::model::identity::Name;
@@ -37,28 +38,44 @@ impl Book {
     /// What the figures are to include: as wished, else as those of the first provider do.
     #[must_use]
     pub fn basis(&self, limits: &Limits) -> Basis {
-        let first = self.order().first();
-        let own =
-            self.average().filter(|page| Some(&page.provider) == first).min_by_key(|page| page.position);
-        limits.basis.or(own.map(|page| page.said.basis)).unwrap_or_default()
+        let offered = || match self.offer_of(self.first()?) {
+            Offer::Own { average, .. } => *average,
+            Offer::AsHeard { basis: Some(basis), .. } => Some(*basis),
+            Offer::AsHeard { basis: None, .. } => {
+                let own = self.average().filter(|page| Some(&page.provider) == self.first());
+                own.min_by_key(|page| page.position).map(|page| page.said.basis)
+            }
+        };
+        limits.basis.or_else(offered).unwrap_or_default()
+    }
+
+    /// The first of the user's providers that can say how much is emitted on average.
+    fn first(&self) -> Option<&Name> {
+        let is_average = |provider: &&Name| match self.offer_of(provider) {
+            Offer::Own { average, .. } => average.is_some(),
+            Offer::AsHeard { .. } => true,
+        };
+        self.order().iter().find(is_average)
     }
 
     /// What this provider's figures include, if all of them are passed over for it.
     #[must_use]
     pub fn refused(&self, provider: &Name, limits: &Limits) -> Option<Basis> {
         let wanted = self.basis(limits);
+        let is_strict = limits.other_basis == OtherBasis::Refused;
+        if let Offer::Own { average, .. } = self.offer_of(provider) {
+            return average.filter(|basis| is_strict && *basis != wanted);
+        }
         let mut own = self.average().filter(|page| page.provider == *provider);
         let first = own.next()?.said.basis;
-        let is_refused = limits.other_basis == OtherBasis::Refused
-            && first != wanted
-            && own.all(|page| page.said.basis != wanted);
+        let is_refused = is_strict && first != wanted && own.all(|page| page.said.basis != wanted);
         is_refused.then_some(first)
     }
 
     /// What is charged when. It is the same for the same book within an hour.
     #[must_use]
     pub fn plan(&self, now: Nanos, terms: &Terms) -> Plan {
-        if self.order().is_empty() {
+        if self.first().is_none() {
             return Plan::of(yearly(terms, terms.limits.basis, Step::Wanted));
         }
         let basis = self.basis(terms.limits);
@@ -156,9 +173,9 @@ impl Book {
         said.or_else(last).or_else(forecast).or_else(profile)
     }
 
-    /// Whether a page is that of the first source of the first provider.
+    /// Whether a page is that of the first source of the first provider that has such figures.
     fn step(&self, page: &Page) -> Step {
-        let is_first = self.order().first() == Some(&page.provider) && page.position == 0;
+        let is_first = self.first() == Some(&page.provider) && page.position == 0;
         if is_first { Step::Wanted } else { Step::Substitute }
     }
 

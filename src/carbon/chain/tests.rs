@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::carbon::Choice;
+use crate::carbon::provider::Offer;
 use crate::model::grid::{Boundary, GRAIN, Plan, Quality, Sample, Series, Signal, Step};
 use crate::model::identity::Name;
 use crate::model::quantity::{Intensity, Pue};
@@ -157,6 +158,37 @@ fn another_basis_is_passed_over_unless_it_is_allowed() {
 }
 
 #[test]
+fn the_basis_is_that_of_who_is_configured_and_not_of_what_was_heard() {
+    let (one, two): (Name, Name) = ("one".into(), "two".into());
+    let limits = Limits { max_age: Some(Nanos::ZERO), ..Limits::default() };
+    // The same provider, asked for direct figures since: what it said before decides nothing any more.
+    let mut book = book(vec![measured(-60, 60, 50)]);
+    assert_eq!(book.basis(&limits), Basis::Lifecycle);
+    book.offer(&one, Offer::average(Basis::Direct));
+    assert_eq!((book.basis(&limits), book.pages().len()), (Basis::Direct, 0));
+    // The second is refused before it was heard, and whether or not the first one was.
+    book.offer(&two, Offer::average(Basis::Lifecycle));
+    assert_eq!(book.refused(&two, &limits), Some(Basis::Lifecycle));
+    assert_eq!(book.refused(&one, &limits), None);
+    book.hear(&two, vec![series(Basis::Lifecycle, vec![measured(-60, 60, 9)])], NOON);
+    assert_eq!((book.basis(&limits), charged(&plan(&book, &limits), 0)), (Basis::Direct, (44, Step::Table)));
+    book.hear(&one, vec![series(Basis::Direct, vec![measured(-60, 60, 80)])], NOON);
+    assert_eq!(charged(&plan(&book, &limits), 0), (80, Step::Wanted));
+    // Who has marginal figures only is not first, and what he said on average is forgotten.
+    book.offer(&one, Offer::Own { average: None, marginal: true });
+    assert_eq!(
+        (book.basis(&limits), charged(&plan(&book, &limits), 0)),
+        (Basis::Lifecycle, (9, Step::Wanted))
+    );
+    assert_eq!((book.refused(&one, &limits), book.refused(&two, &limits)), (None, None));
+    let direct = Limits { basis: Some(Basis::Direct), ..limits.clone() };
+    assert_eq!(book.refused(&two, &direct), Some(Basis::Lifecycle));
+    // With nobody else the year's figure is what was asked for.
+    book.arrange(vec![one]);
+    assert_eq!(charged(&plan(&book, &limits), 0), (44, Step::Wanted));
+}
+
+#[test]
 fn the_yearly_figure_keeps_the_basis_as_far_as_there_is_one() {
     let zone = |text: &str| -> Name { text.into() };
     let of = |place: &str, choice: &Choice, basis: Option<Basis>, other_basis: OtherBasis| {
@@ -289,7 +321,7 @@ fn a_book_is_bounded_and_a_clock_that_was_ahead_spoils_nothing() {
         measured(30, 30, 1),
         odd(-4, -1),
     ]);
-    assert!(book.pages()[0].said.samples.is_empty(), "{:?}", book.pages());
+    assert_eq!(book.pages(), [], "and an empty page is none");
     // Said for the day after tomorrow, it is a forecast whatever it calls itself.
     book.hear(&"one".into(), vec![series(Basis::Lifecycle, vec![measured(60 * 30, 60 * 31, 5)])], NOON);
     assert_eq!((book.pages()[0].said.samples.len(), book.pages()[0].forecast.len()), (0, 1));

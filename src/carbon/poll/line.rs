@@ -1,7 +1,7 @@
 //! One provider of one place: when it is asked next, how it fared, what is logged about it.
 
 use crate::carbon::chain::hours;
-use crate::carbon::provider::{Ask, IntensityProvider, Refusal};
+use crate::carbon::provider::{Ask, IntensityProvider, Offer, Refusal};
 use crate::clock::Jitter;
 use crate::model::grid::Series;
 use crate::model::identity::Name;
@@ -223,6 +223,10 @@ impl Line {
             answered: self.answered,
             failed: self.errors.iter().map(|(fault, count)| (*fault, *count)).collect(),
         }
+    }
+
+    pub(super) fn offer(&self) -> Offer {
+        self.provider.offer()
     }
 
     pub(super) fn source(&self) -> &'static str {

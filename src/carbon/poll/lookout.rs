@@ -140,6 +140,9 @@ impl Lookout {
         }
         let order: Vec<Name> = self.lines.iter().map(|line| line.key.clone()).collect();
         self.book.arrange(order);
+        for line in &self.lines {
+            self.book.offer(&line.key, line.offer());
+        }
     }
 
     /// A name for the provider and its zone, the same after a restart.
@@ -198,6 +201,8 @@ impl Lookout {
                 Ok(series) => {
                     line.succeed(&ask, now);
                     has_heard |= !series.is_empty();
+                    // A relay tells with its answer.
+                    self.book.offer(&line.key, line.offer());
                     self.book.hear(&line.key, series, now);
                 }
                 Err(refusal) => line.fail(&refusal, now),

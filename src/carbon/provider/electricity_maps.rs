@@ -6,7 +6,7 @@ use super::asking::{Part, Question, Site};
 use super::figure::{Unit, intensity};
 use super::json::Node;
 use super::slots::{About, Gathering, Slot, instant, minutes};
-use super::{Ask, Heard, IntensityProvider, Key, Refusal};
+use super::{Ask, Heard, IntensityProvider, Key, Offer, Refusal};
 use crate::http_client::Client;
 use crate::model::grid::{Basis, Boundary, Quality, Series};
 use crate::model::quantity::Nanos;
@@ -104,6 +104,10 @@ impl IntensityProvider for ElectricityMaps {
 
     fn cadence(&self) -> Duration {
         self.site.cadence
+    }
+
+    fn offer(&self) -> Offer {
+        Offer::average(self.basis)
     }
 
     fn fetch<'a>(&'a mut self, client: &'a Client, ask: Ask) -> Heard<'a> {

@@ -5,7 +5,7 @@ use super::asking::{Question, Site};
 use super::figure::Decimal;
 use super::mix::{Codes, Mix};
 use super::slots::{Gathering, instant, minutes, written};
-use super::{Ask, Heard, IntensityProvider, Key, Refusal};
+use super::{Ask, Heard, IntensityProvider, Key, Offer, Refusal};
 use crate::http_client::Client;
 use crate::model::grid::{Basis, Series};
 use crate::model::quantity::Nanos;
@@ -74,6 +74,10 @@ impl IntensityProvider for Entsoe {
 
     fn cadence(&self) -> Duration {
         self.site.cadence
+    }
+
+    fn offer(&self) -> Offer {
+        Offer::average(self.basis)
     }
 
     fn fetch<'a>(&'a mut self, client: &'a Client, ask: Ask) -> Heard<'a> {

@@ -5,7 +5,7 @@ use super::asking::Site;
 use super::figure::{Unit, intensity};
 use super::http_json::{self, Shape, ends};
 use super::slots::{About, Gathering, Slot, floor, instant};
-use super::{Ask, BOUNDS, Heard, IntensityProvider, Refusal};
+use super::{Ask, BOUNDS, Heard, IntensityProvider, Offer, Refusal};
 use crate::http_client::Client;
 use crate::model::grid::{Basis, Boundary, GRAIN, Quality, Series};
 use crate::model::quantity::Nanos;
@@ -77,6 +77,11 @@ impl IntensityProvider for File {
 
     fn cadence(&self) -> Duration {
         self.site.cadence
+    }
+
+    fn offer(&self) -> Offer {
+        // A CSV file may say in each line what its figure includes.
+        self.shape.value.as_ref().map_or(Offer::UNTOLD, |_| Offer::about(self.shape.about))
     }
 
     fn fetch<'a>(&'a mut self, _: &'a Client, ask: Ask) -> Heard<'a> {

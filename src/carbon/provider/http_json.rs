@@ -4,7 +4,7 @@ use super::asking::{Question, Site};
 use super::figure::{Decimal, Unit, intensity};
 use super::json::{Node, Path};
 use super::slots::{About, Gathering, Slot, floor, instant};
-use super::{Ask, Heard, IntensityProvider, Key, Refusal};
+use super::{Ask, Heard, IntensityProvider, Key, Offer, Refusal};
 use crate::http_client::Client;
 use crate::model::grid::{Quality, Series};
 use crate::model::quantity::Nanos;
@@ -74,6 +74,10 @@ impl IntensityProvider for HttpJson {
 
     fn cadence(&self) -> Duration {
         self.site.cadence
+    }
+
+    fn offer(&self) -> Offer {
+        Offer::about(self.shape.about)
     }
 
     fn fetch<'a>(&'a mut self, client: &'a Client, ask: Ask) -> Heard<'a> {

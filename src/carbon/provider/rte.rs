@@ -6,7 +6,7 @@ use super::asking::{Question, Site};
 use super::figure::{Unit, intensity};
 use super::json::Node;
 use super::slots::{About, Gathering, Slot, instant, minutes, written};
-use super::{Ask, Heard, IntensityProvider, Refusal};
+use super::{Ask, Heard, IntensityProvider, Offer, Refusal};
 use crate::http_client::Client;
 use crate::model::grid::{Basis, Boundary, Quality, Series};
 use crate::model::quantity::Nanos;
@@ -66,6 +66,10 @@ impl IntensityProvider for Rte {
 
     fn cadence(&self) -> Duration {
         self.site.cadence
+    }
+
+    fn offer(&self) -> Offer {
+        Offer::average(Basis::Direct)
     }
 
     fn fetch<'a>(&'a mut self, client: &'a Client, ask: Ask) -> Heard<'a> {

@@ -6,7 +6,7 @@ use super::asking::{Part, Question, Site};
 use super::figure::{Unit, intensity};
 use super::json::Node;
 use super::slots::{About, Gathering, Slot, instant, minutes, written};
-use super::{Ask, Heard, IntensityProvider, Key, Refusal};
+use super::{Ask, Heard, IntensityProvider, Key, Offer, Refusal};
 use crate::http_client::Client;
 use crate::model::grid::{Basis, Boundary, Quality, Series, Signal};
 use crate::model::quantity::Nanos;
@@ -148,6 +148,11 @@ impl IntensityProvider for WattTime {
 
     fn cadence(&self) -> Duration {
         self.site.cadence
+    }
+
+    fn offer(&self) -> Offer {
+        let has = |wanted| self.signals.iter().any(|(signal, _)| *signal == wanted);
+        Offer::Own { average: has(Signal::Average).then_some(Basis::Direct), marginal: has(Signal::Marginal) }
     }
 
     fn fetch<'a>(&'a mut self, client: &'a Client, ask: Ask) -> Heard<'a> {
