@@ -31,6 +31,9 @@ const MAX_AGE_CEILING: Nanos = hours(6);
 /// A last figure is used for so many times its own length.
 const MAX_AGE_LENGTHS: u64 = 3;
 
+/// And for so long at least where it is charged: figures of quarters of an hour come an hour late and more.
+const MAX_AGE_FLOOR: Nanos = hours(3);
+
 /// So many hours.
 pub(crate) const fn hours(count: u64) -> Nanos {
     Nanos::from_seconds(count * 3_600)
@@ -43,7 +46,7 @@ pub struct Limits {
     /// a provider what the zone's yearly figure does.
     pub basis: Option<Basis>,
     /// How long after its time a last figure is used; without a wish three times as long as the time that it
-    /// is for, and 6 h at the most.
+    /// is for, 3 h at least and 6 h at the most.
     pub max_age: Option<Nanos>,
     /// Whether a figure that includes something else is better than one further down the chain.
     pub other_basis: OtherBasis,
@@ -88,8 +91,9 @@ impl Default for Limits {
 
 impl Limits {
     /// How long after its end a figure for a time of this length is used.
-    fn max_age(&self, length: Nanos) -> Nanos {
-        let usual = Nanos::new(length.get().saturating_mul(MAX_AGE_LENGTHS)).min(MAX_AGE_CEILING);
+    fn max_age(&self, length: Nanos, floor: Nanos) -> Nanos {
+        let lengths = Nanos::new(length.get().saturating_mul(MAX_AGE_LENGTHS));
+        let usual = lengths.max(floor).min(MAX_AGE_CEILING);
         self.max_age.unwrap_or(usual)
     }
 }

@@ -1,7 +1,7 @@
 //! From a book to a plan: for each stretch of time the best figure by the order of the chain.
 
 use super::book::{Book, Page};
-use super::{Forecasts, Limits, OtherBasis, PLANNED_AHEAD, PLANNED_BACK, hours};
+use super::{Forecasts, Limits, MAX_AGE_FLOOR, OtherBasis, PLANNED_AHEAD, PLANNED_BACK, hours};
 use crate::carbon::provider::Offer;
 use crate::carbon::{Choice, resolve};
 use crate::model::grid::{Basis, GRAIN, Plan, Quality, Sample, Signal, Step, Stretch};
@@ -88,7 +88,7 @@ impl Book {
         let mut time = start;
         while time < end {
             let cell = Stretch { start: time, end: time + GRAIN, factor: Arc::clone(&otherwise) };
-            let pick = self.pick(&pages, time, terms.limits);
+            let pick = self.pick(&pages, time, terms.limits, MAX_AGE_FLOOR);
             match (pick, stretches.last_mut()) {
                 (Some(_), Some(last)) if pick == latest => last.end = cell.end,
                 (Some(pick), _) => {
@@ -115,7 +115,8 @@ impl Book {
             all.filter(|(_, page)| page.said.signal == Signal::Marginal).map(|(index, _)| index).collect();
         let time = Nanos::new(now.get() - now.get() % GRAIN.get());
         let limits = Limits { profile_days: None, ..terms.limits.clone() };
-        let pick = self.pick(&pages, time, &limits)?;
+        // The next kWh's figure is another one every few minutes.
+        let pick = self.pick(&pages, time, &limits, Nanos::ZERO)?;
         let page = &self.pages()[pick.page];
         let of_its_time = page.said_of(time).or_else(|| page.forecast_of(time));
         let (start, end) = of_its_time.map_or((time, time + GRAIN), |sample| (sample.start, sample.end));
@@ -139,7 +140,7 @@ impl Book {
     }
 
     /// The best figure for the cell that begins at `time`.
-    fn pick(&self, pages: &[usize], time: Nanos, limits: &Limits) -> Option<Pick> {
+    fn pick(&self, pages: &[usize], time: Nanos, limits: &Limits, floor: Nanos) -> Option<Pick> {
         let all = || pages.iter().map(|&index| (index, &self.pages()[index]));
         let of = |page: usize, sample: &Sample, step: Step| Pick {
             page,
@@ -152,7 +153,7 @@ impl Book {
             all().find_map(|(index, page)| {
                 let sample = page.last_before(time)?;
                 let age = time.saturating_sub(sample.end);
-                let is_young = age < limits.max_age(sample.end.saturating_sub(sample.start));
+                let is_young = age < limits.max_age(sample.end.saturating_sub(sample.start), floor);
                 is_young.then(|| of(index, sample, Step::Last))
             })
         };

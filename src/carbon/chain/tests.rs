@@ -106,8 +106,10 @@ fn each_step_of_the_chain_has_its_turn() {
 #[test]
 fn a_last_figure_is_used_for_as_long_as_its_length_or_the_user_says() {
     for (length, max_age, last_minute) in [
-        (5, None, 15),
+        (5, None, 180),
+        (15, None, 180),
         (60, None, 180),
+        (90, None, 270),
         (24 * 60, None, 360),
         (60, Some(minutes(20)), 20),
         (5, Some(minutes(0)), 0),
