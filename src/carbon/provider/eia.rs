@@ -26,6 +26,9 @@ const MAX_ROWS: &str = "2000";
 /// The newest hour often has only some fuels.
 const ALWAYS: [&str; 4] = ["COL", "NG", "NUC", "WAT"];
 
+/// Without a storage and with one.
+const BY_DAY: [&str; 2] = ["SUN", "SNB"];
+
 /// The provider.
 pub struct Eia {
     site: Site,
@@ -57,7 +60,7 @@ impl Eia {
         let body = question.ask(client, ask).await?;
         let mix = parse(site, &body)?;
         let mut heard = Gathering::new(site, ask);
-        mix.intensities(site, Codes::Eia, self.basis, (&ALWAYS, "SUN"), &mut heard)?;
+        mix.intensities(site, Codes::Eia, self.basis, (&ALWAYS, &BY_DAY), &mut heard)?;
         heard.finish()
     }
 }

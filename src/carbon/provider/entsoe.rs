@@ -10,6 +10,7 @@ use crate::http_client::Client;
 use crate::model::grid::{Basis, Series};
 use crate::model::quantity::Nanos;
 use crate::model::reading::Fault;
+use hyper::header::{ACCEPT, HeaderValue};
 use roxmltree::{Document, Node, ParsingOptions};
 use std::time::Duration;
 
@@ -49,6 +50,7 @@ impl Entsoe {
         let from = ask.from.min(ask.now.saturating_sub(SEEN_OVER)).get() / hour * hour;
         let to = ask.now.get().div_ceil(hour) * hour;
         let question = Question::new(site, "/api")
+            .header(ACCEPT, HeaderValue::from_static("application/xml"))
             .with("securityToken", key.reveal())
             .with("documentType", "A75")
             .with("processType", "A16")
@@ -58,7 +60,7 @@ impl Entsoe {
         let body = question.ask(client, ask).await?;
         let mix = parse(site, &body)?;
         let mut heard = Gathering::new(site, ask);
-        mix.intensities(site, Codes::Entsoe, self.basis, (&[], "B16"), &mut heard)?;
+        mix.intensities(site, Codes::Entsoe, self.basis, (&[], &["B16"]), &mut heard)?;
         heard.finish()
     }
 }

@@ -10,6 +10,7 @@ use super::slots::{About, Gathering, Slot};
 use crate::model::grid::{Basis, Boundary, Quality};
 use crate::model::quantity::{Intensity, Nanos};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Once;
 
 const TABLE: &str = include_str!("../../../data/fuel_factors.csv");
 
@@ -103,7 +104,7 @@ impl Mix {
     }
 
     /// The intensities of the slots that are whole. `always` are the codes without which no slot is, if they
-    /// occur at all; `by_day` is the one that may be missing at night.
+    /// occur at all; `by_day` are those that may be missing at night.
     ///
     /// # Errors
     /// A large share is of a fuel that the table does not know.
@@ -112,7 +113,7 @@ impl Mix {
         site: &Site,
         codes: Codes,
         basis: Basis,
-        (always, by_day): (&[&str], &str),
+        (always, by_day): (&[&str], &[&str]),
         heard: &mut Gathering<'_>,
     ) -> Result<(), Refusal> {
         let factors = factors(codes, basis);
@@ -129,6 +130,18 @@ impl Mix {
                 "much of its electricity is of fuels without a factor: {unknown} (ask for a newer version)"
             )));
         }
+        if !unknown.is_empty() {
+            let named = unknown.iter().take(MAX_NAMED).copied().collect::<Vec<_>>().join(", ");
+            // It stays so until this program knows them; once is enough.
+            static TOLD: Once = Once::new();
+            TOLD.call_once(|| {
+                tracing::warn!(
+                    "asking {} for {}: fuels without a factor are left out: {named} (ask for a newer version)",
+                    site.source,
+                    site.zone
+                );
+            });
+        }
         let needed: BTreeSet<&str> = totals
             .iter()
             .filter(|(code, amount)| is_large(**amount) || always.contains(code) && **amount > 0)
@@ -140,7 +153,8 @@ impl Mix {
                 let before = (start.saturating_sub(DAY), end.saturating_sub(DAY));
                 self.slots.get(&before).is_some_and(|amounts| amounts.get(code).is_some_and(|one| *one > 0))
             };
-            let is_there = |code: &&str| amounts.contains_key(*code) || *code == by_day && !had_it(by_day);
+            let is_there =
+                |code: &&str| amounts.contains_key(*code) || by_day.contains(code) && !had_it(code);
             if !needed.iter().all(is_there) {
                 continue;
             }
@@ -177,7 +191,7 @@ mod tests {
             mix.set(at(*hours_ago), at(*hours_ago) + HOUR, code, amount * 1_000);
         }
         let mut heard = Gathering::new(&site, ask);
-        let codes = (&["COL", "NG", "NUC", "WAT"][..], "SUN");
+        let codes = (&["COL", "NG", "NUC", "WAT"][..], &["SUN", "SNB"][..]);
         mix.intensities(&site, Codes::Eia, basis, codes, &mut heard).map_err(|refusal| refusal.message)?;
         let series = heard.finish().map_err(|refusal| refusal.message)?;
         let hours = |start: Nanos| NOON.saturating_sub(start).get() / HOUR.get();
@@ -194,10 +208,10 @@ mod tests {
             assert!(seen.insert(fuel.entsoe.clone()), "{fuel:?}");
         }
         let eia = factors(Codes::Eia, Basis::Lifecycle);
-        for code in ["COL", "NG", "NUC", "OIL", "WAT", "SUN", "WND", "OTH", "GEO"] {
+        for code in ["COL", "NG", "NUC", "OIL", "WAT", "SUN", "WND", "OTH", "GEO", "SNB", "WNB"] {
             assert!(eia[code].is_some(), "{code}");
         }
-        for code in ["BAT", "PS", "UES"] {
+        for code in ["BAT", "PS", "UES", "OES"] {
             assert_eq!(eia[code], None, "{code}");
         }
         assert_eq!((1..=20).filter(|code| seen.contains(&format!("B{code:02}"))).count(), 20);
@@ -226,6 +240,24 @@ mod tests {
         let hours: Vec<u64> = found.iter().map(|(hour, _)| *hour).collect();
         // The newest has no coal yet, which is small and asked for; 1 and 2 hours ago the sun should have shone.
         assert_eq!(hours, (3..=26).rev().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn sun_with_a_battery_may_be_missing_at_night_too() {
+        let mut rows = Vec::new();
+        for hour in 1..=26 {
+            rows.extend([(hour, "NUC", 500), (hour, "OES", 900)]);
+            if hour >= 12 {
+                rows.push((hour, "SNB", 300));
+            }
+        }
+        let found = intensities(&rows, Basis::Lifecycle).expect("figures");
+        assert_eq!(
+            found.iter().map(|(hour, _)| *hour).collect::<Vec<_>>(),
+            (3..=26).rev().collect::<Vec<_>>()
+        );
+        // What a storage gives back counts as the average of the rest.
+        assert_eq!(found.last(), Some(&(3, 12_000)));
     }
 
     #[test]

@@ -58,6 +58,7 @@ fn entsoe_fills_equal_points_and_waits_for_every_large_fuel() {
         ]
     );
     assert_eq!(asked[0].path, "/api");
+    assert_eq!(asked[0].headers["accept"], "application/xml", "and it is said once");
     for (name, value) in [
         ("securityToken", KEY),
         ("documentType", "A75"),
