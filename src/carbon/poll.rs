@@ -13,7 +13,7 @@ use super::kept::{self, Kept};
 use super::location::{self, Found, locate};
 use super::provider;
 use super::{Choice, Wishes, resolve};
-use crate::clock;
+use crate::clock::{self, Jitter};
 use crate::model::grid::{GRAIN, Grid, Place};
 use crate::model::quantity::{Nanos, Pue};
 use arc_swap::ArcSwapOption;
@@ -25,6 +25,9 @@ use tokio::time::{sleep, timeout};
 
 /// Emissions wait this long for a place, and are charged by the world's figure if there is none then.
 const SETTLE: Duration = Duration::from_secs(30);
+
+/// The nodes of a fleet are started at one moment; their first questions come over this time.
+const LATEST: Duration = Duration::from_secs(2);
 
 /// The file is written no oftener: a relay may be heard every minute.
 const WRITE_EVERY: Nanos = Nanos::from_seconds(60);
@@ -88,7 +91,8 @@ pub async fn run(
     outlet: Arc<ArcSwapOption<Grid>>,
     stop: watch::Receiver<bool>,
 ) {
-    watch(settings, open(), stop, move |lookout, now| {
+    let late = Jitter::new("grid").within(LATEST);
+    watch(settings, open(), stop, late, move |lookout, now| {
         let grid = lookout.grid(now);
         if outlet.load().as_deref() != Some(&grid) {
             outlet.store(Some(Arc::new(grid)));
@@ -97,16 +101,19 @@ pub async fn run(
     .await;
 }
 
-/// Asks until it is told to stop; `publish` is called after everything that may have changed something.
+/// Asks until it is told to stop; `publish` is called after everything that may have changed something. After a
+/// start or a change the first questions come `late`.
 pub async fn watch(
     mut settings: watch::Receiver<Setting>,
     open: Open,
     mut stop: watch::Receiver<bool>,
+    late: Duration,
     mut publish: impl FnMut(&Lookout, Nanos) + Send,
 ) {
     let setting = settings.borrow_and_update().clone();
     let watching = async {
         let mut lookout = settled(setting, &open, &mut publish).await;
+        lookout.wait(late, clock::now().wall);
         let mut file = Writing { is_due: is_worth_keeping(&lookout), ..Writing::default() };
         loop {
             publish(&lookout, clock::now().wall);
@@ -126,6 +133,7 @@ pub async fn watch(
                     }
                     let setting = settings.borrow_and_update().clone();
                     take_up(&mut lookout, setting).await;
+                    lookout.wait(late, clock::now().wall);
                     file.is_due |= is_worth_keeping(&lookout);
                 }
             }

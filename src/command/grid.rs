@@ -27,6 +27,9 @@ use tokio::task::JoinSet;
 /// All connections have this long to end.
 const GRACE: Duration = Duration::from_millis(1_500);
 
+/// At the start each zone asks this long after the one before: all have the same providers, and one key.
+const APART: Duration = Duration::from_millis(250);
+
 /// Runs the relay until it is told to stop.
 ///
 /// # Errors
@@ -164,12 +167,12 @@ async fn serve_until_told(
     let (stop, stopped) = mailbox::channel(false);
     let mut tasks = JoinSet::new();
     let mut settings_of = BTreeMap::new();
-    for (name, setting) in zones_now {
+    for (late, (name, setting)) in (0_u32..).map(|index| APART * index).zip(zones_now) {
         let (sender, receiver) = mailbox::channel(setting);
         settings_of.insert(name.clone(), sender);
         let site = Arc::clone(&site);
         let publish = move |lookout: &Lookout, now| site.publish(&name, zone(lookout, now));
-        tasks.spawn(watch(receiver, covering(), stopped.clone(), publish));
+        tasks.spawn(watch(receiver, covering(), stopped.clone(), late, publish));
     }
     for listener in listeners {
         listener.set_nonblocking(true).map_err(system("preparing a listener"))?;

@@ -17,6 +17,9 @@ const LAG: Duration = Duration::from_secs(20);
 /// And the machines that ask it do so over this time, or a tenth of the pause between two questions.
 const SPREAD: Duration = Duration::from_secs(120);
 
+/// A question may come later than it is due by this part of the pause, and the next one is still in time.
+const SLACK: u64 = 10;
+
 /// Who may not ask is not asked for this long: the key will not have become right in the meantime.
 const PARKED: Duration = Duration::from_secs(3_600);
 
@@ -25,6 +28,9 @@ const NO_CONNECTION: Duration = Duration::from_secs(60);
 
 /// However often it failed, a provider is asked again after four times the pause, or this.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(3_600);
+
+/// Who says that it has nothing yet and when it will have may be asked then: a relay that was just started.
+const SOONEST_AGAIN: Duration = Duration::from_secs(60);
 
 /// No provider means more than a day by `Retry-After`.
 const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
@@ -99,11 +105,33 @@ impl Line {
     /// ask it oftener, unless it did not answer.
     pub(super) fn inherit(&mut self, before: &Line, now: Nanos) {
         self.asked = before.asked;
+        self.asked_all = before.asked_all;
+        self.asked_forecast = before.asked_forecast;
         self.answered = before.answered;
         self.errors = before.errors.clone();
         self.last_success = before.last_success;
         self.fault = before.fault;
-        self.due = if before.fault.is_some() { now } else { before.due };
+        self.failures = before.failures;
+        if self.provider.cadence() == before.provider.cadence() {
+            self.offset = before.offset;
+        }
+        self.due = match before.fault {
+            // Its `Retry-After` is not shortened by a change of ours.
+            None | Some(Fault::Limit) => before.due,
+            Some(_) => now,
+        };
+    }
+
+    /// Goes on after a restart from what was heard last, at `heard`.
+    pub(super) fn resume(&mut self, heard: Nanos, now: Nanos) {
+        self.due = (heard + nanos(self.provider.cadence())).max(now);
+    }
+
+    /// Whoever would be asked at once is asked after `late`.
+    pub(super) fn wait(&mut self, late: Duration, now: Nanos) {
+        if self.due <= now {
+            self.due = now + nanos(late);
+        }
     }
 
     pub(super) fn is_due(&self, now: Nanos) -> bool {
@@ -169,7 +197,7 @@ impl Line {
             tracing::debug!(source = self.provider.source(), zone = self.provider.zone(), "{refusal}");
         }
         let pause = match (refusal.retry_after, refusal.fault) {
-            (Some(pause), _) => pause.min(LONGEST_WAIT).max(self.first_pause(refusal.fault)),
+            (Some(pause), fault) => pause.min(LONGEST_WAIT).max(self.least_pause(fault)),
             (None, Fault::PermissionDenied) => PARKED.max(self.provider.cadence()),
             (None, fault) => {
                 let longest = (self.provider.cadence() * 4).min(LONGEST_BACKOFF).max(self.provider.cadence());
@@ -187,11 +215,23 @@ impl Line {
         }
     }
 
-    /// A little after the start of a slot, and never sooner than the provider has something new.
+    /// However soon a provider wants to be asked again.
+    fn least_pause(&self, fault: Fault) -> Duration {
+        match fault {
+            Fault::Inactive => SOONEST_AGAIN.min(self.provider.cadence()),
+            Fault::PermissionDenied => PARKED.max(self.provider.cadence()),
+            fault => self.first_pause(fault),
+        }
+    }
+
+    /// A little after the start of a slot, and never sooner than the provider has something new. It counts from
+    /// when the question was due: it is always asked somewhat later, and would else miss every other slot.
     fn next_slot(&self, now: Nanos) -> Nanos {
         let cadence = nanos(self.provider.cadence()).get().max(1);
         let offset = nanos(self.offset).get();
-        let earliest = now.get().saturating_add(cadence);
+        // One that was kept waiting for longer is not asked twice in short order.
+        let met = self.due.min(now).max(now.saturating_sub(Nanos::new(cadence / SLACK)));
+        let earliest = met.get().saturating_add(cadence);
         let slots = earliest.saturating_sub(offset).div_ceil(cadence);
         Nanos::new(slots.saturating_mul(cadence).saturating_add(offset))
     }

@@ -129,6 +129,8 @@ impl Lookout {
                     let mut line = Line::new(key, provider, now);
                     if let Some(before) = before.iter().find(|before| before.key == line.key) {
                         line.inherit(before, now);
+                    } else if let Some(heard) = self.heard(&line.key) {
+                        line.resume(heard, now);
                     }
                     self.lines.push(line);
                 }
@@ -142,6 +144,20 @@ impl Lookout {
         self.book.arrange(order);
         for line in &self.lines {
             self.book.offer(&line.key, line.offer());
+        }
+    }
+
+    /// When the provider was heard last, as far as the book knows.
+    fn heard(&self, provider: &Name) -> Option<Nanos> {
+        let its = self.book.pages().iter().filter(|page| page.provider == *provider);
+        its.flat_map(|page| page.said.samples.iter().chain(&page.forecast)).map(|sample| sample.fetched).max()
+    }
+
+    /// Those who would be asked at once are asked after `late`: a fleet starts at one moment, and a relay has
+    /// many zones.
+    pub fn wait(&mut self, late: Duration, now: Nanos) {
+        for line in &mut self.lines {
+            line.wait(late, now);
         }
     }
 

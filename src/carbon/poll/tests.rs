@@ -260,6 +260,84 @@ fn nobody_is_asked_oftener_than_is_allowed_and_all_is_asked_for_now_and_then() {
 }
 
 #[test]
+fn a_question_that_comes_late_is_no_reason_to_leave_out_the_next() {
+    const CADENCE: u64 = 900;
+    for late in [5, 150, 1_000] {
+        let script = Shared::default();
+        script.lock().expect("unused").answer = Some(Box::new(hourly));
+        block(async {
+            let mut lookout = lookout(&script, setting("FR"), NOON);
+            let mut now = NOON;
+            for round in 0..200 {
+                lookout.turn(now).await;
+                let millis = if round % 3 == 0 { 1 } else { late };
+                now = lookout.next().expect("a provider") + Nanos::new(millis * 1_000_000);
+            }
+        });
+        let asked = std::mem::take(&mut script.lock().expect("not poisoned").asked);
+        let pauses: Vec<u64> = asked
+            .windows(2)
+            .skip(1)
+            .map(|pair| pair[1].now.saturating_sub(pair[0].now).get() / 1_000_000)
+            .collect();
+        assert!(pauses.iter().all(|pause| *pause >= CADENCE * 1_000 - late), "{late} ms: {pauses:?}");
+        let mean = pauses.iter().sum::<u64>() / u64::try_from(pauses.len()).expect("few");
+        assert!(mean.abs_diff(CADENCE * 1_000) <= 10, "{late} ms: a mean of {mean} ms");
+    }
+    // Who was kept waiting for long, as by a suspended machine, is not asked twice in short order.
+    let script = Shared::default();
+    block(async {
+        let mut lookout = lookout(&script, setting("FR"), NOON);
+        lookout.turn(NOON).await;
+        let now = lookout.next().expect("a provider") + Nanos::from_seconds(CADENCE - 1);
+        lookout.turn(now).await;
+        let pause = lookout.next().expect("a provider").saturating_sub(now);
+        assert!(pause >= Nanos::from_seconds(CADENCE * 9 / 10), "{pause:?}");
+    });
+}
+
+#[test]
+fn a_restart_is_no_reason_to_ask_again() {
+    let script = Shared::default();
+    script.lock().expect("unused").answer = Some(Box::new(hourly));
+    block(async {
+        let mut before = Lookout::found(setting_open(), opening(&script, 900), found("FR", "aws"), NOON);
+        before.wait(Duration::from_secs(2), NOON);
+        assert_eq!(
+            before.next(),
+            Some(NOON + Nanos::from_seconds(2)),
+            "nothing is known, and nobody hurries"
+        );
+        before.turn(NOON + Nanos::from_seconds(2)).await;
+        let kept = before.kept().expect("worth keeping");
+        let restarted = |now: Nanos| {
+            let kept = Some(kept.clone());
+            let mut lookout =
+                Lookout::restored(setting_open(), opening(&script, 900), kept, now).expect("kept");
+            lookout.wait(Duration::from_millis(250), now);
+            lookout.next()
+        };
+        assert_eq!(restarted(NOON + Nanos::from_seconds(300)), Some(NOON + Nanos::from_seconds(902)));
+        assert_eq!(
+            restarted(NOON + hours(2)),
+            Some(NOON + hours(2) + Nanos::new(250_000_000)),
+            "its time has come meanwhile"
+        );
+        // A reload knows besides what was asked for.
+        before.take_up(setting_open(), None, NOON + Nanos::from_seconds(10));
+        let now = before.next().expect("a provider");
+        before.turn(now).await;
+    });
+    let asked = std::mem::take(&mut script.lock().expect("not poisoned").asked);
+    assert!(asked[1].from > asked[1].now.saturating_sub(hours(72)), "not for all again");
+    assert_eq!(asked[1].until, asked[1].now, "nor for a forecast");
+}
+
+fn setting_open() -> Setting {
+    Setting { choice: Choice::Unknown, ..setting("FR") }
+}
+
+#[test]
 fn what_is_wrong_decides_how_long_a_provider_is_left_alone() {
     for (fault, retry_after, times, least, most) in [
         (Fault::Timeout, None, 1, 900, 990),
@@ -272,6 +350,11 @@ fn what_is_wrong_decides_how_long_a_provider_is_left_alone() {
         (Fault::PermissionDenied, None, 1, 3_600, 3_960),
         (Fault::Limit, Some(7_200), 1, 7_200, 7_920),
         (Fault::Limit, Some(5), 1, 900, 990),
+        (Fault::PermissionDenied, Some(5), 1, 3_600, 3_960),
+        (Fault::PermissionDenied, Some(7_200), 1, 7_200, 7_920),
+        (Fault::Inactive, Some(60), 1, 60, 66),
+        (Fault::Inactive, Some(1), 3, 60, 66),
+        (Fault::Inactive, None, 1, 900, 990),
         (Fault::Limit, Some(u64::MAX), 1, 86_400, 95_040),
     ] {
         let script = Shared::default();
@@ -329,6 +412,14 @@ fn a_new_setting_keeps_what_is_still_true() {
         assert!(lookout.next() >= Some(NOON + hours(1)));
         lookout.take_up(setting("DE"), None, NOON);
         assert_eq!(lookout.next(), Some(NOON));
+        // One that says how long it is to be left alone is.
+        script.lock().expect("not poisoned").answer =
+            Some(Box::new(|_| Err(refusal(Fault::Limit, Some(7_200)))));
+        lookout.turn(NOON).await;
+        let due = lookout.next();
+        assert!(due >= Some(NOON + hours(2)));
+        lookout.take_up(setting("DE"), None, NOON);
+        assert_eq!(lookout.next(), due);
     });
 }
 
@@ -393,7 +484,7 @@ fn a_place_that_was_found_is_kept_without_a_provider_and_a_configured_one_is_not
                 let _ = shown.send(lookout.grid(now));
             };
             let nobody: Open = Arc::new(|_, _| Vec::new());
-            let task = tokio::spawn(super::watch(receiver, nobody, stopped, publish));
+            let task = tokio::spawn(super::watch(receiver, nobody, stopped, Duration::ZERO, publish));
             let first = seen.recv().await.expect("published");
             let path = setting.kept.clone().expect("set");
             while !path.exists() && setting.choice == Choice::Unknown {
@@ -445,7 +536,7 @@ fn the_task_publishes_keeps_and_takes_up_a_reload() {
         let publish = move |lookout: &Lookout, now| {
             let _ = shown.send(lookout.grid(now));
         };
-        let task = tokio::spawn(watch(receiver, opening(&script, 900), stopped, publish));
+        let task = tokio::spawn(watch(receiver, opening(&script, 900), stopped, Duration::ZERO, publish));
         let is_heard =
             |grid: &Grid| grid.plan.stretches.iter().any(|stretch| stretch.factor.fallback == Step::Wanted);
         let before = seen.recv().await.expect("published before anybody is asked");

@@ -97,9 +97,10 @@ impl Jouleprint {
         };
         let request = self.request()?;
         let answer = client.send(request).await.map_err(|error| self.unanswered(&error))?;
+        // Not oftener than the user wants, and even then not all nodes at once.
         self.again = pause(&answer).map(|pause| {
-            let spread = (pause / 5).max(SPREAD);
-            pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE) + self.jitter.within(spread)
+            let pause = pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE).max(self.cadence);
+            pause + self.jitter.within((pause / 5).max(SPREAD))
         });
         match answer.status {
             StatusCode::OK => {}
