@@ -21,9 +21,13 @@ use labels::{Labels, Match};
 use metadata::Endpoints;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The zone of who stands nobody knows where.
 pub const NOWHERE: &str = "WORLD";
+
+/// What the place's source is called if nothing was found.
+pub const NOBODY: &str = "none";
 
 /// Who may be asked, and what is known beforehand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +80,39 @@ impl Found {
     /// Whether it is worth looking again later: somebody was asked who did not answer.
     #[must_use]
     pub fn may_change(&self) -> bool {
-        self.sources.iter().any(|source| source.fault.is_some())
+        &*self.place.source == NOBODY && self.sources.iter().any(|source| source.fault.is_some())
+    }
+
+    /// Whether nothing was found, or a region that is in no grid that we know.
+    #[must_use]
+    pub fn is_nowhere(&self) -> bool {
+        &*self.place.zone == NOWHERE
+    }
+
+    /// Nothing was found within this time.
+    #[must_use]
+    pub fn too_late(after: Duration) -> Found {
+        let message = format!(
+            "no answer within {} s (set zone, or turn off who is asked, in grid.location)",
+            after.as_secs()
+        );
+        nowhere(None, Some((Fault::Timeout, message)))
+    }
+
+    /// One warning, if there is a reason, with the way out.
+    pub fn warn(&self) {
+        if !self.is_nowhere() {
+            return;
+        }
+        match self.sources.iter().find(|source| source.fault.is_some()) {
+            Some(source) => tracing::warn!(
+                "where this machine is cannot be found out: {}; the world's average is used, or the place that was known before",
+                source.detail
+            ),
+            None => tracing::warn!(
+                "where this machine is nobody says: the world's average is used (set zone, for instance --zone FR)"
+            ),
+        }
     }
 }
 
@@ -88,6 +124,13 @@ pub fn configured(zone: &str) -> Found {
 
 /// Looks, within 10 s and some; what stays unknown is told in one warning with the way out.
 pub async fn locate(wish: &Wish) -> Found {
+    let found = seek(wish).await;
+    found.warn();
+    found
+}
+
+/// The same without a word, for who has looked before.
+pub async fn seek(wish: &Wish) -> Found {
     let cloud = wish.cloud.clone().or_else(|| Firmware::read(&wish.sysfs).cloud().map(str::to_owned));
     let mut hidden: Option<(Fault, String)> = None;
     if let Some(cloud) = cloud.as_deref().filter(|cloud| wish.metadata && metadata::has_one(cloud)) {
@@ -99,7 +142,8 @@ pub async fn locate(wish: &Wish) -> Found {
             Err(why) => hidden = Some((why.fault, why.message)),
         }
     }
-    if let Some(found) = by_labels(wish, cloud.as_deref(), &mut hidden) {
+    let labels = read_labels(wish, &mut hidden).await;
+    if let Some(found) = by_labels(wish, &labels, cloud.as_deref(), &mut hidden) {
         return found;
     }
     if let Some(url) = &wish.address {
@@ -126,21 +170,30 @@ pub fn locate_at_once(wish: &Wish) -> io::Result<Found> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(locate(wish)))
 }
 
-/// `None` without labels; what is wrong with them goes into `hidden`.
-fn by_labels(wish: &Wish, cloud: Option<&str>, hidden: &mut Option<(Fault, String)>) -> Option<Found> {
-    let mut labels = wish.labels.clone();
-    if let Some(path) = &wish.labels_file {
-        match labels.clone().with_file(path) {
-            Ok(more) => labels = more,
-            Err(error) => {
-                let message = format!(
-                    "reading {}: {error} (mount the pod's labels there, by a downwardAPI volume)",
-                    path.display()
-                );
-                *hidden = hidden.take().or(Some((Fault::Missing, message)));
-            }
+/// Those of the environment and of the file. The file may lie on a disk that hangs: others go on meanwhile.
+async fn read_labels(wish: &Wish, hidden: &mut Option<(Fault, String)>) -> Labels {
+    let Some(path) = wish.labels_file.clone() else { return wish.labels.clone() };
+    let name = path.display().to_string();
+    let labels = wish.labels.clone();
+    let read = tokio::task::spawn_blocking(move || labels.with_file(&path)).await;
+    match read.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        Ok(labels) => labels,
+        Err(error) => {
+            let message =
+                format!("reading {name}: {error} (mount the pod's labels there, by a downwardAPI volume)");
+            *hidden = hidden.take().or(Some((Fault::Missing, message)));
+            wish.labels.clone()
         }
     }
+}
+
+/// `None` without labels; what is wrong with them goes into `hidden`.
+fn by_labels(
+    wish: &Wish,
+    labels: &Labels,
+    cloud: Option<&str>,
+    hidden: &mut Option<(Fault, String)>,
+) -> Option<Found> {
     match labels.find(cloud) {
         Match::Region(row) => {
             let mut detail = format!("{} {} by the node's label", row.cloud, row.region);
@@ -150,7 +203,7 @@ fn by_labels(wish: &Wish, cloud: Option<&str>, hidden: &mut Option<(Fault, Strin
             Some(in_region(wish, &row.cloud, &row.region, "node_label", &detail))
         }
         Match::Several(clouds) => {
-            let label = labels.region.or(labels.zone).unwrap_or_default();
+            let label = labels.region.as_ref().or(labels.zone.as_ref()).map_or("", String::as_str);
             let message = format!(
                 "the node's label says {label:?}, which {} have (set grid.location.provider to one of them)",
                 clouds.join(" and ")
@@ -176,32 +229,20 @@ fn by_labels(wish: &Wish, cloud: Option<&str>, hidden: &mut Option<(Fault, Strin
 /// A region that the table does not know is in no grid that we know.
 fn in_region(wish: &Wish, cloud: &str, region: &str, source: &str, detail: &str) -> Found {
     let row: Option<Region> = regions::find(cloud, region);
-    if row.is_none() {
-        tracing::warn!(
-            "the region {region:?} of {cloud} is in no table of ours: the world's average is used (set zone)"
-        );
-    }
     let zone = row.as_ref().map_or(NOWHERE, |row| row.zone.as_str());
     let pue = row.as_ref().and_then(|row| row.pue.as_ref()).map(|figure| figure.pue).filter(|_| wish.pue);
-    Found { place: place(zone, source, cloud, region), pue, sources: vec![state(None, detail)] }
+    let told = match &row {
+        Some(_) => state(None, detail),
+        None => {
+            state(Some(Fault::Unsupported), &format!("{detail}, which is in no table of ours (set zone)"))
+        }
+    };
+    Found { place: place(zone, source, cloud, region), pue, sources: vec![told] }
 }
 
 fn nowhere(cloud: Option<&str>, hidden: Option<(Fault, String)>) -> Found {
-    let sources = match &hidden {
-        Some((fault, message)) => {
-            tracing::warn!(
-                "where this machine is cannot be found out: {message}; the world's average is used"
-            );
-            vec![state(Some(*fault), message)]
-        }
-        None => {
-            tracing::warn!(
-                "where this machine is nobody says: the world's average is used (set zone, for instance --zone FR)"
-            );
-            Vec::new()
-        }
-    };
-    Found { place: place(NOWHERE, "none", cloud.unwrap_or_default(), ""), pue: None, sources }
+    let sources = hidden.iter().map(|(fault, message)| state(Some(*fault), message)).collect();
+    Found { place: place(NOWHERE, NOBODY, cloud.unwrap_or_default(), ""), pue: None, sources }
 }
 
 fn place(zone: &str, source: &str, cloud: &str, region: &str) -> Place {

@@ -3,6 +3,7 @@
 
 mod line;
 mod lookout;
+mod search;
 #[cfg(test)]
 mod tests;
 
@@ -10,17 +11,19 @@ pub use line::Count;
 pub use lookout::{Lookout, Open};
 
 use super::kept::{self, Kept};
-use super::location::{self, Found, locate};
+use super::location::{self, Found, NOWHERE, locate, seek};
 use super::provider;
 use super::{Choice, Wishes, resolve};
 use crate::clock::{self, Jitter};
 use crate::model::grid::{GRAIN, Grid, Place};
 use crate::model::quantity::{Nanos, Pue};
 use arc_swap::ArcSwapOption;
+use search::Search;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 /// Emissions wait this long for a place, and are charged by the world's figure if there is none then.
@@ -70,7 +73,7 @@ impl Setting {
         let kept = kept::read(path, now)?;
         Ok(kept.filter(|kept| match self.place() {
             Some(place) => place.zone == kept.place.zone,
-            None => kept.place.source.as_ref() != CONFIGURED,
+            None => &*kept.place.source != CONFIGURED && &*kept.place.zone != NOWHERE,
         }))
     }
 }
@@ -91,8 +94,8 @@ pub async fn run(
     outlet: Arc<ArcSwapOption<Grid>>,
     stop: watch::Receiver<bool>,
 ) {
-    let late = Jitter::new("grid").within(LATEST);
-    watch(settings, open(), stop, late, move |lookout, now| {
+    let pace = Pace { late: Jitter::new("grid").within(LATEST), ..Pace::default() };
+    watch(settings, open(), stop, pace, move |lookout, now| {
         let grid = lookout.grid(now);
         if outlet.load().as_deref() != Some(&grid) {
             outlet.store(Some(Arc::new(grid)));
@@ -101,19 +104,19 @@ pub async fn run(
     .await;
 }
 
-/// Asks until it is told to stop; `publish` is called after everything that may have changed something. After a
-/// start or a change the first questions come `late`.
+/// Asks until it is told to stop; `publish` is called after everything that may have changed something.
 pub async fn watch(
     mut settings: watch::Receiver<Setting>,
     open: Open,
     mut stop: watch::Receiver<bool>,
-    late: Duration,
+    pace: Pace,
     mut publish: impl FnMut(&Lookout, Nanos) + Send,
 ) {
     let setting = settings.borrow_and_update().clone();
     let watching = async {
         let mut lookout = settled(setting, &open, &mut publish).await;
-        lookout.wait(late, clock::now().wall);
+        lookout.wait(pace.late, clock::now().wall);
+        let mut search = Search::new(pace.look_again);
         let mut file = Writing { is_due: is_worth_keeping(&lookout), ..Writing::default() };
         loop {
             publish(&lookout, clock::now().wall);
@@ -122,18 +125,28 @@ pub async fn watch(
             }
             let now = clock::now().wall;
             publish(&lookout, now);
-            if let Some((path, kept)) = file.take(&lookout, now) {
-                file.write(path, kept).await;
-            }
+            file.begin(&lookout, now);
+            search.begin(&lookout);
             tokio::select! {
                 () = sleep(pause(lookout.next(), clock::now().wall)) => {}
+                () = file.ended() => {}
+                found = search.ended() => {
+                    let was_found = lookout.is_found();
+                    lookout.move_to(found, clock::now().wall);
+                    if lookout.is_found() && !was_found {
+                        let place = lookout.place();
+                        tracing::info!(zone = &*place.zone, source = &*place.source, "the place is found");
+                        file.is_due = true;
+                    }
+                }
                 changed = settings.changed() => {
                     if changed.is_err() {
                         return;
                     }
                     let setting = settings.borrow_and_update().clone();
+                    search = Search::new(pace.look_again);
                     take_up(&mut lookout, setting).await;
-                    lookout.wait(late, clock::now().wall);
+                    lookout.wait(pace.late, clock::now().wall);
                     file.is_due |= is_worth_keeping(&lookout);
                 }
             }
@@ -165,9 +178,7 @@ async fn settled(
         Some(mut lookout) => {
             publish(&lookout, now);
             let found = look(&setting.wishes.location).await;
-            if found.place.source.as_ref() != NOWHERE {
-                lookout.move_to(found, clock::now().wall);
-            }
+            lookout.move_to(found, clock::now().wall);
             lookout
         }
         None => {
@@ -177,8 +188,7 @@ async fn settled(
     }
 }
 
-/// What the place's source is called if nothing was found, or if nothing had to be.
-const NOWHERE: &str = "none";
+/// What the place's source is called if nothing had to be found.
 const CONFIGURED: &str = "config";
 
 /// A place that was found is kept before any provider is heard: the next start may find nobody to ask.
@@ -187,12 +197,11 @@ fn is_worth_keeping(lookout: &Lookout) -> bool {
 }
 
 async fn look(wish: &location::Wish) -> Found {
-    let found = timeout(SETTLE, locate(wish)).await;
-    found.unwrap_or_else(|_| Found { place: nowhere(), pue: None, sources: Vec::new() })
-}
-
-fn nowhere() -> Place {
-    Place { zone: "WORLD".into(), source: NOWHERE.into(), cloud: "".into(), region: "".into() }
+    timeout(SETTLE, locate(wish)).await.unwrap_or_else(|_| {
+        let found = Found::too_late(SETTLE);
+        found.warn();
+        found
+    })
 }
 
 /// Takes up another setting. The place is looked for again if nobody has found it, or if it is to be looked
@@ -202,7 +211,8 @@ async fn take_up(lookout: &mut Lookout, setting: Setting) {
     let is_open = setting.place().is_none();
     let looks_elsewhere = before.place().is_some()
         || before.wishes.location != setting.wishes.location
-        || lookout.place().source.as_ref() == NOWHERE;
+        || lookout.is_unsure()
+        || !lookout.is_found();
     let found = if is_open && looks_elsewhere { Some(look(&setting.wishes.location).await) } else { None };
     lookout.take_up(setting, found, clock::now().wall);
 }
@@ -216,36 +226,57 @@ fn pause(next: Option<Nanos>, now: Nanos) -> Duration {
     next.clamp(SHORTEST, longest)
 }
 
-/// The file's part.
+/// When the task does what it need not do at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// After a start or a change the first questions come this late.
+    pub late: Duration,
+    /// The place is looked for again after this, then after twice as long.
+    pub look_again: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { late: Duration::ZERO, look_again: Duration::from_secs(60) }
+    }
+}
+
+/// The file's part. A disk may hang: providers are asked meanwhile, and nothing else is written.
 #[derive(Debug, Default)]
 struct Writing {
+    open: Option<(String, JoinHandle<std::io::Result<()>>)>,
     is_due: bool,
     written: Option<Nanos>,
     is_failing: bool,
 }
 
 impl Writing {
-    /// What is to be written now, and where.
-    fn take(&mut self, lookout: &Lookout, now: Nanos) -> Option<(PathBuf, Kept)> {
+    /// Writes if it is time.
+    fn begin(&mut self, lookout: &Lookout, now: Nanos) {
         let is_early = self.written.is_some_and(|at| now >= at && now.saturating_sub(at) < WRITE_EVERY);
-        if !self.is_due || is_early {
-            return None;
+        if !self.is_due || is_early || self.open.is_some() {
+            return;
         }
         self.written = Some(now);
-        Some((lookout.setting().kept.clone()?, lookout.kept()?))
+        let Some((path, kept)) = lookout.setting().kept.clone().zip(lookout.kept()) else { return };
+        self.is_due = false;
+        let name = path.display().to_string();
+        self.open = Some((name, tokio::task::spawn_blocking(move || kept::write(&path, &kept))));
     }
 
-    async fn write(&mut self, path: PathBuf, kept: Kept) {
-        let name = path.display().to_string();
-        match tokio::task::spawn_blocking(move || kept::write(&path, &kept)).await {
-            Ok(Ok(())) => (self.is_due, self.is_failing) = (false, false),
-            Ok(Err(error)) if !self.is_failing => {
-                self.is_failing = true;
-                tracing::warn!(
-                    "keeping what providers say: writing {name}: {error} (is there room, and may we write there?)"
-                );
-            }
-            Ok(Err(_)) | Err(_) => {}
+    /// Waits for what is being written; for ever if nothing is.
+    async fn ended(&mut self) {
+        let Some((name, writing)) = &mut self.open else { return std::future::pending().await };
+        let result = writing.await;
+        if let Ok(Err(error)) = &result
+            && !self.is_failing
+        {
+            tracing::warn!(
+                "keeping what providers say: writing {name}: {error} (is there room, and may we write there?)"
+            );
         }
+        self.is_failing = !matches!(result, Ok(Ok(())));
+        self.is_due |= self.is_failing;
+        self.open = None;
     }
 }

@@ -3,7 +3,7 @@
 //! A zone has a lookout, which is the one that a node has for itself, and publishes to one site. Only the
 //! zones of the configuration are served: nobody can make a relay spend a key on the world.
 
-use crate::carbon::poll::{Lookout, Open, Setting, watch};
+use crate::carbon::poll::{Lookout, Open, Pace, Setting, watch};
 use crate::carbon::{Choice, Wishes, location, provider};
 use crate::clock;
 use crate::config::flags::Flags;
@@ -172,7 +172,8 @@ async fn serve_until_told(
         settings_of.insert(name.clone(), sender);
         let site = Arc::clone(&site);
         let publish = move |lookout: &Lookout, now| site.publish(&name, zone(lookout, now));
-        tasks.spawn(watch(receiver, covering(), stopped.clone(), late, publish));
+        let pace = Pace { late, ..Pace::default() };
+        tasks.spawn(watch(receiver, covering(), stopped.clone(), pace, publish));
     }
     for listener in listeners {
         listener.set_nonblocking(true).map_err(system("preparing a listener"))?;

@@ -41,6 +41,10 @@ impl Labels {
     /// It cannot be read.
     pub fn with_file(mut self, path: &Path) -> io::Result<Labels> {
         let mut text = String::new();
+        // Opening a pipe waits for who writes into it, and a device may never end.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
         File::open(path)?.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
         for line in text.lines() {
             let Some((key, value)) = line.split_once('=') else { continue };
@@ -123,6 +127,7 @@ mod tests {
         let labels = Labels { region: None, zone: Some("eu-west-3a".to_owned()) };
         let read = labels.clone().with_file(&path).expect("read");
         assert_eq!((read.region.as_deref(), read.zone.as_deref()), (Some("eu-west-3"), Some("eu-west-3a")));
-        assert!(labels.with_file(Path::new("/nowhere")).is_err());
+        assert!(labels.clone().with_file(Path::new("/nowhere")).is_err());
+        assert!(labels.with_file(Path::new("/dev/null")).is_err(), "a device is no file of labels");
     }
 }

@@ -263,6 +263,8 @@ fn a_region_that_no_table_knows_is_named_and_in_no_zone() {
         .await;
         let found = locate(&service.wish(&machine_of("aws"))).await;
         assert_eq!((told(&found), found.pue), (("WORLD", "aws", "aws", "mars-north-1"), None));
+        assert_eq!(found.sources[0].fault, Some(Fault::Unsupported));
+        assert!(found.is_nowhere() && !found.may_change(), "and nobody would say something else later");
     });
 }
 

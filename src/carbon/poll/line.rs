@@ -236,8 +236,8 @@ impl Line {
         Nanos::new(slots.saturating_mul(cadence).saturating_add(offset))
     }
 
-    /// For the page. `named` where another line has the same source.
-    pub(super) fn state(&self, is_named: bool, mismatch: Option<&str>) -> SourceState {
+    /// For the page. It has the same name whatever else is asked, so that its counters stay its own.
+    pub(super) fn state(&self, mismatch: Option<&str>) -> SourceState {
         let zone = self.provider.zone();
         let every = self.provider.cadence().as_secs();
         let detail = match mismatch {
@@ -248,7 +248,7 @@ impl Line {
         };
         SourceState {
             source: self.provider.source().into(),
-            hw_id: if is_named { self.key.clone() } else { "".into() },
+            hw_id: self.key.clone(),
             fault: self.fault.or(mismatch.map(|_| Fault::Mismatch)),
             last_success: self.last_success,
             errors: self.errors.iter().map(|(fault, count)| (*fault, *count)).collect(),

@@ -2,10 +2,10 @@
 //! so that days can be gone through in a test.
 
 use super::line::{Count, Line, Returned};
-use super::{NOWHERE, Setting};
+use super::{CONFIGURED, Setting};
 use crate::carbon::chain::{Book, Forecasts, PLANNED_BACK, Terms};
 use crate::carbon::kept::Kept;
-use crate::carbon::location::Found;
+use crate::carbon::location::{Found, NOWHERE};
 use crate::carbon::provider::{BOUNDS, IntensityProvider, Refusal, Wish};
 use crate::http_client::{Client, ClientError, Protocol, TlsFiles};
 use crate::model::grid::{Grid, Place, Series};
@@ -13,6 +13,7 @@ use crate::model::identity::Name;
 use crate::model::quantity::{Nanos, Pue};
 use crate::model::reading::Fault;
 use crate::model::snapshot::SourceState;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -35,6 +36,7 @@ pub struct Lookout {
     place: Place,
     found_pue: Option<Pue>,
     found_by: Vec<SourceState>,
+    is_unsure: bool,
     book: Book,
     lines: Vec<Line>,
     closed: Vec<SourceState>,
@@ -72,6 +74,7 @@ impl Lookout {
             place,
             found_pue: None,
             found_by: Vec::new(),
+            is_unsure: false,
             book,
             lines: Vec::new(),
             closed: Vec::new(),
@@ -100,6 +103,7 @@ impl Lookout {
                 self.place = place;
                 self.found_pue = None;
                 self.found_by = Vec::new();
+                self.is_unsure = false;
                 self.open_lines(now);
             }
             (None, Some(found)) => self.move_to(found, now),
@@ -107,12 +111,30 @@ impl Lookout {
         }
     }
 
-    /// The place is another one, or is confirmed.
+    /// The place is another one, or is confirmed. Who was not found stays where he was found before: not to
+    /// be told the place is no sign of having left it.
     pub fn move_to(&mut self, found: Found, now: Nanos) {
-        self.place = found.place;
-        self.found_pue = found.pue;
-        self.found_by = found.sources;
+        self.is_unsure = found.may_change();
+        let before = std::mem::take(&mut self.found_by);
+        let is_kept = found.is_nowhere() && self.is_found();
+        if !is_kept {
+            self.place = found.place;
+            self.found_pue = found.pue;
+        }
+        self.found_by = counted_on(&before, found.sources);
         self.open_lines(now);
+    }
+
+    /// Whether the place was looked for, and found in a grid that we know.
+    #[must_use]
+    pub fn is_found(&self) -> bool {
+        &*self.place.zone != NOWHERE && &*self.place.source != CONFIGURED
+    }
+
+    /// Whether looking for the place again may come to something else.
+    #[must_use]
+    pub fn is_unsure(&self) -> bool {
+        self.is_unsure
     }
 
     /// Opens the providers for the place, and forgets what others have said. Those that were there before
@@ -257,24 +279,25 @@ impl Lookout {
     /// What a restart goes on with; `None` before anything is worth it.
     #[must_use]
     pub fn kept(&self) -> Option<Kept> {
-        let is_settled = self.place.source.as_ref() != NOWHERE;
+        let is_settled = self.is_found() || &*self.place.source == CONFIGURED;
         is_settled.then(|| Kept { place: self.place.clone(), pue: self.found_pue, book: self.book.clone() })
     }
 
     fn terms(&self) -> Terms<'_> {
+        // One that was kept may be from before it was turned off.
+        let found_pue = self.found_pue.filter(|_| self.setting.wishes.location.pue);
         Terms {
             zone: &self.place.zone,
-            pue: self.setting.pue.or(self.found_pue).unwrap_or(Pue::ONE),
+            pue: self.setting.pue.or(found_pue).unwrap_or(Pue::ONE),
             choice: &self.setting.choice,
             limits: &self.setting.wishes.chain,
         }
     }
 
     fn sources(&self) -> Vec<SourceState> {
-        let lines = self.lines.iter().enumerate().map(|(index, line)| {
-            let is_named = self.lines[..index].iter().any(|other| other.source() == line.source());
+        let lines = self.lines.iter().map(|line| {
             let mismatch = self.book.refused(&line.key, &self.setting.wishes.chain);
-            line.state(is_named, mismatch.map(|basis| basis.as_str()))
+            line.state(mismatch.map(|basis| basis.as_str()))
         });
         self.found_by.iter().cloned().chain(lines).chain(self.closed.iter().cloned()).collect()
     }
@@ -287,6 +310,19 @@ fn client() -> Result<Client, ClientError> {
         tracing::warn!("providers with https:// cannot be asked: {error}");
         Client::open(Protocol::Http1, false, &files, BOUNDS)
     })
+}
+
+/// The faults of looking again are added to those before.
+fn counted_on(before: &[SourceState], mut sources: Vec<SourceState>) -> Vec<SourceState> {
+    for source in &mut sources {
+        let same = before.iter().filter(|old| (&old.source, &old.hw_id) == (&source.source, &source.hw_id));
+        let mut errors: BTreeMap<Fault, u64> = source.errors.iter().copied().collect();
+        for (fault, count) in same.flat_map(|old| &old.errors) {
+            *errors.entry(*fault).or_default() += count;
+        }
+        source.errors = errors.into_iter().collect();
+    }
+    sources
 }
 
 fn no_client(error: &ClientError) -> Refusal {

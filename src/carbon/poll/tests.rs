@@ -1,5 +1,7 @@
 //! Days of asking in made-up time: outages, pauses, reloads, restarts, and what is logged of them.
 
+mod place;
+
 use super::*;
 use crate::carbon::chain::{Limits, hours};
 use crate::carbon::location::labels::Labels;
@@ -484,7 +486,7 @@ fn a_place_that_was_found_is_kept_without_a_provider_and_a_configured_one_is_not
                 let _ = shown.send(lookout.grid(now));
             };
             let nobody: Open = Arc::new(|_, _| Vec::new());
-            let task = tokio::spawn(super::watch(receiver, nobody, stopped, Duration::ZERO, publish));
+            let task = tokio::spawn(super::watch(receiver, nobody, stopped, Pace::default(), publish));
             let first = seen.recv().await.expect("published");
             let path = setting.kept.clone().expect("set");
             while !path.exists() && setting.choice == Choice::Unknown {
@@ -536,7 +538,7 @@ fn the_task_publishes_keeps_and_takes_up_a_reload() {
         let publish = move |lookout: &Lookout, now| {
             let _ = shown.send(lookout.grid(now));
         };
-        let task = tokio::spawn(watch(receiver, opening(&script, 900), stopped, Duration::ZERO, publish));
+        let task = tokio::spawn(watch(receiver, opening(&script, 900), stopped, Pace::default(), publish));
         let is_heard =
             |grid: &Grid| grid.plan.stretches.iter().any(|stretch| stretch.factor.fallback == Step::Wanted);
         let before = seen.recv().await.expect("published before anybody is asked");
