@@ -63,7 +63,7 @@ fn read(
     heard: &mut Gathering<'_>,
 ) -> Result<(), Refusal> {
     let mixed = |mix: Mix, codes, heard: &mut Gathering<'_>| {
-        mix.intensities(site, codes, Basis::Lifecycle, (&["NG"], "SUN"), heard)
+        mix.intensities(site, codes, Basis::Lifecycle, (&["NG"], &["SUN"]), heard)
     };
     match which {
         0 => electricity_maps::parse(site, body, Basis::Lifecycle, false, heard),
