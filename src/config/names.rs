@@ -219,6 +219,7 @@ impl UsersSection {
         users::Wish {
             asks_service: self.passwd.is_none() && self.service.unwrap_or_default() == Switch::Auto,
             passwd: self.passwd.clone().unwrap_or(usual.passwd),
+            owners: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 pub mod containers;
 pub mod environment;
 pub mod kubelet;
+pub mod owners;
 pub mod pod_logs;
 pub mod pod_resources;
 pub mod slurm;
@@ -86,7 +87,8 @@ impl SourceName {
             SourceName::Scontrol | SourceName::Environment => id.kind() == JobKind::Slurm,
             // LXC's containers are called by their names.
             SourceName::Containers => id.kind() == JobKind::Container && lxc_name(id.id()).is_none(),
-            SourceName::Users => asked.user.is_some(),
+            // A unit's path names a user or not; its processes have one.
+            SourceName::Users => asked.user.is_some() || id.kind() == JobKind::Unit,
             // Slurm's jobs are asked for more at once; a process without a group is not found by one.
             SourceName::Visible => !matches!(id.kind(), JobKind::Slurm | JobKind::Process),
         }

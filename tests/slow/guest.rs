@@ -104,7 +104,7 @@ fn real_units_have_their_names_their_slices_their_users_and_what_they_used() {
     let nobody = ("", "");
     let anna = ("1000", "anna");
     for (job, group, slice, user) in [
-        ("work.service", "/batch.slice/batch-night.slice/work.service", "batch-night.slice", nobody),
+        ("work.service", "/batch.slice/batch-night.slice/work.service", "batch-night.slice", anna),
         (
             "render@3.service",
             "/system.slice/system-render.slice/render@3.service",

@@ -94,7 +94,7 @@ fn teams() -> Grouping {
 
 #[test]
 fn a_unit_is_described_at_once_and_told_of_once() {
-    let mut bench = Bench::new(&[SourceName::Kubelet, SourceName::Users], Grouping::default());
+    let mut bench = Bench::new(&[SourceName::Kubelet], Grouping::default());
     let unit = JobId::new(JobKind::Unit, "run-7.scope");
     let told = bench.tick(&[(1, unit.clone(), "/batch.slice/batch-night.slice/run-7.scope")], &[]);
     assert_eq!(told.len(), 1);

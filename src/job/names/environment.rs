@@ -5,6 +5,7 @@
 //! the one thread that does is started before that. It gives up every capability but the two it needs and
 //! does nothing but this: it is told of control groups, and answers with the values of a few variables.
 
+use super::owners::group_below;
 use super::visible::{Sighted, visible};
 use super::{Asked, Look, NameSource, SourceName, Wanted, WantsDevices, Word};
 use crate::job::gpu::grant::{JobDevices, Variables};
@@ -16,7 +17,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabiliti
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -119,10 +120,7 @@ impl Reader {
 
     /// Where the job's group is.
     pub(super) fn group(&self, asked: &Asked) -> Option<PathBuf> {
-        let (_, root) = self.roots.iter().find(|(hierarchy, _)| *hierarchy == asked.hierarchy)?;
-        let path = Path::new(asked.cgroup.trim_start_matches('/'));
-        let is_plain = path.components().all(|part| matches!(part, Component::Normal(_)));
-        is_plain.then(|| root.join(path))
+        group_below(&self.roots, asked)
     }
 }
 

@@ -57,14 +57,18 @@ fi
 userland=.cache/guest/userland.tar
 if [[ $kind == units && ! -e $userland ]]; then
     mkdir -p .cache/guest
+    # What it makes, a tar file or a directory, follows from how the name ends.
+    new=.cache/guest/new-userland.tar
+    # Where this machine's own packages come from.
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Codename: bookworm' | head -1)
     if ! PATH=/usr/local/sbin:/usr/sbin:/sbin:$PATH mmdebstrap --quiet --mode=root --variant=essential \
         --include=systemd,systemd-sysv,dbus,libpam-systemd,login,passwd \
         --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
-        bookworm "$userland.new" http://deb.debian.org/debian 2>"$out/userland.log"; then
+        bookworm "$new" "$mirror" 2>"$out/userland.log"; then
         fail "no userland: $(tail -3 "$out/userland.log")"
     fi
-    mv "$userland.new" "$userland"
+    mv "$new" "$userland"
 fi
 
 root=$out/root
