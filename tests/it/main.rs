@@ -7,6 +7,7 @@ mod advice;
 mod cards;
 mod commands;
 mod conservation;
+mod day;
 mod faults;
 mod gpus;
 mod grid;
