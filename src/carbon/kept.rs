@@ -35,6 +35,9 @@ struct Written {
     place: Place,
     pue: Option<Pue>,
     order: Vec<Name>,
+    // Files of earlier versions have none.
+    #[serde(default)]
+    told: Vec<(Name, Basis)>,
     pages: Vec<WrittenPage>,
 }
 
@@ -111,7 +114,7 @@ pub fn read(path: &Path, now: Nanos) -> Result<Option<Kept>, String> {
         };
         Page { provider: page.provider, position: page.position, said, forecast: samples(page.forecast) }
     });
-    let book = Book::of(written.order, pages.collect(), now);
+    let book = Book::of(written.order, written.told, pages.collect(), now);
     Ok(Some(Kept { place: written.place, pue: written.pue, book }))
 }
 
@@ -137,6 +140,7 @@ pub fn write(path: &Path, kept: &Kept) -> io::Result<()> {
         place: kept.place.clone(),
         pue: kept.pue,
         order: kept.book.order().to_vec(),
+        told: kept.book.told(),
         pages: pages.collect(),
     };
     let text = serde_json::to_vec(&written)?;

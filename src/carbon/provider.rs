@@ -24,7 +24,6 @@ use super::regions;
 use super::zones::{self, Ids};
 use crate::http_client::{self, Bounds, Client, Secret};
 use crate::model::grid::{Basis, Place, Series, Signal};
-use crate::model::identity::Name;
 use crate::model::quantity::Nanos;
 use crate::model::reading::Fault;
 use asking::Site;
@@ -219,21 +218,31 @@ pub enum Offer {
     },
     /// What others say, or whatever stands in a file: its answers tell.
     AsHeard {
-        /// What the average figures of a relay's first provider include, once the relay has said it.
+        /// What a relay wants its average figures to include, once it has said so.
         basis: Option<Basis>,
-        /// The relay's providers of average figures, its first one first.
-        order: Vec<Name>,
+        /// Of each series of the last answer, in its order, where it stands in the relay's chain; empty if the
+        /// answer does not tell.
+        ranks: Vec<u32>,
     },
 }
 
 impl Offer {
     /// Nothing is known before it is asked.
-    pub const UNTOLD: Offer = Offer::AsHeard { basis: None, order: Vec::new() };
+    pub const UNTOLD: Offer = Offer::AsHeard { basis: None, ranks: Vec::new() };
 
     /// Average figures on this basis, and nothing else.
     #[must_use]
     pub const fn average(basis: Basis) -> Offer {
         Offer::Own { average: Some(basis), marginal: false }
+    }
+
+    /// Whether there may be average figures among it.
+    #[must_use]
+    pub const fn has_average(&self) -> bool {
+        match self {
+            Offer::Own { average, .. } => average.is_some(),
+            Offer::AsHeard { .. } => true,
+        }
     }
 
     /// Figures of one kind.

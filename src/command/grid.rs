@@ -15,7 +15,7 @@ use crate::model::quantity::Nanos;
 use crate::model::reading::Fault;
 use crate::output::access::Access;
 use crate::output::http::serve;
-use crate::output::relay::{Asked, RelaySite, Zone};
+use crate::output::relay::{Asked, RelaySite, Said, Zone};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -146,7 +146,8 @@ pub fn zone(lookout: &Lookout, now: Nanos) -> Zone {
     });
     Zone {
         grid: lookout.grid(now),
-        series: lookout.series(now),
+        basis: lookout.basis(),
+        series: lookout.series(now).into_iter().map(|(rank, series)| Said { rank, series }).collect(),
         asked: asked.collect(),
         next: lookout.next(),
     }

@@ -9,7 +9,7 @@ use super::negotiate;
 use super::page::{escape, head};
 use super::prometheus::render_families;
 use crate::clock;
-use crate::model::grid::{Grid, Series, Signal};
+use crate::model::grid::{Basis, Grid, Series, Signal};
 use crate::model::identity::Name;
 use crate::model::quantity::Nanos;
 use crate::model::reading::Fault;
@@ -45,12 +45,24 @@ const COME_AGAIN: &str = "60";
 pub struct Zone {
     /// What would be charged there, and how the providers fare.
     pub grid: Grid,
+    /// What the figures that are charged there include: the nodes want the same.
+    pub basis: Basis,
     /// What they said.
-    pub series: Vec<Series>,
+    pub series: Vec<Said>,
     /// How often each was asked.
     pub asked: Vec<Asked>,
     /// When the next one is asked.
     pub next: Option<Nanos>,
+}
+
+/// What a provider said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Said {
+    /// Where it stands in the relay's chain, the first at 0: the nodes choose by it as the relay does.
+    pub rank: u32,
+    /// Its figures.
+    #[serde(flatten)]
+    pub series: Series,
 }
 
 /// How often a provider was asked, and how that went.
@@ -88,7 +100,8 @@ struct Shown {
 #[derive(Serialize)]
 struct Served<'a> {
     zone: &'a str,
-    series: &'a [Series],
+    basis: Basis,
+    series: &'a [Said],
 }
 
 /// What a relay answers from.
@@ -111,7 +124,9 @@ impl RelaySite {
     pub fn publish(&self, name: &str, zone: Zone) {
         let Some((name, shown)) = self.zones.iter().find(|(known, _)| **known == *name) else { return };
         let before = shown.load_full();
-        let made = before.filter(|before| before.zone.series == zone.series);
+        let is_alike =
+            |before: &Arc<Shown>| before.zone.series == zone.series && before.zone.basis == zone.basis;
+        let made = before.filter(is_alike);
         let zone = Arc::new(zone);
         let new = match made {
             Some(made) => Shown {
@@ -121,7 +136,7 @@ impl RelaySite {
                 etag: made.etag.clone(),
             },
             None => {
-                let served = Served { zone: name, series: &zone.series };
+                let served = Served { zone: name, basis: zone.basis, series: &zone.series };
                 let plain = serde_json::to_vec(&served).expect("writing to memory does not fail");
                 // Weak: the bytes of the forms differ.
                 let etag = format!("W/\"{:016x}\"", xxh3_64(&plain));
@@ -263,7 +278,7 @@ impl Zone {
     /// The forecast for a time, where there is one; a figure of its time is none.
     #[must_use]
     pub fn forecast(&self, signal: Signal, time: Nanos) -> Option<u32> {
-        let series = self.series.iter().filter(|series| series.signal == signal);
+        let series = self.series.iter().map(|said| &said.series).filter(|series| series.signal == signal);
         let mut found = series.filter_map(|series| {
             series.samples.iter().find(|sample| sample.start <= time && time < sample.end)
         });

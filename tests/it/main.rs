@@ -20,6 +20,7 @@ mod otlp;
 mod page;
 mod parsers;
 mod pricing;
+mod relay_chain;
 mod resume;
 mod run;
 mod simulation;

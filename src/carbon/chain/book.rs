@@ -5,6 +5,7 @@ use crate::carbon::provider::Offer;
 use crate::model::grid::{Basis, Boundary, GRAIN, Quality, Sample, Series, Signal};
 use crate::model::identity::{Name, bounded_name};
 use crate::model::quantity::{Intensity, Nanos};
+use std::collections::BTreeSet;
 
 const DAY: Nanos = hours(24);
 
@@ -21,12 +22,16 @@ const MAX_SAMPLES: usize = 10 * 288;
 /// Kinds of figures: some providers, each with average, marginal and another basis.
 const MAX_PAGES: usize = 32;
 
+/// What one sample is for at the most: figures are heard anew long before that has passed, and one that ends in
+/// years would be charged after everybody has fallen silent.
+const LONGEST: Nanos = DAY;
+
 /// Figures of one kind by one provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     /// Who of the user's list gave them.
     pub provider: Name,
-    /// Where it stood among the sources of that provider's answer: a relay passes on several.
+    /// Where it stands among what that provider passes on, the first at 0: a relay has a list of its own.
     pub position: u32,
     /// What was said of times that had begun.
     pub said: Series,
@@ -43,10 +48,13 @@ pub struct Book {
 }
 
 impl Book {
-    /// A book as it was kept; what cannot be is left out.
+    /// A book as it was kept, with the basis that relays have told; what cannot be is left out.
     #[must_use]
-    pub fn of(order: Vec<Name>, pages: Vec<Page>, now: Nanos) -> Book {
-        let mut book = Book { order, ..Book::default() };
+    pub fn of(order: Vec<Name>, told: Vec<(Name, Basis)>, pages: Vec<Page>, now: Nanos) -> Book {
+        let relay = |basis| Offer::AsHeard { basis: Some(basis), ranks: Vec::new() };
+        let offers = told.into_iter().filter(|(provider, _)| order.contains(provider));
+        let offers = offers.map(|(provider, basis)| (provider, relay(basis))).collect();
+        let mut book = Book { order, offers, ..Book::default() };
         for page in pages {
             let head = page.said.clone_head();
             for samples in [page.said.samples, page.forecast] {
@@ -61,6 +69,16 @@ impl Book {
     #[must_use]
     pub fn order(&self) -> &[Name] {
         &self.order
+    }
+
+    /// The basis that relays have told, to be kept.
+    #[must_use]
+    pub fn told(&self) -> Vec<(Name, Basis)> {
+        let told = self.offers.iter().filter_map(|(provider, offer)| match offer {
+            Offer::AsHeard { basis, .. } => Some((provider.clone(), (*basis)?)),
+            Offer::Own { .. } => None,
+        });
+        told.collect()
     }
 
     /// The pages, in the order of the chain where all figures include the same.
@@ -84,11 +102,10 @@ impl Book {
         match (known, offer) {
             (None, offer) if offer == Offer::UNTOLD => {}
             // What a relay has told holds until it tells otherwise.
-            (Some(index), offer) if offer == Offer::UNTOLD => {
-                if matches!(self.offers[index].1, Offer::Own { .. }) {
-                    self.offers.swap_remove(index);
-                }
-            }
+            (Some(index), offer) if offer == Offer::UNTOLD => match &mut self.offers[index].1 {
+                Offer::Own { .. } => drop(self.offers.swap_remove(index)),
+                Offer::AsHeard { ranks, .. } => ranks.clear(),
+            },
             (Some(index), offer) => self.offers[index].1 = offer,
             (None, offer) => self.offers.push((provider.clone(), offer)),
         }
@@ -111,14 +128,13 @@ impl Book {
 
     /// Takes down an answer. A later word on the same time replaces an earlier one, whichever came first.
     pub fn hear(&mut self, provider: &Name, answer: Vec<Series>, now: Nanos) {
-        let mut sources: Vec<Name> = Vec::new();
-        for series in answer {
-            let known = sources.iter().position(|source| *source == series.source);
-            let position = known.unwrap_or_else(|| {
-                sources.push(series.source.clone());
-                sources.len() - 1
-            });
-            self.write(provider, u32::try_from(position).unwrap_or(u32::MAX), series, now);
+        let ranks = match self.offer_of(provider) {
+            Offer::AsHeard { ranks, .. } if ranks.len() == answer.len() => ranks.clone(),
+            // Who does not tell says first what comes first.
+            Offer::AsHeard { .. } | Offer::Own { .. } => by_source(&answer),
+        };
+        for (series, rank) in answer.into_iter().zip(ranks) {
+            self.write(provider, rank, series, now);
         }
         self.forget(now);
     }
@@ -132,17 +148,34 @@ impl Book {
     }
 
     /// All that was said, as series without overlaps: forecasts only for times of which nothing else is known.
+    /// Each with its rank for those who have this book for their provider: 0 is what is asked for first.
     #[must_use]
-    pub fn series(&self, from: Nanos) -> Vec<Series> {
+    pub fn series(&self, from: Nanos) -> Vec<(u32, Series)> {
         let pages = self.pages.iter().map(|page| {
             let mut samples: Vec<Sample> = page.said.samples.clone();
             for forecast in &page.forecast {
                 fill(&mut samples, *forecast);
             }
             samples.retain(|sample| sample.end > from);
-            Series { samples, ..page.said.clone_head() }
+            (self.rank(page), Series { samples, ..page.said.clone_head() })
         });
-        pages.filter(|series| !series.samples.is_empty()).collect()
+        pages.filter(|(_, series)| !series.samples.is_empty()).collect()
+    }
+
+    /// How many come before it. The first place is the first provider's, whether or not it was heard.
+    fn rank(&self, page: &Page) -> u32 {
+        let alike = self.pages.iter().filter(|other| other.said.signal == page.said.signal);
+        let places = alike.map(|other| self.place(other)).chain([(0, 0)]);
+        let before: BTreeSet<(usize, u32)> = places.filter(|place| *place < self.place(page)).collect();
+        u32::try_from(before.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Of average figures a provider that has none is no first one.
+    fn place(&self, page: &Page) -> (usize, u32) {
+        let is_average = page.said.signal == Signal::Average;
+        let counted =
+            self.order.iter().filter(|provider| !is_average || self.offer_of(provider).has_average());
+        (counted.take_while(|provider| **provider != page.provider).count(), page.position)
     }
 
     fn write(&mut self, provider: &Name, position: u32, series: Series, now: Nanos) {
@@ -158,7 +191,7 @@ impl Book {
         let oldest = now.saturating_sub(KEPT_BACK);
         let newest = now + PLANNED_AHEAD;
         for sample in series.samples {
-            let Some(mut sample) = aligned(sample) else { continue };
+            let Some(mut sample) = aligned(sample, now) else { continue };
             if sample.end <= oldest || sample.start >= newest {
                 continue;
             }
@@ -276,10 +309,26 @@ fn mean(values: &[u64]) -> Option<u64> {
     Some((values.iter().sum::<u64>() + count / 2) / count)
 }
 
-/// Of times that are no multiples of the grain only whole ones are taken.
-fn aligned(sample: Sample) -> Option<Sample> {
+/// The place of each series among the sources of an answer.
+fn by_source(answer: &[Series]) -> Vec<u32> {
+    let mut sources: Vec<&Name> = Vec::new();
+    let mut places = Vec::new();
+    for series in answer {
+        let known = sources.iter().position(|source| **source == series.source);
+        let place = known.unwrap_or(sources.len());
+        if known.is_none() {
+            sources.push(&series.source);
+        }
+        places.push(u32::try_from(place).unwrap_or(u32::MAX));
+    }
+    places
+}
+
+/// Of times that are no multiples of the grain only whole ones are taken, and none that lasts for long.
+fn aligned(sample: Sample, now: Nanos) -> Option<Sample> {
     let floor = |time: Nanos| Nanos::new(time.get() - time.get() % GRAIN.get());
-    let sample = Sample { start: floor(sample.start), end: floor(sample.end), ..sample };
+    let latest = Nanos::new(now.max(sample.start).get().saturating_add(LONGEST.get()));
+    let sample = Sample { start: floor(sample.start), end: floor(sample.end.min(latest)), ..sample };
     (sample.start < sample.end).then_some(sample)
 }
 

@@ -51,11 +51,7 @@ impl Book {
 
     /// The first of the user's providers that can say how much is emitted on average.
     fn first(&self) -> Option<&Name> {
-        let is_average = |provider: &&Name| match self.offer_of(provider) {
-            Offer::Own { average, .. } => average.is_some(),
-            Offer::AsHeard { .. } => true,
-        };
-        self.order().iter().find(is_average)
+        self.order().iter().find(|provider| self.offer_of(provider).has_average())
     }
 
     /// What this provider's figures include, if all of them are passed over for it.

@@ -314,6 +314,55 @@ fn what_a_relay_passes_on_keeps_its_order_and_its_sources() {
 }
 
 #[test]
+fn who_has_this_book_for_a_provider_is_told_the_order_of_the_chain() {
+    let kind = |basis, signal, source: &str| Series {
+        source: source.into(),
+        signal,
+        ..series(basis, vec![measured(-60, 0, 9)])
+    };
+    let of = |source: &str| kind(Basis::Lifecycle, Signal::Average, source);
+    let ranks = |book: &Book| -> Vec<(u32, String)> {
+        book.series(at(-90)).into_iter().map(|(rank, series)| (rank, series.source.to_string())).collect()
+    };
+    let told = |expected: &[(u32, &str)]| -> Vec<(u32, String)> {
+        expected.iter().map(|(rank, source)| (*rank, (*source).to_owned())).collect()
+    };
+    let mut book = Book::default();
+    let (one, two, relay) = (Name::from("one"), Name::from("two"), Name::from("relay"));
+    book.arrange(vec![one.clone(), relay.clone(), two.clone()]);
+    book.offer(&two, Offer::average(Basis::Lifecycle));
+    book.hear(&two, vec![of("two")], NOON);
+    assert_eq!(ranks(&book), told(&[(1, "two")]), "the first place stays the first provider's");
+    book.offer(&relay, Offer::AsHeard { basis: None, ranks: vec![7, 0] });
+    book.hear(&relay, vec![of("late"), of("early")], NOON);
+    assert_eq!(ranks(&book), told(&[(1, "early"), (2, "late"), (3, "two")]));
+    book.hear(&one, vec![of("one")], NOON);
+    assert_eq!(ranks(&book), told(&[(0, "one"), (1, "early"), (2, "late"), (3, "two")]));
+    // One that has marginal figures alone is the first of those, and none of the others.
+    book.offer(&one, Offer::Own { average: None, marginal: true });
+    book.hear(&one, vec![kind(Basis::Direct, Signal::Marginal, "margin")], NOON);
+    assert_eq!(ranks(&book), told(&[(0, "margin"), (0, "early"), (1, "late"), (2, "two")]));
+    // A relay that tells no more than an old one says first what comes first.
+    book.offer(&relay, Offer::UNTOLD);
+    book.hear(&relay, vec![of("late"), of("early")], NOON);
+    assert_eq!(ranks(&book), told(&[(0, "margin"), (0, "late"), (1, "early"), (2, "two")]));
+}
+
+#[test]
+fn no_figure_holds_for_years() {
+    let years = 60 * 24 * 365 * 3;
+    let book = book(vec![measured(-60, years, 50), forecast(60, years, 60)]);
+    assert_eq!(book.pages()[0].said.samples[0].end, at(24 * 60));
+    assert_eq!(book.pages()[0].forecast[0].end, at(25 * 60));
+    let plan = plan(&book, &Limits::default());
+    assert_eq!(charged(&plan, 24 * 60 - 1), (50, Step::Wanted));
+    assert_eq!(charged(&plan, 24 * 60), (50, Step::Last));
+    assert_eq!(charged(&plan, 31 * 60), (44, Step::Table));
+    let kept = Book::of(book.order().to_vec(), Vec::new(), book.pages().to_vec(), NOON);
+    assert_eq!(kept.pages(), book.pages());
+}
+
+#[test]
 fn a_book_is_bounded_and_a_clock_that_was_ahead_spoils_nothing() {
     let odd =
         |from: i64, to: i64| Sample { start: at(from) + Nanos::new(1), end: at(to), ..measured(from, to, 1) };
@@ -350,6 +399,7 @@ fn series_for_others_have_no_overlaps_and_forecasts_only_where_nothing_is_known(
     let book = book(vec![measured(-60, 0, 50), forecast(-120, 120, 70)]);
     let served = book.series(at(-90));
     let times: Vec<(Nanos, Nanos, u32)> = served[0]
+        .1
         .samples
         .iter()
         .map(|sample| (sample.start, sample.end, sample.intensity.as_milligrams() / 1_000))

@@ -8,7 +8,7 @@ use crate::carbon::kept::Kept;
 use crate::carbon::location::{Found, NOWHERE};
 use crate::carbon::provider::{BOUNDS, IntensityProvider, Refusal, Wish};
 use crate::http_client::{Client, ClientError, Protocol, TlsFiles};
-use crate::model::grid::{Grid, Place, Series};
+use crate::model::grid::{Basis, Grid, Place, Series};
 use crate::model::identity::Name;
 use crate::model::quantity::{Nanos, Pue};
 use crate::model::reading::Fault;
@@ -264,10 +264,16 @@ impl Lookout {
         }
     }
 
-    /// What was said of the last three days and of those to come, for others.
+    /// What was said of the last three days and of those to come, for others; each with its rank in the chain.
     #[must_use]
-    pub fn series(&self, now: Nanos) -> Vec<Series> {
+    pub fn series(&self, now: Nanos) -> Vec<(u32, Series)> {
         self.book.series(now.saturating_sub(PLANNED_BACK))
+    }
+
+    /// What the charged figures are to include.
+    #[must_use]
+    pub fn basis(&self) -> Basis {
+        self.book.basis(&self.setting.wishes.chain)
     }
 
     /// How often each provider was asked.

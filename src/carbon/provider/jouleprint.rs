@@ -1,10 +1,10 @@
 //! A relay of ours (`jouleprint grid`), which asks the providers once for a fleet. Its figures stay those of
 //! the providers that it has them from. An answer that has not changed is not sent again.
 
-use super::{Ask, BOUNDS, Heard, IntensityProvider, Key, Refusal};
+use super::{Ask, BOUNDS, Heard, IntensityProvider, Key, Offer, Refusal};
 use crate::clock::Jitter;
 use crate::http_client::{Answer, Client, ClientError, Protocol, TlsFiles, bare};
-use crate::model::grid::{GRAIN, Series};
+use crate::model::grid::{Basis, GRAIN, Series};
 use crate::model::identity::bounded_name;
 use crate::model::reading::Fault;
 use base64::Engine as _;
@@ -59,13 +59,25 @@ pub struct Jouleprint {
     own_client: Option<Client>,
     etag: Option<HeaderValue>,
     again: Option<Duration>,
+    /// What it has told of its own chain.
+    basis: Option<Basis>,
+    ranks: Vec<u32>,
     jitter: Jitter,
 }
 
 #[derive(Deserialize)]
 struct Served {
     zone: String,
-    series: Vec<Series>,
+    // A relay of an earlier version tells nothing of its chain.
+    basis: Option<Basis>,
+    series: Vec<Said>,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    rank: Option<u32>,
+    #[serde(flatten)]
+    series: Series,
 }
 
 impl Jouleprint {
@@ -80,6 +92,8 @@ impl Jouleprint {
             own_client: None,
             etag: None,
             again: None,
+            basis: None,
+            ranks: Vec::new(),
             jitter: Jitter::new(url),
         }
     }
@@ -108,9 +122,12 @@ impl Jouleprint {
             StatusCode::NOT_MODIFIED => return Ok(Vec::new()),
             status => return Err(self.refused(status, &answer)),
         }
-        let series = self.read(&answer)?;
+        let served = self.read(&answer)?;
         self.etag = answer.headers.get(ETAG).cloned();
-        Ok(series)
+        self.basis = served.basis;
+        let ranks: Option<Vec<u32>> = served.series.iter().map(|said| said.rank).collect();
+        self.ranks = ranks.unwrap_or_default();
+        Ok(served.series.into_iter().map(|said| said.series).collect())
     }
 
     fn request(&self) -> Result<Request<Bytes>, Refusal> {
@@ -132,7 +149,7 @@ impl Jouleprint {
     }
 
     /// What is in an answer, checked.
-    fn read(&self, answer: &Answer) -> Result<Vec<Series>, Refusal> {
+    fn read(&self, answer: &Answer) -> Result<Served, Refusal> {
         let wrong = |what: &str| self.refusal(Fault::Malformed, what);
         let is_gzip = answer.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding == "gzip");
         let served: Served = if is_gzip {
@@ -152,7 +169,7 @@ impl Jouleprint {
         if served.series.len() > MAX_SERIES {
             return Err(wrong("it has more kinds of figures than there can be"));
         }
-        for series in &served.series {
+        for Said { series, .. } in &served.series {
             let is_ordered = series.samples.windows(2).all(|pair| pair[0].end <= pair[1].start);
             let is_aligned = series.samples.iter().all(|sample| {
                 sample.start < sample.end
@@ -163,7 +180,7 @@ impl Jouleprint {
                 return Err(wrong("its times overlap, or are no whole five minutes"));
             }
         }
-        Ok(served.series)
+        Ok(served)
     }
 
     fn refused(&self, status: StatusCode, answer: &Answer) -> Refusal {
@@ -217,6 +234,10 @@ impl IntensityProvider for Jouleprint {
 
     fn cadence(&self) -> Duration {
         self.cadence
+    }
+
+    fn offer(&self) -> Offer {
+        Offer::AsHeard { basis: self.basis, ranks: self.ranks.clone() }
     }
 
     fn comes_again(&self) -> Option<Duration> {
