@@ -119,9 +119,14 @@ pub fn ask_at_once(url: &str, zone: &str) -> Result<Vec<Series>, ForecastError> 
     runtime.block_on(ask(url, zone))
 }
 
-/// From the configured providers of a place, for who does nothing else meanwhile.
+/// From the configured providers of a place, for who does nothing else meanwhile. See [`from_providers`].
 #[must_use]
-pub fn from_wishes_at_once(wishes: &[Wish], place: &Place, ask: Ask) -> (Vec<Series>, Vec<String>) {
+pub fn from_wishes_at_once(
+    wishes: &[Wish],
+    place: &Place,
+    ask: Ask,
+    suffices: impl Fn(&[Series]) -> bool,
+) -> (Vec<Series>, Vec<String>) {
     let is_secure = wishes.iter().any(Wish::is_secure);
     let client = Client::open(Protocol::Http1, is_secure, &TlsFiles::default(), provider::BOUNDS);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -138,32 +143,37 @@ pub fn from_wishes_at_once(wishes: &[Wish], place: &Place, ask: Ask) -> (Vec<Ser
             Err(refusal) => complaints.push(refusal.message),
         }
     }
-    let (series, more) = runtime.block_on(from_providers(&mut providers, &client, ask));
+    let (series, more) = runtime.block_on(from_providers(&mut providers, &client, ask, suffices));
     complaints.extend(more);
     (series, complaints)
 }
 
-/// From the providers, in the order of the user's wishes: all that the first says who looks ahead. What the
-/// others had against it comes along, in words.
+/// From the providers, in the order of the user's wishes, one after the other until what they have said
+/// suffices. What they had against it comes along, in words.
 pub async fn from_providers(
     providers: &mut [Box<dyn IntensityProvider>],
     client: &Client,
     ask: Ask,
+    suffices: impl Fn(&[Series]) -> bool,
 ) -> (Vec<Series>, Vec<String>) {
+    let mut heard = Vec::new();
     let mut complaints = Vec::new();
     for provider in providers {
         match provider.fetch(client, ask).await {
             Ok(series) => {
                 let is_ahead = |series: &Series| series.samples.iter().any(|sample| sample.start > ask.now);
-                if series.iter().any(is_ahead) {
-                    return (series, complaints);
+                if !series.iter().any(is_ahead) {
+                    complaints.push(format!("{} gives no forecast", provider.source()));
                 }
-                complaints.push(format!("{} gives no forecast", provider.source()));
+                heard.extend(series);
+                if suffices(&heard) {
+                    break;
+                }
             }
             Err(refusal) => complaints.push(refusal.message),
         }
     }
-    (Vec::new(), complaints)
+    (heard, complaints)
 }
 
 #[cfg(test)]
@@ -265,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_provider_that_looks_ahead_is_heard() {
+    fn providers_are_asked_until_what_they_say_suffices() {
         let series = parse(format!("[{SERIES}]").as_bytes(), "x").expect("a list");
         let provider =
             |source, answer| -> Box<dyn IntensityProvider> { Box::new(Provider { source, answer }) };
@@ -276,12 +286,18 @@ mod tests {
             provider("past", Some(Vec::new())),
             provider("ahead", Some(series.clone())),
         ];
-        let (heard, complaints) = run(from_providers(&mut all, &client, ask(5)));
+        let any = |heard: &[Series]| !heard.is_empty();
+        let (heard, complaints) = run(from_providers(&mut all, &client, ask(5), any));
         assert_eq!(
             (heard, complaints),
-            (series, vec!["closed refuses".into(), "past gives no forecast".into()])
+            (series.clone(), vec!["closed refuses".into(), "past gives no forecast".into()])
         );
-        let (heard, complaints) = run(from_providers(&mut all, &client, ask(15)));
-        assert_eq!((heard.len(), complaints.len()), (0, 3));
+        let (heard, complaints) = run(from_providers(&mut all, &client, ask(15), |_| false));
+        assert_eq!((heard.len(), complaints.len()), (1, 3));
+        // One that says too little does not keep the next from being asked.
+        let mut all = [provider("short", Some(series.clone())), provider("long", Some(series.clone()))];
+        let two = |heard: &[Series]| heard.len() > 1;
+        let (heard, complaints) = run(from_providers(&mut all, &client, ask(5), two));
+        assert_eq!((heard.len(), complaints.len()), (2, 0));
     }
 }

@@ -4,7 +4,7 @@
 //! from one slot into the next: the best start is one of these, and all is whole numbers. Times are UTC
 //! throughout, so no clock change is in between.
 
-use crate::model::grid::{Quality, Sample, Series, Signal};
+use crate::model::grid::{Basis, Boundary, Quality, Sample, Series, Signal};
 use crate::model::quantity::Nanos;
 
 /// A window, and the sum of intensity over it.
@@ -161,27 +161,40 @@ pub fn cleanest(samples: &[Sample], search: Search) -> Option<Advice> {
     Some(Advice { best, now: sums.window(from, length), known_until: sums.known_until(best.start) })
 }
 
-/// All samples of one kind, from several series of the same provider: the past and a forecast, for instance.
-/// The kind is that of the first series with this signal that knows anything after `now`.
+/// The samples of each kind with this signal that knows anything after `now`, in the order of their first
+/// series. A kind may be several of one provider: the past and a forecast, for instance.
+pub fn kinds_ahead(
+    series: &[Series],
+    signal: Signal,
+    now: Nanos,
+) -> impl Iterator<Item = (&Series, Vec<Sample>)> {
+    type Kind<'a> = (&'a str, &'a str, Signal, Basis, Boundary);
+    fn kind(series: &Series) -> Kind<'_> {
+        (&series.source, &series.zone, series.signal, series.basis, series.accounting)
+    }
+    let firsts = series.iter().enumerate().filter(move |(at, head)| {
+        head.signal == signal && !series[..*at].iter().any(|before| kind(before) == kind(head))
+    });
+    let gathered = firsts.map(|(at, head)| {
+        let same = series[at..].iter().filter(|other| kind(other) == kind(head));
+        let mut samples: Vec<Sample> = same.flat_map(|series| series.samples.iter().copied()).collect();
+        // What was measured goes before what was forecast for the same time.
+        samples.sort_by_key(|sample| (sample.start, sample.quality == Quality::Forecast, sample.end));
+        (head, samples)
+    });
+    gathered.filter(move |(_, samples)| samples.iter().any(|sample| sample.end > now))
+}
+
+/// The advice of the first kind that knows a whole window.
 #[must_use]
-pub fn samples_ahead(series: &[Series], signal: Signal, now: Nanos) -> Option<(&Series, Vec<Sample>)> {
-    let is_ahead =
-        |series: &&Series| series.signal == signal && series.samples.iter().any(|sample| sample.end > now);
-    let head = series.iter().find(is_ahead)?;
-    let key = |series: &Series| {
-        (series.source.clone(), series.zone.clone(), series.signal, series.basis, series.accounting)
-    };
-    let same = series.iter().filter(|other| key(other) == key(head));
-    let mut samples: Vec<Sample> = same.flat_map(|series| series.samples.iter().copied()).collect();
-    // What was measured goes before what was forecast for the same time.
-    samples.sort_by_key(|sample| (sample.start, sample.quality == Quality::Forecast, sample.end));
-    Some((head, samples))
+pub fn advise(series: &[Series], signal: Signal, search: Search) -> Option<(&Series, Advice)> {
+    kinds_ahead(series, signal, search.from)
+        .find_map(|(head, samples)| Some((head, cleanest(&samples, search)?)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::grid::{Basis, Boundary};
     use crate::model::quantity::Intensity;
     use proptest::prelude::*;
 
@@ -288,11 +301,22 @@ mod tests {
             series("both", average, Basis::Lifecycle, vec![sample(10, 20, 3)]),
             series("both", average, Basis::Direct, vec![sample(30, 40, 4)]),
         ];
-        let (head, samples) = samples_ahead(&all, average, Nanos::new(15)).expect("one looks ahead");
-        assert_eq!((&*head.source, head.basis), ("both", Basis::Lifecycle));
-        let figures: Vec<u32> = samples.iter().map(|sample| sample.intensity.as_milligrams()).collect();
-        assert_eq!(figures, [3, 2]);
-        assert_eq!(samples_ahead(&all, marginal, Nanos::new(35)), None);
+        let kinds: Vec<(&str, Basis, Vec<u32>)> = kinds_ahead(&all, average, Nanos::new(15))
+            .map(|(head, samples)| {
+                let figures = samples.iter().map(|sample| sample.intensity.as_milligrams()).collect();
+                (&*head.source, head.basis, figures)
+            })
+            .collect();
+        assert_eq!(kinds, [("both", Basis::Lifecycle, vec![3, 2]), ("both", Basis::Direct, vec![4])]);
+        assert_eq!(kinds_ahead(&all, marginal, Nanos::new(35)).count(), 0);
+        // Of which the first knows too little of what is asked for.
+        let search = Search { from: Nanos::new(15), until: Nanos::new(40), length: Nanos::new(10) };
+        let found =
+            |search| advise(&all, average, search).map(|(head, advice)| (head.basis, advice.best.start));
+        assert_eq!(found(search), Some((Basis::Lifecycle, Nanos::new(20))));
+        let late = Search { from: Nanos::new(21), ..search };
+        assert_eq!(found(late), Some((Basis::Direct, Nanos::new(30))));
+        assert_eq!(found(Search { length: Nanos::new(19), ..search }), None);
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use super::report::say;
 use crate::carbon::forecast::{self, ForecastError};
 use crate::carbon::location;
 use crate::carbon::provider::Ask;
-use crate::carbon::window::{Advice, Search, Window, cleanest, samples_ahead};
+use crate::carbon::window::{self, Advice, Search, Window, kinds_ahead};
 use crate::carbon::{Choice, resolve};
 use crate::clock;
 use crate::config::flags::Flags;
@@ -65,6 +65,15 @@ pub enum SignalName {
     Average,
     /// What one kWh more would emit
     Marginal,
+}
+
+impl SignalName {
+    const fn signal(self) -> Signal {
+        match self {
+            SignalName::Average => Signal::Average,
+            SignalName::Marginal => Signal::Marginal,
+        }
+    }
 }
 
 fn hours(text: &str) -> Result<Nanos, String> {
@@ -166,7 +175,9 @@ fn series(
         // The slot that runs began before now.
         let from = search.from.saturating_sub(Nanos::new(HOUR));
         let ask = Ask { now: search.from, from, until: search.until };
-        return Ok(forecast::from_wishes_at_once(wishes, &place(settings), ask));
+        let suffices =
+            |series: &[Series]| window::advise(series, arguments.signal.signal(), search).is_some();
+        return Ok(forecast::from_wishes_at_once(wishes, &place(settings), ask, suffices));
     };
     let series = match named.starts_with("http://") || named.starts_with("https://") {
         true => forecast::ask_at_once(named, &place(settings).zone)?,
@@ -179,6 +190,8 @@ fn series(
 struct Advised<'a> {
     series: &'a Series,
     advice: Advice,
+    /// Who comes before and knows too little, in words.
+    passed_over: Vec<String>,
 }
 
 fn advise<'a>(
@@ -187,32 +200,34 @@ fn advise<'a>(
     search: Search,
     complaints: &[String],
 ) -> Result<Advised<'a>, WhenError> {
-    let signal = match arguments.signal {
-        SignalName::Average => Signal::Average,
-        SignalName::Marginal => Signal::Marginal,
+    let signal = arguments.signal.signal();
+    let kinds: Vec<_> = kinds_ahead(series, signal, search.from).collect();
+    let ends = kinds.iter().map(|(head, samples)| {
+        let end = samples.iter().map(|sample| sample.end).max().unwrap_or_default();
+        format!("{} ends at {} UTC", head.source, minute(end))
+    });
+    if let Some((head, advice)) = window::advise(series, signal, search) {
+        let passed_over = kinds.iter().zip(ends).take_while(|((kind, _), _)| !std::ptr::eq(*kind, head));
+        return Ok(Advised { series: head, advice, passed_over: passed_over.map(|(_, end)| end).collect() });
+    }
+    let ends: Vec<String> = ends.collect();
+    let complaints = complaints.join("; ");
+    let why = match (ends.is_empty(), series.is_empty(), complaints.is_empty()) {
+        (false, ..) => {
+            let hours = decimal(u128::from(search.length.get()) * 1_000_000 / u128::from(HOUR), 6);
+            let more = if complaints.is_empty() { String::new() } else { format!("; {complaints}") };
+            format!(
+                " that is long enough: {}, and no {hours} h before are known whole{more}",
+                ends.join(", ")
+            )
+        }
+        (true, _, false) => format!(": {complaints}"),
+        (true, false, true) => {
+            format!(": what there is has no {} figure for any time from now on", signal.as_str())
+        }
+        (true, true, true) => String::new(),
     };
-    let because = |complaints: &[String]| match complaints.is_empty() {
-        true => String::new(),
-        false => format!(": {}", complaints.join("; ")),
-    };
-    let Some((head, samples)) = samples_ahead(series, signal, search.from) else {
-        let there = match series.is_empty() {
-            true => because(complaints),
-            false => format!(": what there is has no {} figure for any time from now on", signal.as_str()),
-        };
-        return Err(WhenError::Unknown { why: there });
-    };
-    let advice = cleanest(&samples, search).ok_or_else(|| {
-        let until = samples.iter().map(|sample| sample.end).max().unwrap_or_default();
-        let hours = decimal(u128::from(search.length.get()) * 1_000_000 / u128::from(HOUR), 6);
-        let why = format!(
-            " that is long enough: {} ends at {} UTC, and no {hours} h before are known whole",
-            head.source,
-            minute(until)
-        );
-        WhenError::Unknown { why }
-    })?;
-    Ok(Advised { series: head, advice })
+    Err(WhenError::Unknown { why })
 }
 
 /// The energy of the whole, in µJ.
@@ -246,7 +261,7 @@ fn percent(ppm: i64) -> String {
 
 /// For people.
 fn written(advised: &Advised<'_>, arguments: &WhenArguments, search: Search) -> String {
-    let Advised { series, advice } = advised;
+    let Advised { series, advice, passed_over } = advised;
     let energy = energy(arguments);
     let grams = |window: &Window| match energy {
         Some(energy) => {
@@ -286,6 +301,9 @@ fn written(advised: &Advised<'_>, arguments: &WhenArguments, search: Search) -> 
     if advice.known_until < search.until {
         text.push_str(&format!("note: the forecast ends at {} UTC\n", minute(advice.known_until)));
     }
+    for end in passed_over {
+        text.push_str(&format!("note: {end}, which is too early\n"));
+    }
     text
 }
 
@@ -324,7 +342,7 @@ fn json(
     arguments: &WhenArguments,
     search: Search,
 ) -> Result<String, serde_json::Error> {
-    let Advised { series, advice } = advised;
+    let Advised { series, advice, .. } = advised;
     let energy = energy(arguments);
     let object = |window: &Window| WindowObject {
         start: timestamp(window.start),
@@ -450,6 +468,27 @@ mod tests {
         }
         let asked = arguments(&["--hours", "2", "--signal", "marginal"]).expect("valid");
         assert!(advise(&marginal, &asked, search(&asked), &[]).is_ok());
+    }
+
+    #[test]
+    fn who_knows_too_little_is_passed_over_and_named() {
+        let asked = arguments(&["--hours", "2", "--within", "6"]).expect("valid");
+        let long = Series {
+            source: "electricity_maps".into(),
+            ..series(Signal::Average, &[300, 300, 200, 100, 100, 400])
+        };
+        let known = [series(Signal::Average, &[1, 1]), series(Signal::Marginal, &[1; 6]), long];
+        let advised = advise(&known, &asked, search(&asked), &[]).expect("known");
+        let text = written(&advised, &asked, search(&asked));
+        assert!(text.starts_with("DK1, electricity_maps, direct, average\n"), "{text}");
+        assert!(
+            text.ends_with("note: energi_data ends at 2026-11-18 12:00 UTC, which is too early\n"),
+            "{text}"
+        );
+        // Of another signal nothing is taken, and what others had against it is said too.
+        let complaints = ["rte gives no forecast".to_owned()];
+        let error = advise(&known[..2], &asked, search(&asked), &complaints).err().expect("none").to_string();
+        assert!(error.contains("energi_data ends at") && error.contains("rte gives no forecast"), "{error}");
     }
 
     #[test]

@@ -223,3 +223,37 @@ fn a_configured_provider_that_looks_ahead_is_asked() {
 fn text_of(arguments: &[&str]) -> String {
     text(&run(arguments))
 }
+
+#[test]
+fn the_first_provider_that_knows_the_whole_window_advises() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let now = jouleprint::clock::now().wall.get() / 1_000_000_000;
+    let table = |name: &str, hours: u64, grams: u64| {
+        let first = now / 3_600 * 3_600;
+        let line = |hour: u64| {
+            let start = jiff::Timestamp::from_second(i64::try_from(first + hour * 3_600).expect("small"));
+            format!("{},FR,{grams},1\n", start.expect("a time"))
+        };
+        let lines: String = (0..hours).map(line).collect();
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("timestamp,zone,gco2e_per_kwh,forecast\n{lines}")).expect("written");
+        path.display().to_string()
+    };
+    let (short, long) = (table("short.csv", 2, 10), table("long.csv", 30, 50));
+    let config = folder.path().join("config.yaml");
+    let provider =
+        |path: &str, what: &str| format!("{{name: file, path: '{path}', basis: direct, accounting: {what}}}");
+    let (short, long) = (provider(&short, "consumption"), provider(&long, "production"));
+    let text = format!("zone: FR\ngrid: {{providers: [{short}, {long}]}}\n");
+    std::fs::write(&config, text).expect("written");
+    let config = config.display().to_string();
+    for (hours, grams) in [("1", "10"), ("6", "50")] {
+        let told = text_of_when(&config, hours);
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        assert_eq!(told["best"]["grams_per_kilowatt_hour"].to_string(), grams, "{told}");
+    }
+}
+
+fn text_of_when(config: &str, hours: &str) -> String {
+    text(&run(&["when", "--config.file", config, "--hours", hours, "--json"]))
+}
