@@ -323,12 +323,21 @@ pub fn open(wish: &Wish, place: &Place) -> Result<Box<dyn IntensityProvider>, Re
         }
         Kind::Jouleprint(door) => {
             let Site { base, zone, cadence, .. } = site("", zone()?);
-            Box::new(jouleprint::Jouleprint::new(&base, &zone, door.clone(), cadence))
+            let finer = finer_zone(wish, place);
+            Box::new(jouleprint::Jouleprint::new(&base, &zone, door.clone(), cadence).or_finer(finer))
         }
         Kind::HttpJson { shape, headers } => {
             Box::new(http_json::HttpJson::new(site("", zone()?), shape.clone(), headers.clone()))
         }
     })
+}
+
+/// What the grid of a cloud's region is called by those who tell more of them apart than the yearly table.
+fn finer_zone(wish: &Wish, place: &Place) -> Option<String> {
+    let region = regions::find(&place.cloud, &place.region)?;
+    let finer =
+        region.electricity_maps_zone.filter(|_| wish.zone.is_none() && *region.zone == *place.zone)?;
+    (!finer.eq_ignore_ascii_case(&place.zone)).then_some(finer)
 }
 
 /// What the provider calls the place.

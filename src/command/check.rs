@@ -1,5 +1,6 @@
 //! `jouleprint check`: is the configuration right, and what does it amount to?
 
+use super::grid;
 use crate::carbon;
 use crate::config::flags::Flags;
 use crate::config::{ConfigError, Settings, socket_addresses};
@@ -21,6 +22,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         socket_addresses(address)?;
     }
     Access::load(settings.web_config.as_deref())?;
+    grid::check(&settings)?;
     let factor = carbon::resolve(&settings.carbon, settings.pue.unwrap_or(Pue::ONE))
         .map_err(|error| ConfigError::Flag { name: "zone", message: error.to_string() })?;
     match &flags.config_file {

@@ -78,6 +78,7 @@ fn load(flags: &Flags) -> Result<Settings, ConfigError> {
         let message = "there is nobody to ask (write `grid: {providers: [{name: …}]}` into --config.file)";
         return Err(missing("grid.providers", message));
     }
+    check(&settings)?;
     for (zone, setting) in zones(&settings, None) {
         if setting.wishes.providers.is_empty() {
             let message = format!(
@@ -87,6 +88,27 @@ fn load(flags: &Flags) -> Result<Settings, ConfigError> {
         }
     }
     Ok(settings)
+}
+
+/// Whether everybody who is configured is asked for a zone of the relay, where there is one.
+///
+/// # Errors
+/// A provider has a zone of its own that is none of the relay's; the first one.
+pub fn check(settings: &Settings) -> Result<(), ConfigError> {
+    let zones = &settings.relay.zones;
+    let is_served = |wanted: &str| zones.iter().any(|zone| zone.eq_ignore_ascii_case(wanted));
+    let mut wishes = (1..).zip(&settings.grid.providers);
+    let unused = wishes.find_map(|(number, wish)| {
+        let zone = wish.zone.as_deref().filter(|zone| !zones.is_empty() && !is_served(zone))?;
+        Some((number, wish.kind.name(), zone))
+    });
+    let Some((number, name, zone)) = unused else { return Ok(()) };
+    let message = format!(
+        "provider {number}, {name}, would never be asked: its zone {zone} is none of grid.relay.zones, {} (name it as the \
+         relay does, or leave it out: then it is asked for each of them)",
+        zones.join(", ")
+    );
+    Err(ConfigError::Flag { name: "grid.providers", message })
 }
 
 /// The folder for what is kept, made if need be.

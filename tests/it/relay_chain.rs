@@ -7,13 +7,16 @@ use jouleprint::carbon::chain::{Limits, OtherBasis};
 use jouleprint::carbon::kept;
 use jouleprint::carbon::poll::{Lookout, Open, Setting};
 use jouleprint::carbon::provider::jouleprint::{CADENCE, Door, Jouleprint};
-use jouleprint::carbon::provider::{Ask, Heard, IntensityProvider, Offer, Refusal};
+use jouleprint::carbon::provider::{self, Ask, BOUNDS, Heard, IntensityProvider, Kind, Offer, Refusal, Wish};
 use jouleprint::carbon::{Choice, Wishes};
 use jouleprint::command::grid::zone;
-use jouleprint::http_client::Client;
-use jouleprint::model::grid::{Basis, Boundary, Plan, Quality, Sample, Series, Signal, Step};
+use jouleprint::http_client::{Client, Protocol, TlsFiles};
+use jouleprint::model::grid::{Basis, Boundary, Place, Plan, Quality, Sample, Series, Signal, Step};
+use jouleprint::model::identity::Name;
 use jouleprint::model::quantity::{Intensity, Nanos};
 use jouleprint::model::reading::Fault;
+use jouleprint::output::access::Access;
+use jouleprint::output::http::serve;
 use jouleprint::output::relay::RelaySite;
 use std::sync::Arc;
 use std::time::Duration;
@@ -231,6 +234,88 @@ fn a_node_plans_as_its_relay_does_and_goes_on_so_without_it() {
             let second = heard(answer(&first), chain).await;
             assert_eq!(second.grid(NOW).plan, plan, "{case}, behind two relays");
         });
+    }
+}
+
+#[test]
+fn in_a_cloud_the_region_s_own_grid_is_asked_for_where_the_relay_serves_it() {
+    let place = Place {
+        zone: "US-CAMX".into(),
+        source: "aws".into(),
+        cloud: "aws".into(),
+        region: "us-west-1".into(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for (served, expected) in
+        [(&["US-CAL-CISO", "US-CAMX"][..], Ok(1)), (&["US-CAMX"], Ok(2)), (&["FR"], Err(Fault::Unsupported))]
+    {
+        runtime.block_on(async {
+            let names: Vec<Name> = served.iter().map(|zone| Name::from(*zone)).collect();
+            let site = Arc::new(RelaySite::new(&names, "/metrics".to_owned(), NOW));
+            for zone_name in served {
+                let grams = if *zone_name == "US-CAL-CISO" { 1 } else { 2 };
+                let mut lookout =
+                    relay(&[average("a", Basis::Direct, grams, Some((2, 0)))], &Limits::default());
+                lookout.turn(NOW).await;
+                site.publish(zone_name, zone(&lookout, NOW));
+            }
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let (_stop, stopped) = tokio::sync::watch::channel(false);
+            let access = Arc::new(Access::load(None).unwrap());
+            tokio::spawn(serve(Arc::clone(&site), access, listener, stopped));
+            let kind = Kind::Jouleprint(Door::default());
+            let wish = Wish { kind, zone: None, basis: None, url: Some(url), interval: None };
+            let mut provider = provider::open(&wish, &place).unwrap();
+            assert_eq!(provider.zone(), "US-CAMX", "its counters and what it kept have one name");
+            let client = Client::open(Protocol::Http1, false, &TlsFiles::default(), BOUNDS).unwrap();
+            let ask = Ask { now: NOW, from: NOW, until: NOW };
+            let heard = provider.fetch(&client, ask).await;
+            let grams = heard.map(|series| series[0].samples[0].intensity.as_milligrams() / 1_000);
+            assert_eq!(grams.map_err(|refusal| refusal.fault), expected, "{served:?}");
+            // Then it is known, and what has not changed is not sent again.
+            let again = provider.fetch(&client, ask).await;
+            assert_eq!(again.map_err(|refusal| refusal.fault), expected.map(|_| Vec::new()), "{served:?}");
+            // A zone of the user's own is asked for as it is.
+            let own = Wish { zone: Some("us-camx".to_owned()), ..wish };
+            let mut provider = provider::open(&own, &place).unwrap();
+            let grams = provider.fetch(&client, ask).await;
+            let grams = grams.map(|series| series[0].samples[0].intensity.as_milligrams() / 1_000);
+            let is_served = served.contains(&"US-CAMX");
+            assert_eq!(grams.ok(), is_served.then_some(2), "{served:?}");
+        });
+    }
+}
+
+/// What `check` and `grid` say of a file.
+fn said_of(config: &str) -> [(bool, String); 2] {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("relay.yaml");
+    std::fs::write(&path, config).unwrap();
+    // Where the configuration is right the relay ends at the address that is none.
+    [("check", "127.0.0.1:0"), ("grid", "nowhere")].map(|(command, address)| {
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_jouleprint"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("JOULEPRINT_")) {
+            program.env_remove(name);
+        }
+        program.args([command, "--web.listen-address", address, "--store.path", "none", "--config.file"]);
+        let output = program.arg(&path).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    })
+}
+
+#[test]
+fn a_provider_that_no_zone_of_the_relay_would_ask_is_an_error_and_named() {
+    let wrong = "grid:\n  providers: [{name: gb}, {name: gb, zone: GB-13}]\n  relay: {zones: [FR, GB]}\n";
+    for (succeeded, said) in said_of(wrong) {
+        assert!(!succeeded, "{said}");
+        assert_eq!(said.lines().filter(|line| line.contains("would never be asked")).count(), 1, "{said}");
+        for part in ["grid.providers: provider 2, gb", "its zone GB-13 is none of", "FR, GB (name it"] {
+            assert!(said.contains(part), "{said}");
+        }
+    }
+    for right in [&wrong.replace("GB-13", "gb"), &wrong.replace("zones: [FR, GB]", "zones: []")] {
+        assert!(said_of(right).iter().all(|(_, said)| !said.contains("would never be asked")), "{right}");
     }
 }
 

@@ -54,6 +54,9 @@ pub struct Door {
 pub struct Jouleprint {
     url: String,
     zone: String,
+    /// What it is asked for first, until it has said that it does not know that.
+    finer: Option<String>,
+    is_finer_unknown: bool,
     door: Door,
     cadence: Duration,
     own_client: Option<Client>,
@@ -87,6 +90,8 @@ impl Jouleprint {
         Jouleprint {
             url: url.trim_end_matches('/').to_owned(),
             zone: zone.to_owned(),
+            finer: None,
+            is_finer_unknown: false,
             door,
             cadence,
             own_client: None,
@@ -96,6 +101,12 @@ impl Jouleprint {
             ranks: Vec::new(),
             jitter: Jitter::new(url),
         }
+    }
+
+    /// Asks for this zone first: a part of the other one, for which a relay may have figures of its own.
+    #[must_use]
+    pub fn or_finer(self, finer: Option<String>) -> Jouleprint {
+        Jouleprint { finer, ..self }
     }
 
     async fn heard(&mut self, shared: &Client) -> Result<Vec<Series>, Refusal> {
@@ -109,8 +120,14 @@ impl Jouleprint {
                     .clone()
             }
         };
-        let request = self.request()?;
-        let answer = client.send(request).await.map_err(|error| self.unanswered(&error))?;
+        let mut zone = self.asked().to_owned();
+        let mut answer = self.send(&client, &zone).await?;
+        if answer.status == StatusCode::NOT_FOUND && zone != self.zone {
+            self.is_finer_unknown = true;
+            self.etag = None;
+            zone = self.zone.clone();
+            answer = self.send(&client, &zone).await?;
+        }
         // Not oftener than the user wants, and even then not all nodes at once.
         self.again = pause(&answer).map(|pause| {
             let pause = pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE).max(self.cadence);
@@ -120,9 +137,13 @@ impl Jouleprint {
             StatusCode::OK => {}
             // What was heard last still holds.
             StatusCode::NOT_MODIFIED => return Ok(Vec::new()),
-            status => return Err(self.refused(status, &answer)),
+            status => {
+                // It may have been set up anew, and know the other one.
+                self.is_finer_unknown &= status != StatusCode::NOT_FOUND;
+                return Err(self.refused(status, &answer));
+            }
         }
-        let served = self.read(&answer)?;
+        let served = self.read(&answer, &zone)?;
         self.etag = answer.headers.get(ETAG).cloned();
         self.basis = served.basis;
         let ranks: Option<Vec<u32>> = served.series.iter().map(|said| said.rank).collect();
@@ -130,9 +151,19 @@ impl Jouleprint {
         Ok(served.series.into_iter().map(|said| said.series).collect())
     }
 
-    fn request(&self) -> Result<Request<Bytes>, Refusal> {
+    /// The zone that is asked for.
+    fn asked(&self) -> &str {
+        self.finer.as_deref().filter(|_| !self.is_finer_unknown).unwrap_or(&self.zone)
+    }
+
+    async fn send(&self, client: &Client, zone: &str) -> Result<Answer, Refusal> {
+        let request = self.request(zone)?;
+        client.send(request).await.map_err(|error| self.unanswered(&error))
+    }
+
+    fn request(&self, zone: &str) -> Result<Request<Bytes>, Refusal> {
         let unusable = |what: &str| self.refusal(Fault::Malformed, what);
-        let uri = format!("{}/api/v1/intensity?zone={}", self.url, escaped(&self.zone));
+        let uri = format!("{}/api/v1/intensity?zone={}", self.url, escaped(zone));
         let mut request = Request::get(uri).header(ACCEPT_ENCODING, "gzip");
         if let Some(etag) = &self.etag {
             request = request.header(IF_NONE_MATCH, etag);
@@ -149,7 +180,7 @@ impl Jouleprint {
     }
 
     /// What is in an answer, checked.
-    fn read(&self, answer: &Answer) -> Result<Served, Refusal> {
+    fn read(&self, answer: &Answer, zone: &str) -> Result<Served, Refusal> {
         let wrong = |what: &str| self.refusal(Fault::Malformed, what);
         let is_gzip = answer.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding == "gzip");
         let served: Served = if is_gzip {
@@ -163,7 +194,7 @@ impl Jouleprint {
         .map_err(|_| {
             wrong("the answer is none of a relay's (is `jouleprint grid` there, of this version?)")
         })?;
-        if !served.zone.eq_ignore_ascii_case(&self.zone) {
+        if !served.zone.eq_ignore_ascii_case(zone) {
             return Err(wrong(&format!("it answers for {:?}", bounded_name(&served.zone))));
         }
         if served.series.len() > MAX_SERIES {
