@@ -17,6 +17,9 @@ const KEPT: Nanos = Nanos::from_seconds(73 * 3_600);
 /// A slot that begins a little ahead is usual: providers name the hour that is about to begin.
 const AHEAD: Nanos = Nanos::from_seconds(3_600);
 
+/// A figure is asked for again long before this has passed.
+const LONGEST_AHEAD: Nanos = Nanos::from_seconds(24 * 3_600);
+
 /// Three days back and three ahead in steps of 5 min are 1,728; ten times that is no answer to our question.
 const MAX_POINTS: usize = 20_000;
 
@@ -92,6 +95,8 @@ impl<'a> Gathering<'a> {
         }
         // A slot shorter than the grain is one whole: user files date their lines to the second.
         let end = floor(slot.end).max(start + GRAIN);
+        // One that ends in years would still be charged when nobody has said anything for days.
+        let end = end.min(floor(self.ask.now.max(start) + LONGEST_AHEAD));
         if end.get() <= self.ask.now.saturating_sub(KEPT).get() {
             return;
         }
@@ -122,7 +127,7 @@ impl<'a> Gathering<'a> {
     /// # Errors
     /// There is no figure that can be used.
     pub fn finish(self) -> Result<Vec<Series>, Refusal> {
-        let Gathering { site, found, points, odd, is_only_ahead, .. } = self;
+        let Gathering { site, ask, found, points, odd, is_only_ahead } = self;
         if points > MAX_POINTS {
             return Err(site.malformed("more than 20,000 figures (is that its address?)"));
         }
@@ -137,7 +142,7 @@ impl<'a> Gathering<'a> {
                 signal: about.signal,
                 basis: about.basis,
                 accounting: about.accounting,
-                samples: sorted(samples),
+                samples: sorted(samples).into_iter().map(|sample| seen_at(ask.now, sample)).collect(),
             })
             .collect();
         if !series.is_empty() {
@@ -161,15 +166,50 @@ impl<'a> Gathering<'a> {
     }
 }
 
-fn sorted(mut samples: Vec<Sample>) -> Vec<Sample> {
+/// The best made first; what is made worse stands only where nothing better does.
+fn sorted(samples: Vec<Sample>) -> Vec<Sample> {
     let rank = |quality: Quality| match quality {
         Quality::Measured | Quality::Configured => 0,
         Quality::Estimated | Quality::Static => 1,
         Quality::Forecast => 2,
     };
+    let mut kept = Vec::with_capacity(samples.len());
+    for wanted in 0..=2 {
+        let own = samples.iter().filter(|sample| rank(sample.quality) == wanted).copied().collect();
+        alike(own).into_iter().for_each(|sample| fill(&mut kept, sample));
+    }
+    kept
+}
+
+/// The rest of one that runs, where a better one runs too, may be all ahead.
+fn seen_at(now: Nanos, sample: Sample) -> Sample {
+    Sample { quality: if sample.start > now { Quality::Forecast } else { sample.quality }, ..sample }
+}
+
+/// Puts a sample where no other is.
+fn fill(kept: &mut Vec<Sample>, new: Sample) {
+    let first = kept.partition_point(|old| old.end <= new.start);
+    let after = kept.partition_point(|old| old.start < new.end).max(first);
+    let mut pieces = Vec::with_capacity(2 * (after - first) + 1);
+    let mut open = new.start;
+    for old in &kept[first..after] {
+        if open < old.start {
+            pieces.push(Sample { start: open, end: old.start, ..new });
+        }
+        pieces.push(*old);
+        open = open.max(old.end);
+    }
+    if open < new.end {
+        pieces.push(Sample { start: open, ..new });
+    }
+    kept.splice(first..after, pieces);
+}
+
+/// Of those that are made equally well the one that begins later ends the one before.
+fn alike(mut samples: Vec<Sample>) -> Vec<Sample> {
     // What was said last comes first among equals.
     samples.reverse();
-    samples.sort_by_key(|sample| (sample.start, rank(sample.quality)));
+    samples.sort_by_key(|sample| sample.start);
     samples.dedup_by_key(|sample| sample.start);
     let starts: Vec<Nanos> = samples.iter().skip(1).map(|sample| sample.start).collect();
     for (sample, next) in samples.iter_mut().zip(starts) {
@@ -284,10 +324,30 @@ mod tests {
             [
                 (0, 1_800, 100, Quality::Measured),
                 (1_800, 2_100, 0, Quality::Measured),
+                (2_100, 3_600, 101, Quality::Estimated),
                 (3_600, 7_200, 302, Quality::Estimated),
                 (7_500, 7_800, 7, Quality::Forecast),
             ]
         );
+    }
+
+    #[test]
+    fn a_worse_figure_cuts_no_better_one_and_none_holds_for_years() {
+        let (site, ask) = (site(), ask());
+        let mut heard = Gathering::new(&site, ask);
+        let at = |seconds: u64| Nanos::from_seconds(NOON - 7_200 + seconds);
+        for (start, end, grams, quality) in [
+            (0, 3_600, 100, Quality::Measured),
+            (1_800, 2_100, 500, Quality::Estimated),
+            (3_000, 100_000_000, 600, Quality::Estimated),
+        ] {
+            let figure = Ok(Intensity::from_milligrams(grams * 1_000).expect("plausible"));
+            heard.add(ABOUT, Slot { start: at(start), end: at(end), quality }, figure);
+        }
+        let samples = heard.finish().expect("figures").remove(0).samples;
+        let found: Vec<_> =
+            samples.iter().map(|one| (one.start, one.end, one.intensity.as_milligrams())).collect();
+        assert_eq!(found, [(at(0), at(3_600), 100_000), (at(3_600), at(7_200 + 86_400), 600_000)]);
     }
 
     #[test]

@@ -26,6 +26,9 @@ const RENEWED_AFTER: Nanos = minutes(25);
 /// The longest forecast there is.
 const MAX_HORIZON_HOURS: u64 = 72;
 
+/// Their steps are 5 min; what is said to be longer than this is none of theirs.
+const LONGEST_PERIOD: Nanos = minutes(60);
+
 /// The provider.
 pub struct WattTime {
     site: Site,
@@ -194,7 +197,7 @@ pub fn parse(
     }
     let seconds = meta.get("data_point_period_seconds").and_then(Node::number);
     let seconds = seconds.and_then(|text| text.parse::<u32>().ok()).filter(|seconds| *seconds > 0);
-    let length = Nanos::from_seconds(seconds.map_or(300, u64::from));
+    let length = Nanos::from_seconds(seconds.map_or(300, u64::from)).min(LONGEST_PERIOD);
     let about = About { signal, basis: Basis::Direct, accounting: Boundary::Production };
     let now = heard.ask().now;
     for point in points {
