@@ -1,6 +1,6 @@
 //! Who says how much an hour's electricity emits: one file for each provider, all asked in the same way.
 //!
-//! [`asking`] sends requests and tells what an answer's status means, [`json`] and [`figure`] read numbers
+//! [`round`] is what they have in common, [`asking`] sends requests and tells what an answer's status means, [`json`] and [`figure`] read numbers
 //! without a float between, [`slots`] sorts what was heard into series, [`mix`] makes an intensity out of
 //! what was generated.
 
@@ -16,6 +16,7 @@ pub mod http_json;
 pub mod jouleprint;
 pub mod json;
 pub mod mix;
+pub mod round;
 pub mod rte;
 pub mod slots;
 pub mod watttime;
@@ -27,6 +28,7 @@ use crate::model::grid::{Basis, Place, Series, Signal};
 use crate::model::quantity::Nanos;
 use crate::model::reading::Fault;
 use asking::Site;
+use round::Questions;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
@@ -206,6 +208,14 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
 }
 
+impl Refusal {
+    /// Whether the provider is not to be asked anything else now.
+    #[must_use]
+    pub fn wants_a_pause(&self) -> bool {
+        self.fault == Fault::Limit || self.retry_after.is_some()
+    }
+}
+
 /// What a provider has to say, as far as that is known before it is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Offer {
@@ -279,6 +289,11 @@ pub trait IntensityProvider: Send {
         None
     }
 
+    /// What of the last answer was refused, though the rest was heard.
+    fn missed(&self) -> Option<&Refusal> {
+        None
+    }
+
     /// Asks once. Average and marginal figures, or the past and a forecast, may be several series.
     fn fetch<'a>(&'a mut self, client: &'a Client, ask: Ask) -> Heard<'a>;
 }
@@ -295,32 +310,21 @@ pub fn open(wish: &Wish, place: &Place) -> Result<Box<dyn IntensityProvider>, Re
         cadence: wish.interval.map_or(wish.kind.cadences().0, |wanted| wanted.max(wish.kind.cadences().1)),
     };
     let zone = || resolve(wish, place);
-    Ok(match &wish.kind {
-        Kind::ElectricityMaps(key) => Box::new(electricity_maps::ElectricityMaps::new(
-            site(electricity_maps::BASE, zone()?),
-            key.clone(),
-            wish.basis.unwrap_or_default(),
-        )),
-        Kind::WattTime { user, password, signals } => Box::new(watttime::WattTime::new(
-            site(watttime::BASE, zone()?),
-            user.clone(),
-            password.clone(),
-            signals.clone(),
-        )),
-        Kind::GreatBritain => Box::new(gb::GreatBritain::new(site(gb::BASE, zone()?))),
-        Kind::Rte => Box::new(rte::Rte::new(site(rte::BASE, zone()?))),
-        Kind::EnergiData => Box::new(energi_data::EnergiData::new(site(energi_data::BASE, zone()?))),
-        Kind::Entsoe(key) => {
-            let basis = wish.basis.unwrap_or_default();
-            Box::new(entsoe::Entsoe::new(site(entsoe::BASE, zone()?), key.clone(), basis))
+    let basis = wish.basis.unwrap_or_default();
+    Ok(match wish.kind.clone() {
+        Kind::ElectricityMaps(key) => {
+            at(site(electricity_maps::BASE, zone()?), electricity_maps::ElectricityMaps::new(key, basis))
         }
-        Kind::Eia(key) => {
-            let basis = wish.basis.unwrap_or_default();
-            Box::new(eia::Eia::new(site(eia::BASE, zone()?), key.clone(), basis))
+        Kind::WattTime { user, password, signals } => {
+            at(site(watttime::BASE, zone()?), watttime::WattTime::new(user, password, signals))
         }
-        Kind::File { path, shape } => {
-            Box::new(file::File::new(site("", zone()?), path.clone(), shape.clone()))
-        }
+        Kind::GreatBritain => at(site(gb::BASE, zone()?), gb::GreatBritain),
+        Kind::Rte => at(site(rte::BASE, zone()?), rte::Rte),
+        Kind::EnergiData => at(site(energi_data::BASE, zone()?), energi_data::EnergiData),
+        Kind::Entsoe(key) => at(site(entsoe::BASE, zone()?), entsoe::Entsoe { key, basis }),
+        Kind::Eia(key) => at(site(eia::BASE, zone()?), eia::Eia { key, basis }),
+        Kind::File { path, shape } => at(site("", zone()?), file::File::new(path, shape)),
+        Kind::HttpJson { shape, headers } => at(site("", zone()?), http_json::HttpJson { shape, headers }),
         Kind::Jouleprint(door) => {
             let Site { base, zone, cadence, .. } = site("", zone()?);
             let finer = finer_zone(wish, place);
@@ -328,6 +332,7 @@ pub fn open(wish: &Wish, place: &Place) -> Result<Box<dyn IntensityProvider>, Re
         }
         Kind::HttpJson { shape, headers } => {
             Box::new(http_json::HttpJson::new(site("", zone()?), shape.clone(), headers.clone()))
+            Box::new(jouleprint::Jouleprint::new(&base, &zone, door, cadence))
         }
     })
 }
@@ -338,6 +343,8 @@ fn finer_zone(wish: &Wish, place: &Place) -> Option<String> {
     let finer =
         region.electricity_maps_zone.filter(|_| wish.zone.is_none() && *region.zone == *place.zone)?;
     (!finer.eq_ignore_ascii_case(&place.zone)).then_some(finer)
+fn at(site: Site, questions: impl Questions + 'static) -> Box<dyn IntensityProvider> {
+    Box::new(round::Provider::new(site, questions))
 }
 
 /// What the provider calls the place.

@@ -4,6 +4,7 @@ mod answers;
 mod faults;
 mod local;
 mod mixes;
+mod parts;
 mod server;
 
 use jouleprint::carbon::provider::{self, Ask, Key, Kind, Refusal, Wish};

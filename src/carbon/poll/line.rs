@@ -76,6 +76,8 @@ pub(super) struct Line {
     errors: BTreeMap<Fault, u64>,
     answered: u64,
     last_success: Option<Nanos>,
+    /// What of the last answers was refused was told at such a fault.
+    told: Option<Fault>,
     offset: Duration,
     jitter: Jitter,
 }
@@ -96,6 +98,7 @@ impl Line {
             errors: BTreeMap::new(),
             answered: 0,
             last_success: None,
+            told: None,
             offset,
             jitter,
         }
@@ -112,6 +115,7 @@ impl Line {
         self.last_success = before.last_success;
         self.fault = before.fault;
         self.failures = before.failures;
+        self.told = before.told;
         if self.provider.cadence() == before.provider.cadence() {
             self.offset = before.offset;
         }
@@ -164,11 +168,15 @@ impl Line {
         self.answered += 1;
         self.failures = 0;
         self.last_success = Some(now);
-        if ask.from <= now.saturating_sub(ALL) {
-            self.asked_all = Some(now);
-        }
-        if ask.until > ask.now {
-            self.asked_forecast = Some(now);
+        let missed = self.provider.missed().cloned();
+        // Who says when to come again is asked for the same then.
+        if !missed.as_ref().is_some_and(Refusal::wants_a_pause) {
+            if ask.from <= now.saturating_sub(ALL) {
+                self.asked_all = Some(now);
+            }
+            if ask.until > ask.now {
+                self.asked_forecast = Some(now);
+            }
         }
         if self.fault.take().is_some() {
             tracing::info!(
@@ -181,6 +189,28 @@ impl Line {
             Some(pause) => now + nanos(pause.max(self.provider.cadence())),
             None => self.next_slot(now),
         };
+        match missed {
+            Some(refusal) => self.miss(&refusal, now),
+            // A part that a key does not open is asked for once a day, and told once.
+            None => self.told = self.told.filter(|fault| *fault == Fault::PermissionDenied),
+        }
+    }
+
+    /// A part was refused, and the rest was heard. That is no fault of the whole, but it is counted, and a wait
+    /// that it asks for holds for all.
+    fn miss(&mut self, refusal: &Refusal, now: Nanos) {
+        *self.errors.entry(refusal.fault).or_default() += 1;
+        if self.told.replace(refusal.fault) != Some(refusal.fault) {
+            tracing::info!(
+                source = self.provider.source(),
+                zone = self.provider.zone(),
+                "{refusal}; the rest of what it says is used"
+            );
+        }
+        if let Some(wait) = refusal.retry_after {
+            let wait = wait.min(LONGEST_WAIT);
+            self.due = self.due.max(now + nanos(wait + self.jitter.within(wait / 10)));
+        }
     }
 
     /// None came. It is said once, when it begins.

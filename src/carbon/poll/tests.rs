@@ -1,5 +1,6 @@
 //! Days of asking in made-up time: outages, pauses, reloads, restarts, and what is logged of them.
 
+mod parts;
 mod place;
 
 use super::*;
@@ -24,6 +25,7 @@ type Answering = Box<dyn Fn(Ask) -> Result<Vec<Series>, Refusal> + Send>;
 struct Script {
     answer: Option<Answering>,
     asked: Vec<Ask>,
+    missed: Option<Refusal>,
 }
 
 type Shared = Arc<Mutex<Script>>;
@@ -32,6 +34,7 @@ struct MadeUp {
     zone: String,
     cadence: Duration,
     script: Shared,
+    missed: Option<Refusal>,
 }
 
 impl IntensityProvider for MadeUp {
@@ -47,9 +50,14 @@ impl IntensityProvider for MadeUp {
         self.cadence
     }
 
+    fn missed(&self) -> Option<&Refusal> {
+        self.missed.as_ref()
+    }
+
     fn fetch<'a>(&'a mut self, _: &'a Client, ask: Ask) -> Heard<'a> {
         let mut script = self.script.lock().expect("not poisoned");
         script.asked.push(ask);
+        self.missed = script.missed.clone();
         let answer = script.answer.as_ref().map_or(Ok(Vec::new()), |answer| answer(ask));
         Box::pin(std::future::ready(answer))
     }
@@ -63,6 +71,7 @@ fn opening(script: &Shared, cadence_seconds: u64) -> Open {
             zone: place.zone.to_string(),
             cadence: Duration::from_secs(cadence_seconds),
             script: Arc::clone(&script),
+            missed: None,
         }))]
     })
 }

@@ -2,7 +2,7 @@
 
 use super::json::Node;
 use super::{Ask, Key, Refusal};
-use crate::http_client::{self, Answer, Client, ClientError};
+use crate::http_client::{self, Answer, Client, ClientError, Secret};
 use crate::model::quantity::Nanos;
 use crate::model::reading::Fault;
 use bytes::Bytes;
@@ -53,13 +53,20 @@ impl Site {
         self.refusal(Fault::Malformed, what)
     }
 
+    /// The key itself.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub fn secret(&self, key: &Key) -> Result<Secret, Refusal> {
+        key.read().map_err(|message| self.refusal(Fault::Missing, &message))
+    }
+
     /// The key, as a header's value.
     ///
     /// # Errors
     /// The file cannot be used, or no header can carry the key.
     pub fn key(&self, key: &Key) -> Result<HeaderValue, Refusal> {
-        let secret = key.read().map_err(|message| self.refusal(Fault::Missing, &message))?;
-        self.header(secret.reveal())
+        self.header(self.secret(key)?.reveal())
     }
 
     /// A header's value that is shown nowhere.

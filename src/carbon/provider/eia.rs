@@ -6,13 +6,12 @@ use super::asking::{Question, Site};
 use super::figure::Decimal;
 use super::json::Node;
 use super::mix::{Codes, Mix};
+use super::round::Questions;
 use super::slots::{Gathering, instant, minutes, written};
-use super::{Ask, Heard, IntensityProvider, Key, Offer, Refusal};
+use super::{Key, Offer, Refusal};
 use crate::http_client::Client;
-use crate::model::grid::{Basis, Series};
+use crate::model::grid::Basis;
 use crate::model::quantity::Nanos;
-use crate::model::reading::Fault;
-use std::time::Duration;
 
 /// Where it is.
 pub const BASE: &str = "https://api.eia.gov/v2";
@@ -31,21 +30,20 @@ const BY_DAY: [&str; 2] = ["SUN", "SNB"];
 
 /// The provider.
 pub struct Eia {
-    site: Site,
-    key: Key,
-    basis: Basis,
+    /// What proves us.
+    pub key: Key,
+    /// Which factors the mix is weighed with.
+    pub basis: Basis,
 }
 
-impl Eia {
-    /// For a balancing authority.
-    #[must_use]
-    pub const fn new(site: Site, key: Key, basis: Basis) -> Eia {
-        Eia { site, key, basis }
+impl Questions for Eia {
+    fn offer(&self) -> Offer {
+        Offer::average(self.basis)
     }
 
-    async fn heard(&self, client: &Client, ask: Ask) -> Result<Vec<Series>, Refusal> {
-        let site = &self.site;
-        let key = self.key.read().map_err(|message| site.refusal(Fault::Missing, &message))?;
+    async fn hear(&mut self, client: &Client, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
+        let (site, ask) = (heard.site(), heard.ask());
+        let key = site.secret(&self.key)?;
         let from = ask.from.min(ask.now.saturating_sub(SEEN_OVER));
         let question = Question::new(site, "/electricity/rto/fuel-type-data/data/")
             .with("api_key", key.reveal())
@@ -59,31 +57,7 @@ impl Eia {
             .with("length", MAX_ROWS);
         let body = question.ask(client, ask).await?;
         let mix = parse(site, &body)?;
-        let mut heard = Gathering::new(site, ask);
-        mix.intensities(site, Codes::Eia, self.basis, (&ALWAYS, &BY_DAY), &mut heard)?;
-        heard.finish()
-    }
-}
-
-impl IntensityProvider for Eia {
-    fn source(&self) -> &'static str {
-        self.site.source
-    }
-
-    fn zone(&self) -> &str {
-        &self.site.zone
-    }
-
-    fn cadence(&self) -> Duration {
-        self.site.cadence
-    }
-
-    fn offer(&self) -> Offer {
-        Offer::average(self.basis)
-    }
-
-    fn fetch<'a>(&'a mut self, client: &'a Client, ask: Ask) -> Heard<'a> {
-        Box::pin(self.heard(client, ask))
+        heard.take(|site, heard| mix.intensities(site, Codes::Eia, self.basis, (&ALWAYS, &BY_DAY), heard))
     }
 }
 

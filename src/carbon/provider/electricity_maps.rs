@@ -5,14 +5,14 @@
 use super::asking::{Part, Question, Site};
 use super::figure::{Unit, intensity};
 use super::json::Node;
+use super::round::Questions;
 use super::slots::{About, Gathering, Slot, instant, minutes};
-use super::{Ask, Heard, IntensityProvider, Key, Offer, Refusal};
+use super::{Key, Offer, Refusal};
 use crate::http_client::Client;
-use crate::model::grid::{Basis, Boundary, Quality, Series};
+use crate::model::grid::{Basis, Boundary, Quality};
 use crate::model::quantity::Nanos;
 use bytes::Bytes;
 use hyper::header::HeaderName;
-use std::time::Duration;
 
 /// Where it is.
 pub const BASE: &str = "https://api.electricitymaps.com/v4";
@@ -24,7 +24,6 @@ const HORIZONS: [u64; 4] = [6, 24, 48, 72];
 
 /// The provider.
 pub struct ElectricityMaps {
-    site: Site,
     key: Key,
     basis: Basis,
     history: Part,
@@ -32,86 +31,76 @@ pub struct ElectricityMaps {
 }
 
 impl ElectricityMaps {
-    /// For a zone.
+    /// With a key, which may not cover all of it.
     #[must_use]
-    pub fn new(site: Site, key: Key, basis: Basis) -> ElectricityMaps {
-        ElectricityMaps { site, key, basis, history: Part::default(), forecast: Part::default() }
+    pub fn new(key: Key, basis: Basis) -> ElectricityMaps {
+        ElectricityMaps { key, basis, history: Part::default(), forecast: Part::default() }
     }
 
-    async fn get(&self, client: &Client, ask: Ask, what: &str, hours: Option<u64>) -> Result<Bytes, Refusal> {
-        let mut question = Question::new(&self.site, &format!("/carbon-intensity/{what}"))
-            .with("zone", &self.site.zone)
+    async fn get(
+        &self,
+        client: &Client,
+        heard: &Gathering<'_>,
+        (what, more): (&str, &[(&str, String)]),
+    ) -> Result<Bytes, Refusal> {
+        let site = heard.site();
+        let question = Question::new(site, &format!("/carbon-intensity/{what}"))
+            .with("zone", &site.zone)
             .with("emissionFactorType", self.basis.as_str())
-            .header(TOKEN, self.site.key(&self.key)?);
-        if let Some(hours) = hours {
-            question = question.with("horizonHours", &hours.to_string());
-        }
-        question.ask(client, ask).await
+            .header(TOKEN, site.key(&self.key)?);
+        let question = more.iter().fold(question, |question, (name, value)| question.with(name, value));
+        question.ask(client, heard.ask()).await
     }
 
-    async fn heard(&mut self, client: &Client, ask: Ask) -> Result<Vec<Series>, Refusal> {
-        let site = self.site.clone();
-        let mut heard = Gathering::new(&site, ask);
-        let mut refused = None;
+    async fn past(&mut self, client: &Client, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
+        let (ask, basis) = (heard.ask(), self.basis);
         if self.history.is_open(ask) {
-            let body = self.get(client, ask, "history", None).await;
+            let body = self.get(client, heard, ("history", &[])).await;
             self.history.note(ask, &body);
             match body {
-                Ok(body) => parse(&site, &body, self.basis, false, &mut heard)?,
-                Err(refusal) => refused = Some(refusal),
+                Ok(body) => heard.take(|site, heard| parse(site, &body, basis, false, heard))?,
+                // What is wrong with the provider as a whole is not asked about twice.
+                Err(refusal) if self.history.is_open(ask) => return Err(refusal),
+                Err(refusal) => heard.miss(refusal),
             }
-        }
-        // What is wrong with the provider as a whole is not asked about twice.
-        if let Some(refusal) = refused.take_if(|_| self.history.is_open(ask)) {
-            return Err(refusal);
         }
         if !heard.is_current() {
-            match self.get(client, ask, "latest", None).await {
-                Ok(body) => {
-                    parse(&site, &body, self.basis, false, &mut heard)?;
-                    refused = None;
-                }
-                Err(refusal) => refused = Some(refusal),
-            }
+            let body = self.get(client, heard, ("latest", &[])).await?;
+            heard.take(|site, heard| parse(site, &body, basis, false, heard))?;
         }
+        Ok(())
+    }
+
+    async fn ahead(&mut self, client: &Client, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
+        let (ask, basis) = (heard.ask(), self.basis);
         let ahead = ask.until.saturating_sub(ask.now).get().div_ceil(minutes(60).get());
-        if ahead > 0 && refused.is_none() && self.forecast.is_open(ask) {
-            let hours = HORIZONS.into_iter().find(|hours| *hours >= ahead).unwrap_or(HORIZONS[3]);
-            let body = self.get(client, ask, "forecast", Some(hours)).await;
-            self.forecast.note(ask, &body);
-            match body.and_then(|body| parse(&site, &body, self.basis, true, &mut heard)) {
-                Ok(()) => {}
-                Err(refusal) => tracing::debug!("no forecast: {refusal}"),
-            }
+        if ahead == 0 || !self.forecast.is_open(ask) {
+            return Ok(());
         }
-        let outcome = heard.finish().map_err(|nothing| refused.unwrap_or(nothing));
-        if outcome.is_err() {
-            // It was not the plan: nothing is had by this key.
-            self.history = Part::default();
-        }
-        outcome
+        let hours = HORIZONS.into_iter().find(|hours| *hours >= ahead).unwrap_or(HORIZONS[3]);
+        let more = [("horizonHours", hours.to_string())];
+        let body = self.get(client, heard, ("forecast", &more)).await;
+        self.forecast.note(ask, &body);
+        let body = body?;
+        heard.take(|site, heard| parse(site, &body, basis, true, heard))
     }
 }
 
-impl IntensityProvider for ElectricityMaps {
-    fn source(&self) -> &'static str {
-        self.site.source
-    }
-
-    fn zone(&self) -> &str {
-        &self.site.zone
-    }
-
-    fn cadence(&self) -> Duration {
-        self.site.cadence
-    }
-
+impl Questions for ElectricityMaps {
     fn offer(&self) -> Offer {
         Offer::average(self.basis)
     }
 
-    fn fetch<'a>(&'a mut self, client: &'a Client, ask: Ask) -> Heard<'a> {
-        Box::pin(self.heard(client, ask))
+    async fn hear(&mut self, client: &Client, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
+        let outcome = match self.past(client, heard).await {
+            Ok(()) => self.ahead(client, heard).await,
+            Err(refusal) => Err(refusal),
+        };
+        if heard.is_empty() {
+            // It was not the plan: nothing is had by this key.
+            self.history = Part::default();
+        }
+        outcome
     }
 }
 

@@ -4,13 +4,12 @@
 use super::asking::{Question, Site};
 use super::figure::{Unit, intensity};
 use super::json::Node;
+use super::round::Questions;
 use super::slots::{About, Gathering, Slot, instant, minutes, written};
-use super::{Ask, Heard, IntensityProvider, Offer, Refusal};
+use super::{Offer, Refusal};
 use crate::http_client::Client;
-use crate::model::grid::{Basis, Boundary, Quality, Series};
+use crate::model::grid::{Basis, Boundary, Quality};
 use crate::model::quantity::Nanos;
-use bytes::Bytes;
-use std::time::Duration;
 
 /// Where it is.
 pub const BASE: &str = "https://api.energidataservice.dk";
@@ -18,73 +17,46 @@ pub const BASE: &str = "https://api.energidataservice.dk";
 /// Three days of slots are 864.
 const MAX_RECORDS: &str = "1000";
 
-/// The provider.
-pub struct EnergiData {
-    site: Site,
-}
+/// The provider. Its zones are `DK1` and `DK2`.
+pub struct EnergiData;
 
 impl EnergiData {
-    /// For `DK1` or `DK2`.
-    #[must_use]
-    pub const fn new(site: Site) -> EnergiData {
-        EnergiData { site }
-    }
-
-    async fn get(
-        &self,
+    async fn set(
         client: &Client,
-        ask: Ask,
-        set: &str,
-        times: (Nanos, Option<Nanos>),
-    ) -> Result<Bytes, Refusal> {
+        heard: &mut Gathering<'_>,
+        (set, quality): (&str, Quality),
+        (start, end): (Nanos, Option<Nanos>),
+    ) -> Result<(), Refusal> {
+        let site = heard.site();
         let time = |time| written(time, "%Y-%m-%dT%H:%M");
         // Without a time zone theirs would be taken, whose days have 23 and 25 hours.
-        let mut question = Question::new(&self.site, &format!("/dataset/{set}"))
-            .with("start", &time(times.0))
+        let mut question = Question::new(site, &format!("/dataset/{set}"))
+            .with("start", &time(start))
             .with("timezone", "UTC")
-            .with("filter", &format!("{{\"PriceArea\":[\"{}\"]}}", self.site.zone))
+            .with("filter", &format!("{{\"PriceArea\":[\"{}\"]}}", site.zone))
             .with("sort", "Minutes5UTC desc")
             .with("limit", MAX_RECORDS);
-        if let Some(end) = times.1 {
+        if let Some(end) = end {
             question = question.with("end", &time(end));
         }
-        question.ask(client, ask).await
-    }
-
-    async fn heard(&self, client: &Client, ask: Ask) -> Result<Vec<Series>, Refusal> {
-        let mut heard = Gathering::new(&self.site, ask);
-        let past = self.get(client, ask, "CO2Emis", (ask.from, None)).await?;
-        parse(&self.site, &past, Quality::Measured, &mut heard)?;
-        if ask.until > ask.now {
-            let ahead = self.get(client, ask, "CO2EmisProg", (ask.now, Some(ask.until))).await;
-            let ahead = ahead.and_then(|body| parse(&self.site, &body, Quality::Forecast, &mut heard));
-            if let Err(refusal) = ahead {
-                tracing::debug!("no forecast: {refusal}");
-            }
-        }
-        heard.finish()
+        let body = question.ask(client, heard.ask()).await?;
+        heard.take(|site, heard| parse(site, &body, quality, heard))
     }
 }
 
-impl IntensityProvider for EnergiData {
-    fn source(&self) -> &'static str {
-        self.site.source
-    }
-
-    fn zone(&self) -> &str {
-        &self.site.zone
-    }
-
-    fn cadence(&self) -> Duration {
-        self.site.cadence
-    }
-
+impl Questions for EnergiData {
     fn offer(&self) -> Offer {
         Offer::average(Basis::Direct)
     }
 
-    fn fetch<'a>(&'a mut self, client: &'a Client, ask: Ask) -> Heard<'a> {
-        Box::pin(self.heard(client, ask))
+    async fn hear(&mut self, client: &Client, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
+        let ask = heard.ask();
+        EnergiData::set(client, heard, ("CO2Emis", Quality::Measured), (ask.from, None)).await?;
+        if ask.until > ask.now {
+            let ahead = (ask.now, Some(ask.until));
+            EnergiData::set(client, heard, ("CO2EmisProg", Quality::Forecast), ahead).await?;
+        }
+        Ok(())
     }
 }
 

@@ -4,15 +4,15 @@
 use super::asking::{Question, Site};
 use super::figure::Decimal;
 use super::mix::{Codes, Mix};
+use super::round::Questions;
 use super::slots::{Gathering, instant, minutes, written};
-use super::{Ask, Heard, IntensityProvider, Key, Offer, Refusal};
+use super::{Key, Offer, Refusal};
 use crate::http_client::Client;
-use crate::model::grid::{Basis, Series};
+use crate::model::grid::Basis;
 use crate::model::quantity::Nanos;
 use crate::model::reading::Fault;
 use hyper::header::{ACCEPT, HeaderValue};
 use roxmltree::{Document, Node, ParsingOptions};
-use std::time::Duration;
 
 /// Where it is.
 pub const BASE: &str = "https://web-api.tp.entsoe.eu";
@@ -29,23 +29,22 @@ const MAX_CELLS: u64 = 400;
 /// Three days of 20 fuels in quarters are 40,000 elements of a point and its two numbers.
 const MAX_NODES: u32 = 300_000;
 
-/// The provider.
+/// The provider. A zone is an area by its EIC code.
 pub struct Entsoe {
-    site: Site,
-    key: Key,
-    basis: Basis,
+    /// What proves us.
+    pub key: Key,
+    /// Which factors the mix is weighed with.
+    pub basis: Basis,
 }
 
-impl Entsoe {
-    /// For an area, by its EIC code.
-    #[must_use]
-    pub const fn new(site: Site, key: Key, basis: Basis) -> Entsoe {
-        Entsoe { site, key, basis }
+impl Questions for Entsoe {
+    fn offer(&self) -> Offer {
+        Offer::average(self.basis)
     }
 
-    async fn heard(&self, client: &Client, ask: Ask) -> Result<Vec<Series>, Refusal> {
-        let site = &self.site;
-        let key = self.key.read().map_err(|message| site.refusal(Fault::Missing, &message))?;
+    async fn hear(&mut self, client: &Client, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
+        let (site, ask) = (heard.site(), heard.ask());
+        let key = site.secret(&self.key)?;
         let hour = minutes(60).get();
         let from = ask.from.min(ask.now.saturating_sub(SEEN_OVER)).get() / hour * hour;
         let to = ask.now.get().div_ceil(hour) * hour;
@@ -59,31 +58,7 @@ impl Entsoe {
             .with("periodEnd", &written(Nanos::new(to), "%Y%m%d%H%M"));
         let body = question.ask(client, ask).await?;
         let mix = parse(site, &body)?;
-        let mut heard = Gathering::new(site, ask);
-        mix.intensities(site, Codes::Entsoe, self.basis, (&[], &["B16"]), &mut heard)?;
-        heard.finish()
-    }
-}
-
-impl IntensityProvider for Entsoe {
-    fn source(&self) -> &'static str {
-        self.site.source
-    }
-
-    fn zone(&self) -> &str {
-        &self.site.zone
-    }
-
-    fn cadence(&self) -> Duration {
-        self.site.cadence
-    }
-
-    fn offer(&self) -> Offer {
-        Offer::average(self.basis)
-    }
-
-    fn fetch<'a>(&'a mut self, client: &'a Client, ask: Ask) -> Heard<'a> {
-        Box::pin(self.heard(client, ask))
+        heard.take(|site, heard| mix.intensities(site, Codes::Entsoe, self.basis, (&[], &["B16"]), heard))
     }
 }
 

@@ -4,37 +4,37 @@
 use super::asking::Site;
 use super::figure::{Unit, intensity};
 use super::http_json::{self, Shape, ends};
+use super::round::Questions;
 use super::slots::{About, Gathering, Slot, floor, instant};
-use super::{Ask, BOUNDS, Heard, IntensityProvider, Offer, Refusal};
+use super::{BOUNDS, Offer, Refusal};
 use crate::http_client::Client;
-use crate::model::grid::{Basis, Boundary, GRAIN, Quality, Series};
+use crate::model::grid::{Basis, Boundary, GRAIN, Quality};
 use crate::model::quantity::Nanos;
 use crate::model::reading::Fault;
 use csv::StringRecord;
 use std::io::Read;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// The provider.
 pub struct File {
-    site: Site,
     path: PathBuf,
     shape: Shape,
     read: Option<(SystemTime, Vec<u8>)>,
 }
 
 impl File {
-    /// For a place.
+    /// A file that has not been read yet.
     #[must_use]
-    pub const fn new(site: Site, path: PathBuf, shape: Shape) -> File {
-        File { site, path, shape, read: None }
+    pub const fn new(path: PathBuf, shape: Shape) -> File {
+        File { path, shape, read: None }
     }
 
     /// What is in the file, which is small and on this machine.
-    fn content(&mut self) -> Result<&[u8], Refusal> {
+    fn content(&mut self, site: &Site) -> Result<&[u8], Refusal> {
         let refused = |error: &std::io::Error| {
             let message = format!("reading {}: {error} (see the provider's path)", self.path.display());
-            self.site.refusal(Fault::from(error), &message)
+            site.refusal(Fault::from(error), &message)
         };
         let file = std::fs::File::open(&self.path).map_err(|error| refused(&error))?;
         let changed =
@@ -47,45 +47,27 @@ impl File {
             if content.len() > BOUNDS.bytes {
                 let message =
                     format!("reading {}: larger than 4 MiB (cut it to some days)", self.path.display());
-                return Err(self.site.malformed(&message));
+                return Err(site.malformed(&message));
             }
             self.read = Some((changed, content));
         }
         Ok(self.read.as_ref().map_or(&[][..], |(_, content)| content))
     }
-
-    fn heard(&mut self, ask: Ask) -> Result<Vec<Series>, Refusal> {
-        let (site, shape) = (self.site.clone(), self.shape.clone());
-        let content = self.content()?;
-        let mut heard = Gathering::new(&site, ask);
-        match shape.value {
-            Some(_) => http_json::parse(&site, content, &shape, &mut heard)?,
-            None => parse(&site, content, &shape, &mut heard)?,
-        }
-        heard.finish()
-    }
 }
 
-impl IntensityProvider for File {
-    fn source(&self) -> &'static str {
-        self.site.source
-    }
-
-    fn zone(&self) -> &str {
-        &self.site.zone
-    }
-
-    fn cadence(&self) -> Duration {
-        self.site.cadence
-    }
-
+impl Questions for File {
     fn offer(&self) -> Offer {
         // A CSV file may say in each line what its figure includes.
         self.shape.value.as_ref().map_or(Offer::UNTOLD, |_| Offer::about(self.shape.about))
     }
 
-    fn fetch<'a>(&'a mut self, _: &'a Client, ask: Ask) -> Heard<'a> {
-        Box::pin(std::future::ready(self.heard(ask)))
+    async fn hear(&mut self, _: &Client, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
+        let shape = self.shape.clone();
+        let content = self.content(heard.site())?;
+        heard.take(|site, heard| match shape.value {
+            Some(_) => http_json::parse(site, content, &shape, heard),
+            None => parse(site, content, &shape, heard),
+        })
     }
 }
 

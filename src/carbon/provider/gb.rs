@@ -5,22 +5,20 @@
 use super::asking::{Question, Site};
 use super::figure::{Unit, intensity};
 use super::json::Node;
+use super::round::Questions;
 use super::slots::{About, Gathering, Slot, instant, written};
-use super::{Ask, Heard, IntensityProvider, Offer, Refusal};
+use super::{Offer, Refusal};
 use crate::carbon::zones;
 use crate::http_client::Client;
-use crate::model::grid::{Basis, Boundary, Quality, Series};
+use crate::model::grid::{Basis, Boundary, Quality};
 use crate::model::quantity::Nanos;
 use bytes::Bytes;
-use std::time::Duration;
 
 /// Where it is.
 pub const BASE: &str = "https://api.carbonintensity.org.uk";
 
-/// The provider.
-pub struct GreatBritain {
-    site: Site,
-}
+/// The provider. Its zones are `GB` and its regions.
+pub struct GreatBritain;
 
 /// What a place is called here: `GB`, or `GB-13` for one of its regions; a bare number will do.
 #[must_use]
@@ -31,63 +29,39 @@ pub fn zone(said: &str) -> Option<String> {
 }
 
 impl GreatBritain {
-    /// For `GB` or a region.
-    #[must_use]
-    pub const fn new(site: Site) -> GreatBritain {
-        GreatBritain { site }
-    }
-
-    async fn get(&self, client: &Client, ask: Ask, from: Nanos, to: &str) -> Result<Bytes, Refusal> {
+    async fn get(client: &Client, heard: &Gathering<'_>, from: Nanos, to: &str) -> Result<Bytes, Refusal> {
         let from = written(from, "%Y-%m-%dT%H:%MZ");
-        let path = match region(&self.site) {
+        let path = match region(heard.site()) {
             None => format!("/intensity/{from}/{to}"),
             Some(region) => format!("/regional/intensity/{from}/{to}/regionid/{region}"),
         };
-        Question::new(&self.site, &path).ask(client, ask).await
+        Question::new(heard.site(), &path).ask(client, heard.ask()).await
+    }
+}
+
+impl Questions for GreatBritain {
+    fn offer(&self) -> Offer {
+        Offer::average(Basis::Direct)
     }
 
-    async fn heard(&self, client: &Client, ask: Ask) -> Result<Vec<Series>, Refusal> {
-        let mut heard = Gathering::new(&self.site, ask);
+    async fn hear(&mut self, client: &Client, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
+        let ask = heard.ask();
         let to = written(ask.now, "%Y-%m-%dT%H:%MZ");
-        let past = match self.get(client, ask, ask.from, &to).await {
-            Ok(body) => parse(&self.site, &body, &mut heard),
-            Err(refusal) => return Err(refusal),
-        };
+        let past = GreatBritain::get(client, heard, ask.from, &to).await?;
+        if let Err(refusal) = heard.take(|site, heard| parse(site, &past, heard)) {
+            heard.miss(refusal);
+        }
         // The slot that runs stands at the head of the forecast, if not at the end of the past.
         if ask.until > ask.now || !heard.is_current() {
-            let ahead = self.get(client, ask, ask.now, "fw48h").await;
-            if let Err(refusal) = ahead.and_then(|body| parse(&self.site, &body, &mut heard)) {
-                tracing::debug!("no forecast: {refusal}");
-            }
+            let ahead = GreatBritain::get(client, heard, ask.now, "fw48h").await?;
+            heard.take(|site, heard| parse(site, &ahead, heard))?;
         }
-        heard.finish().map_err(|nothing| past.err().unwrap_or(nothing))
+        Ok(())
     }
 }
 
 fn region(site: &Site) -> Option<u8> {
     zones::ids(&site.zone).and_then(|ids| ids.gb_region)
-}
-
-impl IntensityProvider for GreatBritain {
-    fn source(&self) -> &'static str {
-        self.site.source
-    }
-
-    fn zone(&self) -> &str {
-        &self.site.zone
-    }
-
-    fn cadence(&self) -> Duration {
-        self.site.cadence
-    }
-
-    fn offer(&self) -> Offer {
-        Offer::average(Basis::Direct)
-    }
-
-    fn fetch<'a>(&'a mut self, client: &'a Client, ask: Ask) -> Heard<'a> {
-        Box::pin(self.heard(client, ask))
-    }
 }
 
 /// An answer: a list of slots, or a region, or a list of one, with such a list inside.

@@ -3,13 +3,13 @@
 use super::asking::{Question, Site};
 use super::figure::{Decimal, Unit, intensity};
 use super::json::{Node, Path};
+use super::round::Questions;
 use super::slots::{About, Gathering, Slot, floor, instant};
-use super::{Ask, Heard, IntensityProvider, Key, Offer, Refusal};
+use super::{Key, Offer, Refusal};
 use crate::http_client::Client;
-use crate::model::grid::{Quality, Series};
+use crate::model::grid::Quality;
 use crate::model::quantity::Nanos;
 use hyper::header::HeaderName;
-use std::time::Duration;
 
 /// What the user says of figures.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,54 +34,29 @@ const USUAL_SLOT: Nanos = Nanos::from_seconds(3_600);
 /// Seconds since 1970 have ten digits until the year 2286; more are milliseconds.
 const MILLISECONDS_FROM: u64 = 100_000_000_000;
 
-/// The provider.
+/// The provider. The base of its site is the whole URL.
 pub struct HttpJson {
-    site: Site,
-    shape: Shape,
-    headers: Vec<(String, Key)>,
+    /// What is in its answer.
+    pub shape: Shape,
+    /// Headers of the request, with what their values are read from.
+    pub headers: Vec<(String, Key)>,
 }
 
-impl HttpJson {
-    /// For a place. The site's base is the whole URL.
-    #[must_use]
-    pub const fn new(site: Site, shape: Shape, headers: Vec<(String, Key)>) -> HttpJson {
-        HttpJson { site, shape, headers }
+impl Questions for HttpJson {
+    fn offer(&self) -> Offer {
+        Offer::about(self.shape.about)
     }
 
-    async fn heard(&self, client: &Client, ask: Ask) -> Result<Vec<Series>, Refusal> {
-        let site = &self.site;
+    async fn hear(&mut self, client: &Client, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
+        let site = heard.site();
         let mut question = Question::new(site, "");
         for (name, key) in &self.headers {
             let name = HeaderName::from_bytes(name.as_bytes());
             let name = name.map_err(|_| site.malformed("a header whose name is none (see header_files)"))?;
             question = question.header(name, site.key(key)?);
         }
-        let body = question.ask(client, ask).await?;
-        let mut heard = Gathering::new(site, ask);
-        parse(site, &body, &self.shape, &mut heard)?;
-        heard.finish()
-    }
-}
-
-impl IntensityProvider for HttpJson {
-    fn source(&self) -> &'static str {
-        self.site.source
-    }
-
-    fn zone(&self) -> &str {
-        &self.site.zone
-    }
-
-    fn cadence(&self) -> Duration {
-        self.site.cadence
-    }
-
-    fn offer(&self) -> Offer {
-        Offer::about(self.shape.about)
-    }
-
-    fn fetch<'a>(&'a mut self, client: &'a Client, ask: Ask) -> Heard<'a> {
-        Box::pin(self.heard(client, ask))
+        let body = question.ask(client, heard.ask()).await?;
+        heard.take(|site, heard| parse(site, &body, &self.shape, heard))
     }
 }
 

@@ -5,12 +5,12 @@
 use super::asking::{Question, Site};
 use super::figure::{Unit, intensity};
 use super::json::Node;
+use super::round::Questions;
 use super::slots::{About, Gathering, Slot, instant, minutes, written};
-use super::{Ask, Heard, IntensityProvider, Offer, Refusal};
+use super::{Offer, Refusal};
 use crate::http_client::Client;
-use crate::model::grid::{Basis, Boundary, Quality, Series};
+use crate::model::grid::{Basis, Boundary, Quality};
 use crate::model::quantity::Nanos;
-use std::time::Duration;
 
 /// Where it is.
 pub const BASE: &str = "https://odre.opendatasoft.com/api/explore/v2.1";
@@ -21,24 +21,20 @@ const PAGE: usize = 100;
 /// Pages for three days of quarters, and one in reserve.
 const MAX_PAGES: usize = 4;
 
-/// The provider.
-pub struct Rte {
-    site: Site,
-}
+/// The provider. It has one zone, France.
+pub struct Rte;
 
-impl Rte {
-    /// For France.
-    #[must_use]
-    pub const fn new(site: Site) -> Rte {
-        Rte { site }
+impl Questions for Rte {
+    fn offer(&self) -> Offer {
+        Offer::average(Basis::Direct)
     }
 
-    async fn heard(&self, client: &Client, ask: Ask) -> Result<Vec<Series>, Refusal> {
-        let mut heard = Gathering::new(&self.site, ask);
+    async fn hear(&mut self, client: &Client, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
+        let ask = heard.ask();
         let since = written(ask.from, "taux_co2 is not null and date_heure >= '%Y-%m-%d'");
         for page in 0..MAX_PAGES {
             // In Paris an hour of autumn is there twice; in UTC none is.
-            let question = Question::new(&self.site, "/catalog/datasets/eco2mix-national-tr/records")
+            let question = Question::new(heard.site(), "/catalog/datasets/eco2mix-national-tr/records")
                 .with("select", "taux_co2,date_heure,nature")
                 .with("where", &since)
                 .with("order_by", "date_heure desc")
@@ -46,34 +42,13 @@ impl Rte {
                 .with("offset", &(page * PAGE).to_string())
                 .with("timezone", "UTC");
             let body = question.ask(client, ask).await?;
-            let rows = parse(&self.site, &body, &mut heard)?;
+            let mut rows = Page { count: 0, oldest: None };
+            heard.take(|site, heard| parse(site, &body, heard).map(|page| rows = page))?;
             if rows.count < PAGE || rows.oldest.is_none_or(|oldest| oldest <= ask.from) {
                 break;
             }
         }
-        heard.finish()
-    }
-}
-
-impl IntensityProvider for Rte {
-    fn source(&self) -> &'static str {
-        self.site.source
-    }
-
-    fn zone(&self) -> &str {
-        &self.site.zone
-    }
-
-    fn cadence(&self) -> Duration {
-        self.site.cadence
-    }
-
-    fn offer(&self) -> Offer {
-        Offer::average(Basis::Direct)
-    }
-
-    fn fetch<'a>(&'a mut self, client: &'a Client, ask: Ask) -> Heard<'a> {
-        Box::pin(self.heard(client, ask))
+        Ok(())
     }
 }
 

@@ -65,19 +65,63 @@ pub struct Gathering<'a> {
     points: usize,
     odd: Option<String>,
     is_only_ahead: bool,
+    missed: Option<Refusal>,
 }
 
 impl<'a> Gathering<'a> {
     /// Nothing yet.
     #[must_use]
     pub const fn new(site: &'a Site, ask: Ask) -> Gathering<'a> {
-        Gathering { site, ask, found: Vec::new(), points: 0, odd: None, is_only_ahead: false }
+        Gathering { site, ask, found: Vec::new(), points: 0, odd: None, is_only_ahead: false, missed: None }
+    }
+
+    /// Who is asked.
+    #[must_use]
+    pub const fn site(&self) -> &'a Site {
+        self.site
     }
 
     /// What is asked.
     #[must_use]
     pub const fn ask(&self) -> Ask {
         self.ask
+    }
+
+    /// Takes an answer whole, or nothing of it.
+    ///
+    /// # Errors
+    /// What `read` finds wrong with it.
+    pub fn take(
+        &mut self,
+        read: impl FnOnce(&Site, &mut Gathering<'a>) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let known: Vec<usize> = self.found.iter().map(|(_, samples)| samples.len()).collect();
+        let outcome = read(self.site, self);
+        if outcome.is_err() {
+            self.found.truncate(known.len());
+            self.found.iter_mut().zip(known).for_each(|((_, samples), known)| samples.truncate(known));
+        }
+        outcome
+    }
+
+    /// A part was asked for and refused. Of several refusals that with the longest wait is kept, else the first.
+    pub fn miss(&mut self, refusal: Refusal) {
+        let is_graver = self.missed.as_ref().is_none_or(|known| known.retry_after < refusal.retry_after);
+        if is_graver {
+            self.missed = Some(refusal);
+        }
+    }
+
+    /// What was refused.
+    #[must_use]
+    pub const fn missed(&self) -> Option<&Refusal> {
+        self.missed.as_ref()
+    }
+
+    /// Whether nothing that can be used has been heard yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
     }
 
     /// Takes a figure. What no grid has is left out, and is the reason if nothing else is heard; what is too
@@ -125,9 +169,9 @@ impl<'a> Gathering<'a> {
     /// The series; several figures for one time leave the best made, and of equals the one said last.
     ///
     /// # Errors
-    /// There is no figure that can be used.
+    /// There is no figure that can be used: what was refused is the reason, or what is wrong with the figures.
     pub fn finish(self) -> Result<Vec<Series>, Refusal> {
-        let Gathering { site, ask, found, points, odd, is_only_ahead } = self;
+        let Gathering { site, ask, found, points, odd, is_only_ahead, missed } = self;
         if points > MAX_POINTS {
             return Err(site.malformed("more than 20,000 figures (is that its address?)"));
         }
@@ -147,6 +191,9 @@ impl<'a> Gathering<'a> {
             .collect();
         if !series.is_empty() {
             return Ok(series);
+        }
+        if let Some(refusal) = missed {
+            return Err(refusal);
         }
         Err(match odd {
             Some(odd) => site.refusal(Fault::OutOfRange, &format!("{odd} (see which unit it is in)")),

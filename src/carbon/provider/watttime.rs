@@ -5,17 +5,16 @@
 use super::asking::{Part, Question, Site};
 use super::figure::{Unit, intensity};
 use super::json::Node;
+use super::round::Questions;
 use super::slots::{About, Gathering, Slot, instant, minutes, written};
-use super::{Ask, Heard, IntensityProvider, Key, Offer, Refusal};
+use super::{Ask, Key, Offer, Refusal};
 use crate::http_client::Client;
-use crate::model::grid::{Basis, Boundary, Quality, Series, Signal};
+use crate::model::grid::{Basis, Boundary, Quality, Signal};
 use crate::model::quantity::Nanos;
-use crate::model::reading::Fault;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, HeaderValue};
-use std::time::Duration;
 
 /// Where it is.
 pub const BASE: &str = "https://api.watttime.org";
@@ -31,22 +30,34 @@ const LONGEST_PERIOD: Nanos = minutes(60);
 
 /// The provider.
 pub struct WattTime {
-    site: Site,
     user: String,
     password: Key,
-    signals: Vec<(Signal, Part)>,
+    signals: Vec<Wanted>,
     token: Option<(HeaderValue, Nanos)>,
 }
 
+/// A signal, of which the plan may have all, the past alone, or nothing.
+struct Wanted {
+    signal: Signal,
+    whole: Part,
+    forecast: Part,
+}
+
+impl Wanted {
+    fn new(signal: Signal) -> Wanted {
+        Wanted { signal, whole: Part::default(), forecast: Part::default() }
+    }
+}
+
 impl WattTime {
-    /// For a region.
+    /// For somebody whom it knows.
     #[must_use]
-    pub fn new(site: Site, user: String, password: Key, signals: Vec<Signal>) -> WattTime {
-        let signals = signals.into_iter().map(|signal| (signal, Part::default())).collect();
-        WattTime { site, user, password, signals, token: None }
+    pub fn new(user: String, password: Key, signals: Vec<Signal>) -> WattTime {
+        let signals = signals.into_iter().map(Wanted::new).collect();
+        WattTime { user, password, signals, token: None }
     }
 
-    async fn token(&mut self, client: &Client, ask: Ask) -> Result<HeaderValue, Refusal> {
+    async fn token(&mut self, client: &Client, site: &Site, ask: Ask) -> Result<HeaderValue, Refusal> {
         if let Some((token, since)) = &self.token {
             // A clock that was set back says nothing about the token's age.
             let is_fresh = *since <= ask.now && ask.now.saturating_sub(*since) < RENEWED_AFTER;
@@ -55,8 +66,7 @@ impl WattTime {
             }
         }
         self.token = None;
-        let site = &self.site;
-        let password = self.password.read().map_err(|message| site.refusal(Fault::Missing, &message))?;
+        let password = site.secret(&self.password)?;
         let pair = BASE64_STANDARD.encode(format!("{}:{}", self.user, password.reveal()));
         let question =
             Question::new(site, "/login").header(AUTHORIZATION, site.header(&format!("Basic {pair}"))?);
@@ -72,94 +82,86 @@ impl WattTime {
     async fn get(
         &mut self,
         client: &Client,
-        ask: Ask,
-        make: impl for<'b> Fn(&'b Site) -> Question<'b>,
+        heard: &Gathering<'_>,
+        (path, more): (&str, &[(&str, &str)]),
     ) -> Result<Bytes, Refusal> {
+        let (site, ask) = (heard.site(), heard.ask());
+        let make = |token| {
+            let question = Question::new(site, path).header(AUTHORIZATION, token).with("region", &site.zone);
+            more.iter().fold(question, |question, (name, value)| question.with(name, value))
+        };
         let had_one = self.token.is_some();
-        let token = self.token(client, ask).await?;
-        let site = self.site.clone();
-        let first = make(&site).header(AUTHORIZATION, token).send(client).await?;
+        let token = self.token(client, site, ask).await?;
+        let first = make(token).send(client).await?;
         if !had_one || !first.is_unknown_caller() {
-            return first.body(&site, ask);
+            return first.body(site, ask);
         }
         self.token = None;
-        let token = self.token(client, ask).await?;
-        make(&site).header(AUTHORIZATION, token).ask(client, ask).await
+        let token = self.token(client, site, ask).await?;
+        make(token).ask(client, ask).await
     }
 
-    async fn signal(
+    async fn past(
         &mut self,
         client: &Client,
-        signal: Signal,
         heard: &mut Gathering<'_>,
+        signal: Signal,
     ) -> Result<(), Refusal> {
         let ask = heard.ask();
-        let site = self.site.clone();
         let time = |time| written(time, "%Y-%m-%dT%H:%M+00:00");
         let (from, now) = (time(ask.from.min(ask.now.saturating_sub(minutes(10)))), time(ask.now));
-        let past = self
-            .get(client, ask, |site| {
-                let question = Question::new(site, "/v3/historical").with("region", &site.zone);
-                question.with("start", &from).with("end", &now).with("signal_type", kind(signal))
-            })
-            .await?;
-        parse(&site, &past, signal, false, heard)?;
-        let ahead =
-            ask.until.saturating_sub(ask.now).get().div_ceil(minutes(60).get()).min(MAX_HORIZON_HOURS);
-        let forecast = self
-            .get(client, ask, |site| {
-                let question = Question::new(site, "/v3/forecast").with("region", &site.zone);
-                question.with("signal_type", kind(signal)).with("horizon_hours", &ahead.to_string())
-            })
-            .await;
-        match forecast.and_then(|body| parse(&site, &body, signal, true, heard)) {
-            Ok(()) => {}
-            Err(refusal) => tracing::debug!("no forecast: {refusal}"),
-        }
-        Ok(())
+        let more = [("start", from.as_str()), ("end", &now), ("signal_type", kind(signal))];
+        let past = self.get(client, heard, ("/v3/historical", &more)).await?;
+        heard.take(|site, heard| parse(site, &past, signal, false, heard))
     }
 
-    async fn heard(&mut self, client: &Client, ask: Ask) -> Result<Vec<Series>, Refusal> {
-        let site = self.site.clone();
-        let mut heard = Gathering::new(&site, ask);
-        let mut refused = None;
-        for place in 0..self.signals.len() {
-            if !self.signals[place].1.is_open(ask) {
-                continue;
-            }
-            let outcome = self.signal(client, self.signals[place].0, &mut heard).await;
-            self.signals[place].1.note(ask, &outcome);
-            refused = refused.or(outcome.err());
-        }
-        let outcome = heard.finish().map_err(|nothing| refused.unwrap_or(nothing));
-        if outcome.is_err() {
-            // It was not the plan: nothing is had by this name.
-            self.signals.iter_mut().for_each(|(_, part)| *part = Part::default());
-        }
-        outcome
+    async fn ahead(
+        &mut self,
+        client: &Client,
+        heard: &mut Gathering<'_>,
+        signal: Signal,
+    ) -> Result<(), Refusal> {
+        let ask = heard.ask();
+        let hours =
+            ask.until.saturating_sub(ask.now).get().div_ceil(minutes(60).get()).min(MAX_HORIZON_HOURS);
+        let more = [("signal_type", kind(signal)), ("horizon_hours", &hours.to_string())];
+        let ahead = self.get(client, heard, ("/v3/forecast", &more)).await?;
+        heard.take(|site, heard| parse(site, &ahead, signal, true, heard))
     }
 }
 
-impl IntensityProvider for WattTime {
-    fn source(&self) -> &'static str {
-        self.site.source
-    }
-
-    fn zone(&self) -> &str {
-        &self.site.zone
-    }
-
-    fn cadence(&self) -> Duration {
-        self.site.cadence
-    }
-
+impl Questions for WattTime {
     fn offer(&self) -> Offer {
-        let has = |wanted| self.signals.iter().any(|(signal, _)| *signal == wanted);
+        let has = |signal| self.signals.iter().any(|wanted| wanted.signal == signal);
         Offer::Own { average: has(Signal::Average).then_some(Basis::Direct), marginal: has(Signal::Marginal) }
     }
 
-    fn fetch<'a>(&'a mut self, client: &'a Client, ask: Ask) -> Heard<'a> {
-        Box::pin(self.heard(client, ask))
+    async fn hear(&mut self, client: &Client, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
+        let ask = heard.ask();
+        let mut outcome = Ok(());
+        for place in 0..self.signals.len() {
+            if !self.signals[place].whole.is_open(ask) {
+                continue;
+            }
+            let signal = self.signals[place].signal;
+            outcome = self.past(client, heard, signal).await;
+            self.signals[place].whole.note(ask, &outcome);
+            if outcome.is_ok() && self.signals[place].forecast.is_open(ask) {
+                outcome = self.ahead(client, heard, signal).await;
+                self.signals[place].forecast.note(ask, &outcome);
+            }
+            match outcome.as_ref().err().cloned() {
+                // It wants to be left alone, by the other signal too.
+                Some(refusal) if refusal.wants_a_pause() => break,
+                Some(refusal) => heard.miss(refusal),
+                None => {}
+            }
+        }
+        if heard.is_empty() {
+            // It was not the plan: nothing is had by this name.
+            self.signals.iter_mut().for_each(|wanted| wanted.whole = Part::default());
+        }
+        outcome
     }
 }
 

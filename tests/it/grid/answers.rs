@@ -100,10 +100,9 @@ fn electricity_maps_answers_for_what_was_asked_or_not_at_all() {
         let (heard, _) = round(kind(), "FR", ask(0), move |asked| {
             let Does::Says(body) = electricity_maps(asked, zone) else { panic!("{asked:?}") };
             let mut body: Value = serde_json::from_str(&body).unwrap();
-            match body.get_mut("history").and_then(Value::as_array_mut) {
-                Some(points) => points.iter_mut().for_each(change),
-                None => change(&mut body),
-            }
+            change(&mut body);
+            let points = body.get_mut("history").and_then(Value::as_array_mut);
+            points.into_iter().flatten().for_each(change);
             says(body)
         });
         let refusal = heard.unwrap_err();

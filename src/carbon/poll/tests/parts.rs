@@ -1,0 +1,65 @@
+//! Answers of which a part was refused.
+
+use super::*;
+
+#[test]
+fn a_wait_that_a_part_asks_for_holds_for_all_and_what_was_heard_is_kept() {
+    for (missed, least, most) in [
+        (refusal(Fault::Limit, Some(7_200)), 7_200, 7_920),
+        (refusal(Fault::Io, Some(7_200)), 7_200, 7_920),
+        (refusal(Fault::Limit, Some(5)), 900, 1_800),
+        (refusal(Fault::Io, None), 900, 1_800),
+        (refusal(Fault::Limit, Some(u64::MAX)), 86_400, 95_040),
+    ] {
+        let script = Shared::default();
+        let fault = missed.fault;
+        let wants_a_pause = missed.wants_a_pause();
+        {
+            let mut script = script.lock().expect("unused");
+            script.answer = Some(Box::new(hourly));
+            script.missed = Some(missed);
+        }
+        block(async {
+            let mut lookout = lookout(&script, setting("FR"), NOON);
+            assert!(lookout.turn(NOON).await, "something was heard");
+            let grid = lookout.grid(NOON);
+            assert_eq!(grid.plan.at(NOON.saturating_sub(hours(1))).fallback, Step::Wanted);
+            assert_eq!((grid.sources[0].fault, grid.sources[0].errors.clone()), (None, vec![(fault, 1)]));
+            let due = lookout.next().expect("a provider");
+            let range = Nanos::from_seconds(least)..=Nanos::from_seconds(most);
+            assert!(range.contains(&due.saturating_sub(NOON)), "{fault:?}: {due:?}");
+            lookout.take_up(setting("FR"), None, NOON);
+            assert_eq!(lookout.next(), Some(due), "a reload does not shorten it");
+            script.lock().expect("not poisoned").missed = None;
+            lookout.turn(due).await;
+        });
+        let asked = std::mem::take(&mut script.lock().expect("not poisoned").asked);
+        let is_early = asked[1].now.saturating_sub(asked[0].now) < hours(1);
+        assert_eq!(
+            asked[1].until > asked[1].now,
+            wants_a_pause || !is_early,
+            "{fault:?}: who says when to come again is asked for the same then"
+        );
+    }
+}
+
+#[test]
+fn a_part_that_is_refused_is_told_when_that_begins() {
+    let script = Shared::default();
+    script.lock().expect("unused").answer = Some(Box::new(hourly));
+    let ((), lines) = logged(|| {
+        block(async {
+            let mut lookout = lookout(&script, setting("FR"), NOON);
+            let (no, shut) = (refusal(Fault::Io, None), refusal(Fault::PermissionDenied, None));
+            let rounds = [Some(&no), Some(&no), None, Some(&no), Some(&shut), None, None, Some(&shut)];
+            let mut now = NOON;
+            for missed in rounds {
+                script.lock().expect("not poisoned").missed = missed.cloned();
+                lookout.turn(now).await;
+                now = lookout.next().expect("a provider");
+            }
+        });
+    });
+    let told = lines.iter().filter(|line| line.contains("the rest of what it says is used")).count();
+    assert_eq!(told, 3, "each of the two beginnings, and what the key does not open once: {lines:#?}");
+}
