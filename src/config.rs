@@ -86,6 +86,8 @@ pub struct Settings {
     pub sysfs: PathBuf,
     /// The control groups.
     pub cgroupfs: PathBuf,
+    /// Whether mounted parts of the host may be writable.
+    pub allow_writable: bool,
     /// The store's folder; `None` if none is wanted or there is no place for it.
     pub store: Option<PathBuf>,
     /// The folder for what must not outlive the boot.
@@ -199,6 +201,7 @@ struct PathSection {
     procfs: Option<PathBuf>,
     sysfs: Option<PathBuf>,
     cgroupfs: Option<PathBuf>,
+    allow_writable: bool,
     job_socket: Option<PathBuf>,
     runtime: Option<PathBuf>,
 }
@@ -311,6 +314,7 @@ impl Settings {
                 .clone()
                 .or(file.path.cgroupfs)
                 .unwrap_or_else(|| sysfs.join("fs/cgroup")),
+            allow_writable: flags.allow_writable.unwrap_or(file.path.allow_writable),
             store: place::store(flags.store.clone().or(file.store.path)),
             otlp: otlp::wishes(file.otlp, &otlp::of_the_process, flags.otlp_endpoint.as_deref())?,
             job_socket: place::job_socket(
@@ -330,6 +334,13 @@ impl Settings {
             .or_else(|| std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty()))
             .or_else(|| sysinfo::System::host_name().ok())
             .unwrap_or_else(|| "localhost".to_owned())
+    }
+
+    /// The places of the host that were named, with the key that names each.
+    pub fn host_places(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let kernels: [(&'static str, &Path); 3] =
+            [("path.sysfs", &self.sysfs), ("path.procfs", &self.procfs), ("path.cgroupfs", &self.cgroupfs)];
+        kernels.into_iter().chain(self.jobs.names.kubernetes.places())
     }
 
     /// How long an ended job stays on the page.

@@ -9,6 +9,7 @@ mod grid;
 mod keeping;
 mod looking;
 mod naming;
+pub(crate) mod roots;
 mod socket;
 
 use crate::carbon;
@@ -84,6 +85,9 @@ pub enum StartError {
         /// Why not.
         error: std::io::Error,
     },
+    /// A part of the host could be changed through a mount that is there to be read.
+    #[error(transparent)]
+    Writable(#[from] roots::Writable),
     /// The store is not for this version.
     #[error(transparent)]
     Store(OpenError),
@@ -118,6 +122,7 @@ fn hint(error: &std::io::Error) -> &'static str {
 pub fn run(flags: &Flags) -> Result<(), StartError> {
     let mut settings = Settings::load(flags)?;
     settings.hardware.nvml.confinement = Confinement(confine_to_devices);
+    roots::check(&settings)?;
     let access = Arc::new(Access::load(settings.web_config.as_deref())?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -6,7 +6,7 @@ use crate::carbon::Choice;
 use crate::clock;
 use crate::config::Settings;
 use crate::config::flags::Flags;
-use crate::daemon::{StartError, parts};
+use crate::daemon::{StartError, parts, roots};
 use crate::http_client::bare;
 use crate::job::names::SourceName;
 use crate::model::identity::Origin;
@@ -42,6 +42,7 @@ pub enum Health {
 /// The exporter would not start either.
 pub fn run(flags: &Flags) -> Result<Health, StartError> {
     let settings = Settings::load(flags)?;
+    roots::check(&settings)?;
     let mut sampler = Sampler::new(parts(&settings)?);
     sampler.tick(clock::now());
     clock::sleep(LOOK);

@@ -51,6 +51,17 @@ pub struct Flags {
     /// Where the control groups are mounted [default: fs/cgroup below sysfs]
     #[arg(long = "path.cgroupfs", value_name = "DIR", env = "JOULEPRINT_PATH_CGROUPFS", global = true)]
     pub cgroupfs: Option<PathBuf>,
+    /// Start although a part of the host that is mounted elsewhere (--path.sysfs /host/sys) can be written
+    #[arg(
+        long = "path.allow-writable",
+        value_name = "BOOL",
+        env = "JOULEPRINT_PATH_ALLOW_WRITABLE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        global = true
+    )]
+    pub allow_writable: Option<bool>,
     /// Where the store is kept, `none` for no store [default: STATE_DIRECTORY, else /var/lib/jouleprint
     /// for root, else ~/.local/state/jouleprint]
     #[arg(long = "store.path", value_name = "DIR", env = "JOULEPRINT_STORE_PATH", global = true)]

@@ -167,6 +167,16 @@ impl Jobs {
 }
 
 impl KubernetesSection {
+    /// The folders of the kubelet's that were named, with the key that names each.
+    pub fn places(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let named =
+            [("jobs.kubernetes.logs", &self.logs), ("jobs.kubernetes.pod_resources", &self.pod_resources)];
+        named.into_iter().filter_map(|(key, place)| match place {
+            Place::At(path) => Some((key, path.as_path())),
+            Place::Auto | Place::Off => None,
+        })
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
         match self.labels.len() {
             0..=MAX_LABELS => Ok(()),

@@ -258,7 +258,7 @@ impl Exporter {
         let mut command = load::inside(setup.groups, setup.is_private);
         command.args(setup.under);
         if let Some(mount) = setup.own_mount {
-            let script = "mount -t cgroup2 none \"$0\"; exec \"$@\"";
+            let script = "mount -t cgroup2 none \"$0\"; mount -o remount,bind,ro \"$0\"; exec \"$@\"";
             command.args(["unshare", "-Cm", "--propagation", "private", "sh", "-c", script]).arg(mount);
         }
         command.arg(env!("CARGO_BIN_EXE_jouleprint"));
@@ -269,6 +269,10 @@ impl Exporter {
         if setup.own_mount.is_none() {
             let cgroupfs = setup.cgroupfs.unwrap_or(Path::new(CGROUPFS.as_str()));
             command.arg("--path.cgroupfs").arg(cgroupfs);
+        }
+        // The view of both hierarchies that tests/run.sh mounts is there to be written by the tests.
+        if !CGROUPFS.starts_with("/sys/") {
+            command.arg("--path.allow-writable");
         }
         command.args(setup.arguments);
         for (flag, path) in [("--path.sysfs", setup.sysfs), ("--path.procfs", setup.procfs)] {

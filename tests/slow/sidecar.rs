@@ -26,7 +26,8 @@ fn by_the_host_s_groups_exactly_its_own_pod_is_a_job() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let unified = Path::new(CGROUPFS.as_str()).join("unified");
     // As a container sees it: its own group as if it were the root, and the host's tree elsewhere.
-    let script = "mount --bind \"$0\" \"$1\" && mount -t cgroup2 none /sys/fs/cgroup && shift && exec \"$@\"";
+    let script = "mount --bind \"$0\" \"$1\" && mount -o remount,bind,ro \"$1\" && \
+                  mount -t cgroup2 none /sys/fs/cgroup && shift && exec \"$@\"";
     let inside = ["unshare", "-Cm", "--propagation", "private", "sh", "-c", script].map(str::to_owned);
     let mut inside = inside.to_vec();
     inside.extend([&unified, folder.path()].map(|path| path.display().to_string()));
