@@ -1,0 +1,118 @@
+{{- define "jouleprint.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "jouleprint.fullname" -}}
+{{- $name := include "jouleprint.name" . }}
+{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
+{{- default $full .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "jouleprint.selector" -}}
+app.kubernetes.io/name: {{ include "jouleprint.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- with .component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+{{- end }}
+
+{{- define "jouleprint.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{ include "jouleprint.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: jouleprint
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- end }}
+
+{{- define "jouleprint.serviceAccount" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "jouleprint.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "jouleprint.image" -}}
+{{- with .Values.image }}
+{{- if .digest }}{{ printf "%s@%s" .repository .digest }}
+{{- else }}{{ printf "%s:%s" .repository (default $.Chart.AppVersion .tag) }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- /* Read-only to the last mount inside; Kubernetes before 1.30 does not know how and would complain. */}}
+{{- define "jouleprint.readOnly" -}}
+readOnly: true
+{{- if semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version }}
+recursiveReadOnly: IfPossible
+{{- end }}
+{{- end }}
+
+{{- /* What the user says goes before what the chart knows. */}}
+{{- define "jouleprint.config" -}}
+{{- $path := ternary (dict "sysfs" "/host/sys") (dict "cgroupfs" "/host/sys/fs/cgroup") .Values.mounts.sys }}
+{{- if .Values.allowWritable }}{{ $_ := set $path "allow_writable" true }}{{ end }}
+{{- $kubernetes := dict }}
+{{- $_ := set $kubernetes "logs" (ternary "/host/var/log/pods" "off" .Values.mounts.podLogs) }}
+{{- $_ := set $kubernetes "pod_resources" (ternary "/host/var/lib/kubelet/pod-resources" "off" .Values.mounts.podResources) }}
+{{- $known := dict "path" $path "jobs" (dict "kubernetes" $kubernetes) }}
+{{- if ne .Values.monitor.kind "none" }}{{ $_ := set $known "scrape_interval_hint" .Values.monitor.interval }}{{ end }}
+{{- if .Values.relay.enabled }}
+{{- $url := printf "http://%s-relay:14402" (include "jouleprint.fullname" .) }}
+{{- $_ := set $known "grid" (dict "providers" (list (dict "name" "jouleprint" "url" $url))) }}
+{{- end }}
+{{- mergeOverwrite $known (deepCopy .Values.config) | toYaml }}
+{{- end }}
+
+{{- define "jouleprint.hasUsers" -}}
+{{- if or .Values.web.configSecret .Values.web.tls.clientAuth }}yes{{ end }}
+{{- end }}
+
+{{- define "jouleprint.isTls" -}}
+{{- if and .Values.web.tls.secretName (not .Values.web.configSecret) }}yes{{ end }}
+{{- end }}
+
+{{- /* Who asks for credentials has none from the kubelet: then only the port is tried. */}}
+{{- define "jouleprint.probe" -}}
+{{- if include "jouleprint.hasUsers" .root -}}
+tcpSocket: {port: http}
+{{- else -}}
+httpGet: {path: {{ .path }}, port: http{{ if include "jouleprint.isTls" .root }}, scheme: HTTPS{{ end }}}
+{{- end }}
+{{- end }}
+
+{{- /* A series is the node's, whichever pod serves it: a rollout makes no new ones. */}}
+{{- define "jouleprint.relabelings" -}}
+- {sourceLabels: [__meta_kubernetes_pod_node_name], targetLabel: instance}
+- {targetLabel: job, replacement: jouleprint}
+{{- with .Values.cluster }}
+- {targetLabel: cluster, replacement: {{ . | quote }}}
+{{- end }}
+- {action: labeldrop, regex: pod|container|endpoint|namespace|service|node}
+{{- end }}
+
+{{- define "jouleprint.endpoint" -}}
+port: http
+path: {{ dig "web" "telemetry_path" "/metrics" .Values.config }}
+interval: {{ .Values.monitor.interval }}
+scrapeTimeout: {{ .Values.monitor.scrapeTimeout }}
+honorLabels: false
+{{- if include "jouleprint.isTls" . }}
+scheme: https
+tlsConfig:
+  ca: {secret: {name: {{ .Values.web.tls.secretName }}, key: ca.crt}}
+  {{- with .Values.web.tls.serverName }}
+  serverName: {{ . }}
+  {{- end }}
+  {{- with .Values.monitor.clientSecret }}
+  cert: {secret: {name: {{ . }}, key: tls.crt}}
+  keySecret: {name: {{ . }}, key: tls.key}
+  {{- end }}
+{{- end }}
+{{- with .Values.monitor.basicAuthSecret }}
+basicAuth:
+  username: {name: {{ . }}, key: username}
+  password: {name: {{ . }}, key: password}
+{{- end }}
+relabelings:
+{{ include "jouleprint.relabelings" . }}
+{{- end }}
