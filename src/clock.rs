@@ -54,12 +54,20 @@ impl Jitter {
 
     /// Anything from nothing to `most`.
     pub fn within(&mut self, most: Duration) -> Duration {
-        // splitmix64
+        most.mul_f64((self.next() >> 11) as f64 / (1_u64 << 53) as f64)
+    }
+
+    /// A number from 0 to `limit`, which is not among them; 0 if there is none.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next().checked_rem(limit).unwrap_or(0)
+    }
+
+    /// The next 64 bits (splitmix64).
+    fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        most.mul_f64((mixed >> 11) as f64 / (1_u64 << 53) as f64)
+        mixed ^ (mixed >> 31)
     }
 }

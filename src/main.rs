@@ -11,8 +11,11 @@ use jouleprint::command::report::arguments::{JobsArguments, ReportArguments};
 use jouleprint::command::run::OWN_FAILURE;
 use jouleprint::command::run::arguments::RunArguments;
 use jouleprint::command::run::child::follow;
+use jouleprint::command::simulate::SimulateArguments;
 use jouleprint::command::when::WhenArguments;
-use jouleprint::command::{check, doctor, grid, jobs, metrics, record, regions, replay, report, run, when};
+use jouleprint::command::{
+    check, doctor, grid, jobs, metrics, record, regions, replay, report, run, simulate, when,
+};
 use jouleprint::config::flags::Flags;
 use jouleprint::config::{ConfigError, Settings, place};
 use jouleprint::daemon::{self, StartError};
@@ -85,6 +88,11 @@ enum Command {
     ///
     /// Exit code 3: nobody knows the hours ahead.
     When(WhenArguments),
+    /// Serve the pages of a made-up fleet, for load tests and demonstrations
+    ///
+    /// Listens on 127.0.0.1:14410 unless told otherwise: /hosts/NAME/metrics, /sd for Prometheus'
+    /// http_sd_configs, /truth for what was drawn. The accounting and the pages are the real ones.
+    Simulate(Box<SimulateArguments>),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -169,6 +177,7 @@ fn start(arguments: &Arguments) -> Result<ExitCode, Error> {
                 return Ok(ExitCode::from(error.exit_code()));
             }
         }
+        Some(Command::Simulate(asked)) => simulate::run(&arguments.flags, asked)?,
         Some(Command::Run(command)) => return Ok(ExitCode::from(measure(&arguments.flags, command))),
     }
     Ok(ExitCode::SUCCESS)

@@ -11,4 +11,5 @@ pub mod regions;
 pub mod replay;
 pub mod report;
 pub mod run;
+pub mod simulate;
 pub mod when;

@@ -5,6 +5,7 @@
 pub mod access;
 pub mod api;
 pub mod catalogue;
+pub mod fleet;
 pub mod http;
 pub mod negotiate;
 pub mod otlp;

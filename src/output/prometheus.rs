@@ -2,6 +2,7 @@
 //! written from integers, so that a reader of the text can add them up exactly.
 
 use super::catalogue::{Family, Kind, Number, Sink, families};
+use crate::model::quantity::Nanos;
 use crate::model::snapshot::Snapshot;
 
 /// A text format.
@@ -44,7 +45,7 @@ pub fn render_families<S: 'static>(
 ) {
     text.clear();
     for family in families {
-        let mut writer = Writer { family, format, text, has_header: false };
+        let mut writer = Writer { family, format, text, has_header: false, target: &[], seconds: None };
         (family.collect)(state, &mut writer);
     }
     match format {
@@ -53,6 +54,31 @@ pub fn render_families<S: 'static>(
             text.extend_from_slice(b"# EOF\n");
         }
         Format::Text => downgrade(more, text),
+    }
+}
+
+/// The heads of these families alone, in OpenMetrics: what stands before samples of many times.
+pub fn declare(families: impl Iterator<Item = &'static Family>, text: &mut Vec<u8>) {
+    for family in families {
+        let format = Format::OpenMetrics;
+        Writer { family, format, text, has_header: false, target: &[], seconds: None }.header();
+    }
+}
+
+/// The samples of these families alone, as they were scraped from a target with these labels at this wall
+/// time; appended.
+pub fn render_at(
+    families: impl Iterator<Item = &'static Family>,
+    snapshot: &Snapshot,
+    target: &[(&str, &str)],
+    at: Nanos,
+    text: &mut Vec<u8>,
+) {
+    let seconds = Some(at.get() / 1_000_000_000);
+    for family in families {
+        let format = Format::OpenMetrics;
+        let mut writer = Writer { family, format, text, has_header: true, target, seconds };
+        (family.collect)(snapshot, &mut writer);
     }
 }
 
@@ -81,6 +107,9 @@ struct Writer<'a, S> {
     format: Format,
     text: &'a mut Vec<u8>,
     has_header: bool,
+    // What a scrape would add: labels of the target, and the time.
+    target: &'a [(&'a str, &'a str)],
+    seconds: Option<u64>,
 }
 
 impl<S> Sink for Writer<'_, S> {
@@ -136,24 +165,21 @@ impl<S> Writer<'_, S> {
         text.extend_from_slice(suffix.as_bytes());
         debug_assert_eq!(labels.len(), self.family.labels.len(), "{}", self.family.name);
         let mut open = b'{';
+        for (name, value) in self.target {
+            label(open, name, value, text);
+            open = b',';
+        }
         // To a reader an empty label is none; of what may be known of a job, most is not.
         let shows_all = self.family.kind != Kind::Info;
         for (name, value) in self.family.labels.iter().zip(labels) {
             if !shows_all && value.is_empty() {
                 continue;
             }
-            text.push(open);
-            text.extend_from_slice(name.as_bytes());
-            text.extend_from_slice(b"=\"");
-            escape(value, text);
-            text.push(b'"');
+            label(open, name, value, text);
             open = b',';
         }
         if let Some(bound) = bound {
-            text.push(open);
-            text.extend_from_slice(b"le=\"");
-            text.extend_from_slice(bound.as_bytes());
-            text.push(b'"');
+            label(open, "le", bound, text);
             open = b',';
         }
         if open == b',' {
@@ -161,8 +187,20 @@ impl<S> Writer<'_, S> {
         }
         text.push(b' ');
         number(value, text);
+        if let Some(seconds) = self.seconds {
+            text.push(b' ');
+            number(Number::Whole(seconds), text);
+        }
         text.push(b'\n');
     }
+}
+
+fn label(open: u8, name: &str, value: &str, text: &mut Vec<u8>) {
+    text.push(open);
+    text.extend_from_slice(name.as_bytes());
+    text.extend_from_slice(b"=\"");
+    escape(value, text);
+    text.push(b'"');
 }
 
 /// Backslash, quote and line feed are escaped, in both formats.

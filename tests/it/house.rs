@@ -42,6 +42,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "command/report/fleet/client.rs",
             "command/grid.rs",
             "command/local.rs",
+            "command/simulate/serve.rs",
             // The BMC's own thread has a runtime of its own.
             "source/redfish.rs",
             "source/redfish/",
@@ -60,6 +61,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "http_client.rs",
             "http_client/",
             "carbon/",
+            "output/fleet.rs",
             "output/http.rs",
             "output/access.rs",
             "output/relay.rs",

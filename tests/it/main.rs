@@ -9,6 +9,7 @@ mod commands;
 mod conservation;
 mod day;
 mod faults;
+mod fleet;
 mod gpus;
 mod grid;
 mod grid_relay;
