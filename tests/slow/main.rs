@@ -41,7 +41,10 @@ mod restart;
 mod rig;
 mod run;
 mod sidecar;
+mod simulate;
 mod slurm;
 mod soak;
 mod socket;
+#[cfg(feature = "rare")]
+mod thousand;
 mod trouble;

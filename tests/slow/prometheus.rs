@@ -65,6 +65,11 @@ impl Prometheus {
         Prometheus { child, address, folder }
     }
 
+    #[cfg(feature = "rare")]
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// `data` of an API call; the query is escaped here.
     pub(crate) fn api(&self, path: &str, key: &str, query: &str) -> Value {
         let escaped: String = query
