@@ -1,7 +1,7 @@
 //! Who says how much an hour's electricity emits: one file for each provider, all asked in the same way.
 //!
-//! [`round`] is what they have in common, [`asking`] sends requests and tells what an answer's status means, [`json`] and [`figure`] read numbers
-//! without a float between, [`slots`] sorts what was heard into series, [`mix`] makes an intensity out of
+//! [`round`] is what they have in common, [`asking`] sends requests and tells what an answer's status means,
+//! [`json`] and [`figure`] read numbers without a float between, [`slots`] sorts what was heard into series, [`mix`] makes an intensity out of
 //! what was generated.
 
 pub mod asking;
@@ -328,11 +328,7 @@ pub fn open(wish: &Wish, place: &Place) -> Result<Box<dyn IntensityProvider>, Re
         Kind::Jouleprint(door) => {
             let Site { base, zone, cadence, .. } = site("", zone()?);
             let finer = finer_zone(wish, place);
-            Box::new(jouleprint::Jouleprint::new(&base, &zone, door.clone(), cadence).or_finer(finer))
-        }
-        Kind::HttpJson { shape, headers } => {
-            Box::new(http_json::HttpJson::new(site("", zone()?), shape.clone(), headers.clone()))
-            Box::new(jouleprint::Jouleprint::new(&base, &zone, door, cadence))
+            Box::new(jouleprint::Jouleprint::new(&base, &zone, door, cadence).or_finer(finer))
         }
     })
 }
@@ -343,6 +339,8 @@ fn finer_zone(wish: &Wish, place: &Place) -> Option<String> {
     let finer =
         region.electricity_maps_zone.filter(|_| wish.zone.is_none() && *region.zone == *place.zone)?;
     (!finer.eq_ignore_ascii_case(&place.zone)).then_some(finer)
+}
+
 fn at(site: Site, questions: impl Questions + 'static) -> Box<dyn IntensityProvider> {
     Box::new(round::Provider::new(site, questions))
 }
