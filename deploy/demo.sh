@@ -67,11 +67,12 @@ begin() {
     started+=($!)
 }
 
-# `answers NAME URL`: waits until somebody does.
+# `answers NAME URL`: waits until it does, unless the one that was started last has ended.
 answers() {
     local second
     for ((second = 0; second < patience * 2; second++)); do
         curl --silent --fail --output /dev/null "$2" && return
+        kill -0 "${started[-1]}" 2>/dev/null || break
         sleep 0.5
     done
     tail -n 20 "$folder/$1.log" >&2
@@ -92,7 +93,7 @@ cat >"$folder/relay.yaml" <<YAML
 grid:
   relay: {zones: [DE]}
   providers:
-  - {name: file, path: $folder/site.csv, basis: lifecycle, accounting: consumption, slot: 1h}
+  - {name: file, path: $folder/site.csv, basis: lifecycle, accounting: consumption, slot: 60m}
 YAML
 cat >"$folder/exporter.yaml" <<YAML
 zone: DE
@@ -130,9 +131,9 @@ begin relay "$jouleprint" grid --config.file "$folder/relay.yaml" --web.listen-a
 answers relay "http://$relay/-/ready"
 begin exporter "$jouleprint" --config.file "$folder/exporter.yaml" --web.listen-address "$exporter" \
     --store.path "$folder/store" --path.runtime "$folder/run"
+answers exporter "http://$exporter/-/ready"
 begin simulator "$jouleprint" simulate --hosts "$hosts" --jobs "$jobs" --gpus "$gpus" --tick 5 \
     --scrape-interval-hint 5 --web.listen-address "$simulator"
-answers exporter "http://$exporter/-/ready"
 answers simulator "http://$simulator/-/ready"
 
 prometheus=${PROMETHEUS:-$(command -v prometheus || true)}
@@ -174,6 +175,7 @@ wait_for() {
 echo "waiting until Prometheus has read everything (about half a minute)"
 targets=$((hosts + 2))
 wait_for "targets that answer" "count(up == 1) >= $targets"
+wait_for "hosts with energy" "count(sum by (host) (rate(hw_host_energy_joules_total[1m])) > 0) >= $((hosts + 1))"
 wait_for "watts of all hosts" 'sum(rate(hw_host_energy_joules_total{origin!=""}[1m]))'
 wait_for "grams of CO2e an hour" 'sum(rate(jouleprint_host_emissions_co2e_grams_total[1m])) * 3600'
 if [[ $rules -gt 0 ]]; then
