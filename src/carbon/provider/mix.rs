@@ -1,7 +1,8 @@
 //! From what each kind of power station generated to an intensity, by data/fuel_factors.csv.
 //!
 //! The newest hours come fuel by fuel: an hour without its gas or coal would look cleaner than it was, so
-//! only hours that have all the large ones are used.
+//! only hours that have all the large ones are used: those that are much of the electricity, and those that are
+//! much of what it emits.
 
 use super::Refusal;
 use super::asking::Site;
@@ -9,13 +10,17 @@ use super::figure::Odd;
 use super::slots::{About, Gathering, Slot};
 use crate::model::grid::{Basis, Boundary, Quality};
 use crate::model::quantity::{Intensity, Nanos};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Once;
 
 const TABLE: &str = include_str!("../../../data/fuel_factors.csv");
 
-/// A fuel is large from this share of all that was generated on, in percent.
+/// A fuel is large from this share on, in percent, of all that was generated or emitted.
 const LARGE_PERCENT: u128 = 5;
+
+/// A fuel that is large by its emissions alone is run for some hours, or published late by some. One that generated
+/// within this time before a slot and is not in it is late; one that did not stands still.
+const RECENT: Nanos = Nanos::from_seconds(6 * 3_600);
 
 /// So many are named in a message.
 const MAX_NAMED: usize = 8;
@@ -88,6 +93,15 @@ fn factors(codes: Codes, basis: Basis) -> Factors {
     found
 }
 
+/// Without which slots a fuel's absence spoils the figure.
+#[derive(Debug, Clone, Copy)]
+enum Need {
+    /// Each: much of the electricity is of it.
+    Each,
+    /// Those in or shortly after a time in which it ran: little of the electricity is of it, much of what it emits.
+    WhereItRan,
+}
+
 /// What was generated when, by the provider's code of the fuel, in thousandths of its unit.
 #[derive(Debug, Default)]
 pub struct Mix {
@@ -142,19 +156,40 @@ impl Mix {
                 );
             });
         }
-        let needed: BTreeSet<&str> = totals
-            .iter()
-            .filter(|(code, amount)| is_large(**amount) || always.contains(code) && **amount > 0)
-            .map(|(code, _)| *code)
-            .collect();
+        let emitted = |code: &str, amount: u128| {
+            let factor = factors.get(code).copied().flatten();
+            amount * factor.map_or(0, |factor| u128::from(factor.as_milligrams()))
+        };
+        let all_emitted: u128 = totals.iter().map(|(code, amount)| emitted(code, *amount)).sum();
+        let need = |(code, amount): (&&'_ str, &u128)| {
+            let emitted = emitted(code, *amount);
+            if is_large(*amount) || always.contains(code) && *amount > 0 {
+                Some(Need::Each)
+            } else {
+                (emitted > 0 && emitted * 100 >= all_emitted * LARGE_PERCENT).then_some(Need::WhereItRan)
+            }
+        };
+        let needed: BTreeMap<&str, Need> =
+            totals.iter().filter_map(|one| need(one).map(|need| (*one.0, need))).collect();
         let about = About::average(basis, Boundary::Production);
         for ((start, end), amounts) in &self.slots {
             let had_it = |code: &str| {
                 let before = (start.saturating_sub(DAY), end.saturating_sub(DAY));
                 self.slots.get(&before).is_some_and(|amounts| amounts.get(code).is_some_and(|one| *one > 0))
             };
-            let is_there =
-                |code: &&str| amounts.contains_key(*code) || by_day.contains(code) && !had_it(code);
+            let ran = |code: &str| {
+                let before =
+                    self.slots.range((start.saturating_sub(RECENT), Nanos::ZERO)..(*start, Nanos::ZERO));
+                before.into_iter().any(|(_, amounts)| amounts.get(code).is_some_and(|one| *one > 0))
+            };
+            let is_there = |(code, need): (&&str, &Need)| {
+                amounts.contains_key(*code)
+                    || match need {
+                        _ if by_day.contains(code) => !had_it(code),
+                        Need::Each => false,
+                        Need::WhereItRan => !ran(code),
+                    }
+            };
             if !needed.iter().all(is_there) {
                 continue;
             }
@@ -176,6 +211,7 @@ impl Mix {
 mod tests {
     use super::*;
     use crate::carbon::provider::Ask;
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     const NOON: Nanos = Nanos::from_seconds(1_795_262_400);
@@ -240,6 +276,42 @@ mod tests {
         let hours: Vec<u64> = found.iter().map(|(hour, _)| *hour).collect();
         // The newest has no coal yet, which is small and asked for; 1 and 2 hours ago the sun should have shone.
         assert_eq!(hours, (3..=26).rev().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_hour_without_a_fuel_that_is_small_and_emits_much_is_none_unless_it_stands_still() {
+        // Of 1,000 MWh 40 are of oil: 4 % of the electricity, 70 % of 37 g/kWh. Hours ago with oil; what is left out.
+        let all: Vec<u64> = (0..26).collect();
+        let until = |last: u64| all.iter().copied().filter(|hour| *hour >= last).collect::<Vec<_>>();
+        let evening: Vec<u64> = (12..16).collect();
+        for (what, with_oil, with_zero, left_out) in [
+            ("it is there", all.clone(), vec![], vec![]),
+            ("the newest hours are late", until(3), vec![], vec![0, 1, 2]),
+            ("it has stood still for long, and is not said to", until(10), vec![], (4..10).collect()),
+            ("it is said to stand still", until(3), vec![0, 1, 2], vec![]),
+            ("a gap", all.iter().copied().filter(|hour| *hour != 12).collect(), vec![], vec![12]),
+            ("it has stood still before it ran", (0..4).collect(), vec![], vec![]),
+            ("an evening, and nothing is said of it before and after", evening, vec![], (6..12).collect()),
+        ] {
+            let mut rows = Vec::new();
+            for hour in &all {
+                rows.extend([(*hour, "NUC", 960), (*hour, "WAT", 5)]);
+                let oil =
+                    [(&with_oil, 40), (&with_zero, 0)].into_iter().find(|(hours, _)| hours.contains(hour));
+                rows.extend(oil.map(|(_, amount)| (*hour, "OIL", amount)));
+            }
+            for basis in [Basis::Lifecycle, Basis::Direct] {
+                let found: Vec<u64> =
+                    intensities(&rows, basis).expect(what).into_iter().map(|(hour, _)| hour).collect();
+                let expected: Vec<u64> =
+                    all.iter().rev().copied().filter(|hour| !left_out.contains(hour)).collect();
+                assert_eq!(found, expected, "{what}");
+            }
+        }
+        // What is small in both is not waited for.
+        let mut rows: Vec<_> = (0..26).flat_map(|hour| [(hour, "NUC", 500), (hour, "NG", 500)]).collect();
+        rows.extend((1..26).map(|hour| (hour, "OIL", 10)));
+        assert_eq!(intensities(&rows, Basis::Direct).expect("figures").len(), 26);
     }
 
     #[test]
