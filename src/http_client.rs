@@ -17,7 +17,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client as Pool, Error as PoolError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-pub use secret::Secret;
+pub use secret::{MAX_SECRET_BYTES, Secret};
 use std::error::Error;
 use std::path::PathBuf;
 use std::pin::Pin;

@@ -1,10 +1,12 @@
 //! Who says how much an hour's electricity emits: one file for each provider, all asked in the same way.
 //!
 //! [`round`] is what they have in common, [`asking`] sends requests and tells what an answer's status means,
-//! [`json`] and [`figure`] read numbers without a float between, [`slots`] sorts what was heard into series, [`mix`] makes an intensity out of
+//! [`disk`] reads files that may hang, [`json`] and [`figure`] read numbers without a float between, [`slots`]
+//! sorts what was heard into series, [`mix`] makes an intensity out of
 //! what was generated.
 
 pub mod asking;
+pub mod disk;
 pub mod eia;
 pub mod electricity_maps;
 pub mod energi_data;
@@ -23,11 +25,12 @@ pub mod watttime;
 
 use super::regions;
 use super::zones::{self, Ids};
-use crate::http_client::{self, Bounds, Client, Secret};
+use crate::http_client::{self, Bounds, Client, MAX_SECRET_BYTES, Secret};
 use crate::model::grid::{Basis, Place, Series, Signal};
 use crate::model::quantity::Nanos;
 use crate::model::reading::Fault;
 use asking::Site;
+use disk::Unread;
 use round::Questions;
 use std::fmt;
 use std::future::Future;
@@ -176,12 +179,23 @@ impl Key {
     /// The key itself.
     ///
     /// # Errors
-    /// The file cannot be used; one line that names it.
-    pub fn read(&self) -> Result<Secret, String> {
-        match self {
-            Key::File(path) => Secret::read(path),
-            Key::Environment { value, .. } => Ok(value.clone()),
-        }
+    /// The file cannot be used, or is not there in time; one line that names it.
+    pub async fn read(&self) -> Result<Secret, Unread> {
+        let path = match self {
+            Key::Environment { value, .. } => return Ok(value.clone()),
+            Key::File(path) => path,
+        };
+        let secret = match disk::read(path, MAX_SECRET_BYTES, None).await {
+            Ok(content) => Secret::of_file(&content.bytes)
+                .map_err(|cause| Unread { fault: Fault::Malformed, cause: cause.to_owned() }),
+            Err(unread) => Err(unread),
+        };
+        secret.map_err(|Unread { fault, cause }| {
+            // Whatever is wrong with a file of ours, it is not the provider that refuses us.
+            let fault = if fault == Fault::Timeout { fault } else { Fault::Missing };
+            let path = path.display();
+            Unread { fault, cause: format!("reading {path}: {cause} (it must hold the secret alone)") }
+        })
     }
 }
 

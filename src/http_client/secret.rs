@@ -1,10 +1,9 @@
 //! What proves who we are: it is sent, and shown nowhere.
 
 use std::fmt;
-use std::path::Path;
 
 /// A key is some hundred bytes; a token with claims some thousand.
-const MAX_SECRET_BYTES: u64 = 64 << 10;
+pub const MAX_SECRET_BYTES: u64 = 64 << 10;
 
 /// Text that no log and no error shows.
 #[derive(Clone, PartialEq, Eq)]
@@ -20,18 +19,11 @@ impl Secret {
     /// What a file holds, without the white space around it.
     ///
     /// # Errors
-    /// It cannot be read, is empty, or holds more than a line; the message names the file alone.
-    pub fn read(path: &Path) -> Result<Secret, String> {
-        let unusable =
-            |why: &str| format!("reading {}: {why} (it must hold the secret alone)", path.display());
-        let size = std::fs::metadata(path).map_err(|error| unusable(&error.to_string()))?.len();
-        if size > MAX_SECRET_BYTES {
-            return Err(unusable("larger than 64 KiB"));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| unusable(&error.to_string()))?;
-        match text.trim() {
-            "" => Err(unusable("empty")),
-            text if text.chars().any(char::is_control) => Err(unusable("more than one line")),
+    /// It is empty, no text, or more than a line.
+    pub fn of_file(content: &[u8]) -> Result<Secret, &'static str> {
+        match std::str::from_utf8(content).map_err(|_| "no text")?.trim() {
+            "" => Err("empty"),
+            text if text.chars().any(char::is_control) => Err("more than one line"),
             text => Ok(Secret(text.to_owned())),
         }
     }
@@ -46,5 +38,24 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("(secret)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_the_one_line_of_its_file() {
+        for (content, expected) in [
+            (&b" k3y\n"[..], Ok("k3y")),
+            (b"Bearer a b", Ok("Bearer a b")),
+            (b" \n\t\n", Err("empty")),
+            (b"", Err("empty")),
+            (b"one\ntwo", Err("more than one line")),
+            (b"\xff\xfe", Err("no text")),
+        ] {
+            assert_eq!(Secret::of_file(content).as_ref().map(Secret::reveal), expected.as_ref().copied());
+        }
     }
 }

@@ -57,16 +57,16 @@ impl Site {
     ///
     /// # Errors
     /// The file cannot be used.
-    pub fn secret(&self, key: &Key) -> Result<Secret, Refusal> {
-        key.read().map_err(|message| self.refusal(Fault::Missing, &message))
+    pub async fn secret(&self, key: &Key) -> Result<Secret, Refusal> {
+        key.read().await.map_err(|unread| self.refusal(unread.fault, &unread.cause))
     }
 
     /// The key, as a header's value.
     ///
     /// # Errors
     /// The file cannot be used, or no header can carry the key.
-    pub fn key(&self, key: &Key) -> Result<HeaderValue, Refusal> {
-        self.header(self.secret(key)?.reveal())
+    pub async fn key(&self, key: &Key) -> Result<HeaderValue, Refusal> {
+        self.header(self.secret(key).await?.reveal())
     }
 
     /// A header's value that is shown nowhere.

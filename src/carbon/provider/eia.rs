@@ -43,7 +43,7 @@ impl Questions for Eia {
 
     async fn hear(&mut self, client: &Client, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
         let (site, ask) = (heard.site(), heard.ask());
-        let key = site.secret(&self.key)?;
+        let key = site.secret(&self.key).await?;
         let from = ask.from.min(ask.now.saturating_sub(SEEN_OVER));
         let question = Question::new(site, "/electricity/rto/fuel-type-data/data/")
             .with("api_key", key.reveal())

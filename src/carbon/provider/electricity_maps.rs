@@ -44,10 +44,11 @@ impl ElectricityMaps {
         (what, more): (&str, &[(&str, String)]),
     ) -> Result<Bytes, Refusal> {
         let site = heard.site();
+        let key = site.key(&self.key).await?;
         let question = Question::new(site, &format!("/carbon-intensity/{what}"))
             .with("zone", &site.zone)
             .with("emissionFactorType", self.basis.as_str())
-            .header(TOKEN, site.key(&self.key)?);
+            .header(TOKEN, key);
         let question = more.iter().fold(question, |question, (name, value)| question.with(name, value));
         question.ask(client, heard.ask()).await
     }

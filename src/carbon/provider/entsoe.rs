@@ -44,7 +44,7 @@ impl Questions for Entsoe {
 
     async fn hear(&mut self, client: &Client, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
         let (site, ask) = (heard.site(), heard.ask());
-        let key = site.secret(&self.key)?;
+        let key = site.secret(&self.key).await?;
         let hour = minutes(60).get();
         let from = ask.from.min(ask.now.saturating_sub(SEEN_OVER)).get() / hour * hour;
         let to = ask.now.get().div_ceil(hour) * hour;

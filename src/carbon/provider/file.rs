@@ -2,6 +2,7 @@
 //! when it has changed. A CSV table without times, such as a yearly one by zone, holds at all times.
 
 use super::asking::Site;
+use super::disk::{self, Content, Unread};
 use super::figure::{Unit, intensity};
 use super::http_json::{self, Shape, ends};
 use super::round::Questions;
@@ -12,15 +13,14 @@ use crate::model::grid::{Basis, Boundary, GRAIN, Quality};
 use crate::model::quantity::Nanos;
 use crate::model::reading::Fault;
 use csv::StringRecord;
-use std::io::Read;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::sync::Arc;
 
 /// The provider.
 pub struct File {
     path: PathBuf,
     shape: Shape,
-    read: Option<(SystemTime, Vec<u8>)>,
+    read: Option<Content>,
 }
 
 impl File {
@@ -30,28 +30,14 @@ impl File {
         File { path, shape, read: None }
     }
 
-    /// What is in the file, which is small and on this machine.
-    fn content(&mut self, site: &Site) -> Result<&[u8], Refusal> {
-        let refused = |error: &std::io::Error| {
-            let message = format!("reading {}: {error} (see the provider's path)", self.path.display());
-            site.refusal(Fault::from(error), &message)
-        };
-        let file = std::fs::File::open(&self.path).map_err(|error| refused(&error))?;
-        let changed =
-            file.metadata().and_then(|metadata| metadata.modified()).map_err(|error| refused(&error))?;
-        let is_known = self.read.as_ref().is_some_and(|(read, _)| *read == changed);
-        if !is_known {
-            let mut content = Vec::new();
-            let most = u64::try_from(BOUNDS.bytes).unwrap_or(u64::MAX);
-            file.take(most + 1).read_to_end(&mut content).map_err(|error| refused(&error))?;
-            if content.len() > BOUNDS.bytes {
-                let message =
-                    format!("reading {}: larger than 4 MiB (cut it to some days)", self.path.display());
-                return Err(site.malformed(&message));
-            }
-            self.read = Some((changed, content));
-        }
-        Ok(self.read.as_ref().map_or(&[][..], |(_, content)| content))
+    /// What is in the file.
+    async fn content(&mut self, site: &Site) -> Result<Arc<[u8]>, Refusal> {
+        let most = u64::try_from(BOUNDS.bytes).unwrap_or(u64::MAX);
+        let content = disk::read(&self.path, most, self.read.clone()).await.map_err(|Unread { fault, cause }| {
+            let path = self.path.display();
+            site.refusal(fault, &format!("reading {path}: {cause} (see the provider's path; of a long table some days are enough)"))
+        })?;
+        Ok(Arc::clone(&self.read.insert(content).bytes))
     }
 }
 
@@ -63,10 +49,10 @@ impl Questions for File {
 
     async fn hear(&mut self, _: &Client, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
         let shape = self.shape.clone();
-        let content = self.content(heard.site())?;
+        let content = self.content(heard.site()).await?;
         heard.take(|site, heard| match shape.value {
-            Some(_) => http_json::parse(site, content, &shape, heard),
-            None => parse(site, content, &shape, heard),
+            Some(_) => http_json::parse(site, &content, &shape, heard),
+            None => parse(site, &content, &shape, heard),
         })
     }
 }

@@ -53,7 +53,7 @@ impl Questions for HttpJson {
         for (name, key) in &self.headers {
             let name = HeaderName::from_bytes(name.as_bytes());
             let name = name.map_err(|_| site.malformed("a header whose name is none (see header_files)"))?;
-            question = question.header(name, site.key(key)?);
+            question = question.header(name, site.key(key).await?);
         }
         let body = question.ask(client, heard.ask()).await?;
         heard.take(|site, heard| parse(site, &body, &self.shape, heard))

@@ -157,11 +157,11 @@ impl Jouleprint {
     }
 
     async fn send(&self, client: &Client, zone: &str) -> Result<Answer, Refusal> {
-        let request = self.request(zone)?;
+        let request = self.request(zone).await?;
         client.send(request).await.map_err(|error| self.unanswered(&error))
     }
 
-    fn request(&self, zone: &str) -> Result<Request<Bytes>, Refusal> {
+    async fn request(&self, zone: &str) -> Result<Request<Bytes>, Refusal> {
         let unusable = |what: &str| self.refusal(Fault::Malformed, what);
         let uri = format!("{}/api/v1/intensity?zone={}", self.url, escaped(zone));
         let mut request = Request::get(uri).header(ACCEPT_ENCODING, "gzip");
@@ -169,7 +169,8 @@ impl Jouleprint {
             request = request.header(IF_NONE_MATCH, etag);
         }
         if let Some((user, password)) = &self.door.user {
-            let password = password.read().map_err(|error| self.refusal(Fault::Missing, &error))?;
+            let password = password.read().await;
+            let password = password.map_err(|unread| self.refusal(unread.fault, &unread.cause))?;
             let credentials = STANDARD.encode(format!("{user}:{}", password.reveal()));
             let value = HeaderValue::from_str(&format!("Basic {credentials}"));
             let mut value = value.map_err(|_| unusable("the user's name or password is no header"))?;

@@ -66,7 +66,7 @@ impl WattTime {
             }
         }
         self.token = None;
-        let password = site.secret(&self.password)?;
+        let password = site.secret(&self.password).await?;
         let pair = BASE64_STANDARD.encode(format!("{}:{}", self.user, password.reveal()));
         let question =
             Question::new(site, "/login").header(AUTHORIZATION, site.header(&format!("Basic {pair}"))?);

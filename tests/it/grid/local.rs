@@ -4,10 +4,11 @@ use super::server::{Does, Server};
 use super::{KEY, ask, client, key_in, lines, rounds, wish, written};
 use jouleprint::carbon::provider::figure::Unit;
 use jouleprint::carbon::provider::http_json::Shape;
+use jouleprint::carbon::provider::jouleprint::Door;
 use jouleprint::carbon::provider::json::Path;
 use jouleprint::carbon::provider::slots::About;
-use jouleprint::carbon::provider::{self, Kind};
-use jouleprint::model::grid::{Basis, Boundary};
+use jouleprint::carbon::provider::{self, Key, Kind};
+use jouleprint::model::grid::{Basis, Boundary, Signal};
 use jouleprint::model::quantity::Nanos;
 use jouleprint::model::reading::Fault;
 use std::path::PathBuf;
@@ -87,7 +88,7 @@ fn what_is_wrong_with_a_file_is_said_with_its_line() {
         (format!("{head}2026-11-21T20:00Z,FR,473010\n"), Fault::OutOfRange, "above 5000"),
         ("zone,intensity\nFR,1\n".to_owned(), Fault::Malformed, "no column gco2e_per_kwh"),
         (String::new(), Fault::Malformed, "no column"),
-        ("x".repeat(5 << 20), Fault::Malformed, "larger than 4 MiB"),
+        ("x".repeat(5 << 20), Fault::Malformed, "larger than 4096 KiB"),
     ] {
         let refusal = read(written(&folder, "f.csv", &text), csv(), "FR").unwrap_err();
         assert!(refusal.fault == fault && refusal.message.contains(part), "{part}: {refusal:?}");
@@ -115,7 +116,7 @@ fn a_file_is_read_anew_when_it_has_changed() {
         let file = std::fs::File::options().write(true).open(&path).unwrap();
         file.set_modified(time + Duration::from_secs(seconds)).unwrap();
     };
-    change("damaged", 0);
+    change(&TABLE.replace("41.25", "99.99"), 0);
     assert_eq!(hear(), first, "nothing says that it has changed");
     change(&TABLE.replace("41.25", "42"), 5);
     assert_eq!(hear()[2], "20:00+60 42000 measured");
@@ -192,4 +193,35 @@ fn a_server_gets_the_headers_and_its_whole_url_and_new_keys_at_once() {
     assert_eq!((asked[0].path.as_str(), asked[0].query.as_str()), ("/now", "for=us"));
     assert_eq!(asked[0].header("x-api-key"), Some(KEY));
     assert_eq!(asked[1].header("x-api-key"), Some("another"));
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_or_a_key_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let refusal = read(pipe.clone(), csv(), "FR").unwrap_err();
+    assert!(refusal.fault == Fault::Malformed && refusal.message.contains("not a regular file"), "{refusal}");
+    let server = Server::start(|_| Does::Says("{}".into()));
+    for kind in [
+        Kind::ElectricityMaps(Key::File(pipe.clone())),
+        Kind::Eia(Key::File(pipe.clone())),
+        Kind::Entsoe(Key::File(pipe.clone())),
+        Kind::WattTime {
+            user: "us".into(),
+            password: Key::File(pipe.clone()),
+            signals: vec![Signal::Average],
+        },
+        Kind::Jouleprint(Door { user: Some(("us".into(), Key::File(pipe.clone()))), ..Door::default() }),
+    ] {
+        let mut wish = wish(kind, Some(server.url.clone()));
+        wish.zone = Some("CISO".into());
+        let refusal =
+            rounds(&wish, "FR", &[ask(0)], &|| client(provider::BOUNDS.answer)).remove(0).unwrap_err();
+        assert!(
+            refusal.fault == Fault::Missing && refusal.message.contains("not a regular file"),
+            "{refusal}"
+        );
+    }
+    assert!(server.asked().is_empty(), "nobody is asked without the key");
 }
