@@ -167,6 +167,28 @@ pub struct Series {
     pub samples: Vec<Sample>,
 }
 
+impl Series {
+    /// Whether all of it stood in the other one already, whenever it was heard. What is too old by now may be
+    /// missing.
+    #[must_use]
+    pub fn says_no_more_than(&self, before: &Series) -> bool {
+        let head = |series: &Series| (series.signal, series.basis, series.accounting);
+        head(self) == head(before)
+            && (&self.source, &self.zone) == (&before.source, &before.zone)
+            && Sample::say_no_more_than(&self.samples, &before.samples)
+    }
+}
+
+impl Sample {
+    /// Whether these are the last of the others, whenever they were heard.
+    #[must_use]
+    pub fn say_no_more_than(samples: &[Sample], before: &[Sample]) -> bool {
+        let said = |sample: &Sample| (sample.start, sample.end, sample.intensity, sample.quality);
+        let Some(older) = before.len().checked_sub(samples.len()) else { return false };
+        samples.iter().map(said).eq(before[older..].iter().map(said))
+    }
+}
+
 /// One figure and the time that it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {

@@ -124,9 +124,7 @@ impl RelaySite {
     pub fn publish(&self, name: &str, zone: Zone) {
         let Some((name, shown)) = self.zones.iter().find(|(known, _)| **known == *name) else { return };
         let before = shown.load_full();
-        let is_alike =
-            |before: &Arc<Shown>| before.zone.series == zone.series && before.zone.basis == zone.basis;
-        let made = before.filter(is_alike);
+        let made = before.filter(|before| zone.says_no_more_than(&before.zone));
         let zone = Arc::new(zone);
         let new = match made {
             Some(made) => Shown {
@@ -139,7 +137,7 @@ impl RelaySite {
                 let served = Served { zone: name, basis: zone.basis, series: &zone.series };
                 let plain = serde_json::to_vec(&served).expect("writing to memory does not fail");
                 // Weak: the bytes of the forms differ.
-                let etag = format!("W/\"{:016x}\"", xxh3_64(&plain));
+                let etag = format!("W/\"{:016x}\"", zone.mark(name));
                 let etag = etag.parse().expect("hexadecimal digits are a header value");
                 Shown { zipped: compress(&plain), plain: Bytes::from(plain), etag, zone }
             }
@@ -275,6 +273,25 @@ impl Answers for RelaySite {
 }
 
 impl Zone {
+    /// Whether the nodes know all that it says once they have the other one.
+    fn says_no_more_than(&self, before: &Zone) -> bool {
+        let is_same =
+            |(new, old): (&Said, &Said)| new.rank == old.rank && new.series.says_no_more_than(&old.series);
+        self.basis == before.basis
+            && self.series.len() == before.series.len()
+            && self.series.iter().zip(&before.series).all(is_same)
+    }
+
+    /// The same for the same figures, whenever they were heard: a relay that was started again, or another one,
+    /// says nothing new.
+    fn mark(&self, name: &str) -> u64 {
+        let mut series = self.series.clone();
+        let samples = series.iter_mut().flat_map(|said| &mut said.series.samples);
+        samples.for_each(|sample| sample.fetched = Nanos::ZERO);
+        let served = Served { zone: name, basis: self.basis, series: &series };
+        xxh3_64(&serde_json::to_vec(&served).expect("writing to memory does not fail"))
+    }
+
     /// The forecast for a time, where there is one; a figure of its time is none.
     #[must_use]
     pub fn forecast(&self, signal: Signal, time: Nanos) -> Option<u32> {

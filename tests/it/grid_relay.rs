@@ -263,6 +263,18 @@ fn what_was_heard_is_served_with_a_tag_and_for_how_long_it_holds() {
         // A turn in which nothing new was said leaves the answer as it is; another figure changes it.
         fleet.turn(now + Nanos::from_seconds(1)).await;
         assert_eq!(get(&fleet.site, now, path, &[]).headers()[ETAG], tag);
+        let asked = fleet.asked.load(Ordering::Relaxed);
+        let later = now + Nanos::from_seconds(1_799);
+        fleet.turn(later).await;
+        assert_eq!(fleet.asked.load(Ordering::Relaxed), asked + 3, "all were asked again, and said the same");
+        assert_eq!(get(&fleet.site, later, path, &[]).headers()[ETAG], tag);
+        let mut another = Fleet::new(later);
+        another.turn(later).await;
+        assert_eq!(
+            get(&another.site, later, path, &[]).headers()[ETAG],
+            tag,
+            "of two relays behind one name"
+        );
         fleet.turn(now + hours(1)).await;
         assert_ne!(get(&fleet.site, now, path, &[]).headers()[ETAG], tag);
     });

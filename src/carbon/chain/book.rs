@@ -139,6 +139,19 @@ impl Book {
         self.forget(now);
     }
 
+    /// Whether all that stands in it stood in the other one already, whenever it was heard.
+    #[must_use]
+    pub fn says_no_more_than(&self, before: &Book) -> bool {
+        let stood = |page: &Page| {
+            before.pages.iter().any(|old| {
+                (&old.provider, old.position) == (&page.provider, page.position)
+                    && page.said.says_no_more_than(&old.said)
+                    && Sample::say_no_more_than(&page.forecast, &old.forecast)
+            })
+        };
+        self.told() == before.told() && self.pages.iter().all(stood)
+    }
+
     /// Up to when the provider has said how much was emitted on average; `None` if it has not.
     #[must_use]
     pub fn known_until(&self, provider: &Name) -> Option<Nanos> {

@@ -196,6 +196,11 @@ impl Line {
         }
     }
 
+    /// Whether nobody of this name has answered before since the program started.
+    pub(super) fn is_first_answer(&self) -> bool {
+        self.answered == 1
+    }
+
     /// A part was refused, and the rest was heard. That is no fault of the whole, but it is counted, and a wait
     /// that it asks for holds for all.
     fn miss(&mut self, refusal: &Refusal, now: Nanos) {

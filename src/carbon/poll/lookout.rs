@@ -198,7 +198,8 @@ impl Lookout {
         self.lines.iter().map(|line| line.due).min()
     }
 
-    /// Asks everybody whose time has come, all at once, each with one question. Whether anything was heard.
+    /// Asks everybody whose time has come, all at once, each with one question. Whether anything is worth
+    /// keeping that was not said before.
     pub async fn turn(&mut self, now: Nanos) -> bool {
         for refusal in self.untold.drain(..) {
             tracing::error!("{refusal}");
@@ -232,13 +233,16 @@ impl Lookout {
                 Returned { line, ask, heard }
             });
         }
-        let mut has_heard = false;
+        let mut has_news = false;
+        let before = if asking.is_empty() { Book::default() } else { self.book.clone() };
         while let Some(returned) = asking.join_next().await {
             let Ok(Returned { mut line, ask, heard }) = returned else { continue };
             match heard {
                 Ok(series) => {
                     line.succeed(&ask, now);
-                    has_heard |= !series.is_empty();
+                    // The time of the first answer is worth keeping alone: who was just heard is not asked again
+                    // after a restart.
+                    has_news |= line.is_first_answer();
                     // A relay tells with its answer.
                     self.book.offer(&line.key, line.offer());
                     self.book.hear(&line.key, series, now);
@@ -249,7 +253,7 @@ impl Lookout {
         }
         lines.sort_by_key(|line| order.iter().position(|key| *key == line.key));
         self.lines = lines;
-        has_heard
+        has_news || !self.book.says_no_more_than(&before)
     }
 
     /// Everything that is known.
