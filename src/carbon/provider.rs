@@ -288,6 +288,12 @@ pub trait IntensityProvider: Send {
     /// What the provider calls the place.
     fn zone(&self) -> &str;
 
+    /// What tells it from others of its source and zone, where these do not say what is asked: a few letters that
+    /// stay the same as long as the question does.
+    fn mark(&self) -> Option<String> {
+        None
+    }
+
     /// Asking oftener than this brings nothing new, or is not allowed.
     fn cadence(&self) -> Duration;
 

@@ -96,6 +96,14 @@ impl Book {
         self.sort();
     }
 
+    /// What one provider has said is another's, who is the same under a longer name.
+    pub fn rename(&mut self, known: &str, name: &Name) {
+        if !self.pages.iter().any(|page| page.provider == *name) {
+            let its = self.pages.iter_mut().filter(|page| *page.provider == *known);
+            its.for_each(|page| page.provider = name.clone());
+        }
+    }
+
     /// This is what the provider has to say; what it said when it was asked for something else is forgotten.
     pub fn offer(&mut self, provider: &Name, offer: Offer) {
         let known = self.offers.iter().position(|(known, _)| known == provider);

@@ -143,11 +143,22 @@ impl Lookout {
         let before = std::mem::take(&mut self.lines);
         self.closed.clear();
         self.untold.clear();
-        let opened = (self.open)(&self.setting.wishes.providers, &self.place);
-        for provider in opened.into_iter().take(MAX_LINES) {
+        let opened = self.opened();
+        let described: Vec<String> = opened
+            .iter()
+            .flatten()
+            .filter(|(_, one)| one.mark().is_some())
+            .map(|(_, one)| plain(&**one))
+            .collect();
+        for provider in opened {
             match provider {
-                Ok(provider) => {
-                    let key = self.key(&*provider);
+                Ok((key, provider)) => {
+                    // Earlier versions kept what it said under its plain name, and where there were several of
+                    // that name none can be told from the others.
+                    let known = plain(&*provider);
+                    if described.iter().filter(|other| **other == known).count() == 1 {
+                        self.book.rename(&known, &key);
+                    }
                     let mut line = Line::new(key, provider, now);
                     if let Some(before) = before.iter().find(|before| before.key == line.key) {
                         line.inherit(before, now);
@@ -183,13 +194,17 @@ impl Lookout {
         }
     }
 
-    /// A name for the provider and its zone, the same after a restart.
-    fn key(&self, provider: &dyn IntensityProvider) -> Name {
-        let base = format!("{}/{}", provider.source(), provider.zone());
-        let is_free = |name: &str| !self.lines.iter().any(|line| *line.key == *name);
-        let numbered = (2..=MAX_LINES + 1).map(|number| format!("{base}#{number}"));
-        let name = std::iter::once(base.clone()).chain(numbered).find(|name| is_free(name));
-        name.unwrap_or(base).into()
+    /// The providers for the place, each with a name that is the same after a restart.
+    fn opened(&self) -> Vec<Result<(Name, Box<dyn IntensityProvider>), Refusal>> {
+        let mut names: Vec<Name> = Vec::new();
+        let opened = (self.open)(&self.setting.wishes.providers, &self.place).into_iter().take(MAX_LINES);
+        let named = opened.map(|provider| {
+            let provider = provider?;
+            let name = name(&*provider, &names);
+            names.push(name.clone());
+            Ok((name, provider))
+        });
+        named.collect()
     }
 
     /// When somebody is to be asked next.
@@ -311,6 +326,21 @@ impl Lookout {
         });
         self.found_by.iter().cloned().chain(lines).chain(self.closed.iter().cloned()).collect()
     }
+}
+
+/// What a provider of a place is called if nothing else has to be said.
+fn plain(provider: &dyn IntensityProvider) -> String {
+    format!("{}/{}", provider.source(), provider.zone())
+}
+
+/// A name that none of the others has: what is asked decides, and only among equals the place in the list.
+fn name(provider: &dyn IntensityProvider, others: &[Name]) -> Name {
+    let mark = provider.mark().map(|mark| format!("~{mark}")).unwrap_or_default();
+    let base = format!("{}{mark}", plain(provider));
+    let is_free = |name: &str| !others.iter().any(|other| **other == *name);
+    let numbered = (2..=MAX_LINES + 1).map(|number| format!("{base}#{number}"));
+    let name = std::iter::once(base.clone()).chain(numbered).find(|name| is_free(name));
+    name.unwrap_or(base).into()
 }
 
 /// For hosts with TLS and without. A machine without root certificates can still ask a relay of its own.

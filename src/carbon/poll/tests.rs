@@ -1,5 +1,6 @@
 //! Days of asking in made-up time: outages, pauses, reloads, restarts, and what is logged of them.
 
+mod news;
 mod parts;
 mod place;
 

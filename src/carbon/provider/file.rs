@@ -47,6 +47,10 @@ impl Questions for File {
         self.shape.value.as_ref().map_or(Offer::UNTOLD, |_| Offer::about(self.shape.about))
     }
 
+    fn described(&self, _: &Site) -> Option<String> {
+        Some(format!("{} {}", self.path.display(), self.shape.described()))
+    }
+
     async fn hear(&mut self, _: &Client, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
         let shape = self.shape.clone();
         let content = self.content(heard.site()).await?;

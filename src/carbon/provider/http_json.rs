@@ -6,7 +6,7 @@ use super::json::{Node, Path};
 use super::round::Questions;
 use super::slots::{About, Gathering, Slot, floor, instant};
 use super::{Key, Offer, Refusal};
-use crate::http_client::Client;
+use crate::http_client::{self, Client};
 use crate::model::grid::Quality;
 use crate::model::quantity::Nanos;
 use hyper::header::HeaderName;
@@ -28,6 +28,17 @@ pub struct Shape {
     pub slot: Option<Nanos>,
 }
 
+impl Shape {
+    /// What is read from where, in words.
+    pub(super) fn described(&self) -> String {
+        let Shape { value, list, time, unit, about, slot } = self;
+        format!("{list:?} {value:?} {time:?} {unit:?} {about:?} {slot:?}")
+    }
+}
+
+/// A pair of a query whose name has one of these in it may be a key, which is renewed.
+const SECRET_NAMES: [&str; 6] = ["key", "token", "secret", "pass", "auth", "sig"];
+
 /// How long a figure holds whose time is not said, and that no other follows.
 const USUAL_SLOT: Nanos = Nanos::from_seconds(3_600);
 
@@ -45,6 +56,16 @@ pub struct HttpJson {
 impl Questions for HttpJson {
     fn offer(&self) -> Offer {
         Offer::about(self.shape.about)
+    }
+
+    fn described(&self, site: &Site) -> Option<String> {
+        let query = site.base.split_once('?').map_or("", |(_, query)| query);
+        let is_open = |pair: &&str| {
+            let name = pair.split('=').next().unwrap_or_default().to_ascii_lowercase();
+            !SECRET_NAMES.iter().any(|secret| name.contains(secret))
+        };
+        let query: Vec<&str> = query.split('&').filter(is_open).collect();
+        Some(format!("{} {} {}", http_client::bare(&site.base), query.join("&"), self.shape.described()))
     }
 
     async fn hear(&mut self, client: &Client, heard: &mut Gathering<'_>) -> Result<(), Refusal> {

@@ -6,11 +6,17 @@ use super::slots::Gathering;
 use super::{Ask, Heard, IntensityProvider, Offer, Refusal};
 use crate::http_client::Client;
 use std::time::Duration;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// What is a provider's own: its questions, and how their answers are read.
 pub trait Questions: Send {
     /// What it has to say, as far as that is known before it is asked.
     fn offer(&self) -> Offer;
+
+    /// What is asked, in words that stay the same as long as it does, if the user describes it. No secrets.
+    fn described(&self, _site: &Site) -> Option<String> {
+        None
+    }
 
     /// Asks all that there is to be asked.
     ///
@@ -53,6 +59,12 @@ impl<Q: Questions> IntensityProvider for Provider<Q> {
 
     fn offer(&self) -> Offer {
         self.questions.offer()
+    }
+
+    fn mark(&self) -> Option<String> {
+        let described = self.questions.described(&self.site)?;
+        // Half of the hash is enough to tell a handful apart.
+        Some(format!("{:08x}", xxh3_64(described.as_bytes()) >> 32))
     }
 
     fn missed(&self) -> Option<&Refusal> {
