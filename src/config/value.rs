@@ -52,20 +52,37 @@ impl<'de, T: Decimal> Deserialize<'de> for Parsed<T> {
     }
 }
 
-/// `5s` or `2m`.
+/// `5s`, `2m`, `1h` or `1d`; a bare number is of seconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seconds(pub(super) u64);
 
 impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let (digits, factor) = match text.strip_suffix('m') {
-            Some(digits) => (digits, 60),
-            None => (text.strip_suffix('s').unwrap_or(&text), 1),
-        };
+        let units = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
+        let split = units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(*unit)?, *factor)));
+        let (digits, factor) = split.unwrap_or((&text, 1));
         let seconds = digits.trim().parse::<u64>().ok().and_then(|count| count.checked_mul(factor));
         seconds
             .map(Seconds)
-            .ok_or_else(|| de::Error::custom(format!("{text:?} is no duration (write 5s or 1m)")))
+            .ok_or_else(|| de::Error::custom(format!("{text:?} is no duration (write 5s, 1m or 1h)")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_of_up_to_days() {
+        for (text, seconds) in
+            [("5", 5), ("5s", 5), ("90m", 5_400), ("25h", 90_000), ("2d", 172_800), ("'7 m'", 420)]
+        {
+            let parsed: Seconds = serde_saphyr::from_str(text).expect(text);
+            assert_eq!(parsed.0, seconds, "{text}");
+        }
+        for text in ["soon", "1.5h", "-5s", "s", "1w", "99999999999999999d"] {
+            assert!(serde_saphyr::from_str::<Seconds>(text).is_err(), "{text}");
+        }
     }
 }

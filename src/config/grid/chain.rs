@@ -105,7 +105,8 @@ mod tests {
         assert_eq!(all.profile_days, None);
         assert_eq!(limits("profile: 3").expect("valid").profile_days, Some(3));
         for (text, part) in [
-            ("max_age: 25h", "is no duration"),
+            ("max_age: 25h", "90000s is above 86400s"),
+            ("max_age: 1w", "is no duration"),
             ("max_age: 1500m", "grid.chain.max_age: 90000s is above 86400s"),
             ("profile: 5", "1 to 4"),
             ("profile: 0", "1 to 4"),
