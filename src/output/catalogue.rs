@@ -6,6 +6,7 @@ mod condition;
 mod gpus;
 mod grid;
 mod groups;
+mod intensity;
 mod own;
 mod push;
 mod relay;

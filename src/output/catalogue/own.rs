@@ -137,15 +137,7 @@ pub(super) const FAMILIES: &[Family] = &[
             sink.sample(&labels, Number::Whole(1));
         },
     },
-    Family {
-        name: "jouleprint_build",
-        kind: Kind::Info,
-        unit: "",
-        help: "This program",
-        labels: &["version"],
-        otel: ("jouleprint.build.info", ""),
-        collect: |_, sink| sink.sample(&[env!("CARGO_PKG_VERSION")], Number::Whole(1)),
-    },
+    build(),
     Family {
         name: "process_cpu_seconds",
         kind: Kind::Counter,
@@ -204,3 +196,16 @@ pub(super) const FAMILIES: &[Family] = &[
         collect: |snapshot, sink| sink.sample(&[], Number::Whole(snapshot.process.start_seconds)),
     },
 ];
+
+/// Which program it is; a relay shows the same.
+pub(super) const fn build<S>() -> Family<S> {
+    Family {
+        name: "jouleprint_build",
+        kind: Kind::Info,
+        unit: "",
+        help: "This program",
+        labels: &["version"],
+        otel: ("jouleprint.build.info", ""),
+        collect: |_, sink| sink.sample(&[env!("CARGO_PKG_VERSION")], Number::Whole(1)),
+    }
+}

@@ -1,9 +1,10 @@
 //! What a relay shows: the grid of every zone as a node shows its own, forecasts, and how providers fare.
 
-use super::{Family, Kind, Number, Sink};
-use crate::model::grid::{Signal, Step, Stretch};
+use super::intensity::{self, InForce};
+use super::{Family, Kind, Number, own};
+use crate::model::grid::Signal;
 use crate::model::quantity::Nanos;
-use crate::model::reading::{Factor, Fault};
+use crate::model::reading::Fault;
 use crate::output::relay::View;
 
 /// How far ahead forecasts are shown: their number is the number of series for a zone.
@@ -21,75 +22,11 @@ const HORIZONS: [(&str, u64); 9] = [
 
 /// In the order of the page.
 pub(super) const FAMILIES: &[Family<View>] = &[
-    Family {
-        name: "jouleprint_grid_carbon_intensity_grams_per_kilowatt_hour",
-        kind: Kind::Gauge,
-        unit: "",
-        help: "Carbon intensity of electricity in force; marginal (what one kWh more would emit) is charged to nobody",
-        labels: &["grid_zone", "signal"],
-        otel: ("jouleprint.grid.carbon_intensity.grams_per_kilowatt_hour", ""),
-        collect: |view, sink| {
-            for (zone, signal, factor, _) in in_force(view) {
-                let milligrams = u64::from(factor.intensity.as_milligrams());
-                sink.sample(&[zone, signal.as_str()], Number::Milli(milligrams));
-            }
-        },
-    },
-    Family {
-        name: "jouleprint_grid_intensity",
-        kind: Kind::Info,
-        unit: "",
-        help: "Where the intensity in force comes from and what it includes; fallback is empty for what was asked for",
-        labels: &["grid_zone", "signal", "basis", "accounting", "quality", "source", "year", "fallback"],
-        otel: ("jouleprint.grid.intensity.info", ""),
-        collect: |view, sink| {
-            for (zone, signal, factor, _) in in_force(view) {
-                let labels = [
-                    zone,
-                    signal.as_str(),
-                    &factor.basis,
-                    &factor.accounting,
-                    &factor.quality,
-                    &factor.source,
-                    &factor.year,
-                    factor.fallback.as_str(),
-                ];
-                sink.sample(&labels, Number::Whole(1));
-            }
-        },
-    },
-    Family {
-        name: "jouleprint_grid_intensity_timestamp_seconds",
-        kind: Kind::Gauge,
-        unit: "seconds",
-        help: "Since when the intensity in force is; a yearly figure has none",
-        labels: &["grid_zone", "signal"],
-        otel: ("jouleprint.grid.intensity.timestamp", "s"),
-        collect: |view, sink| times(view, sink, |stretch| stretch.start),
-    },
-    Family {
-        name: "jouleprint_grid_intensity_valid_until_timestamp_seconds",
-        kind: Kind::Gauge,
-        unit: "seconds",
-        help: "Until when the intensity in force is, unless something better is heard",
-        labels: &["grid_zone", "signal"],
-        otel: ("jouleprint.grid.intensity.valid_until.timestamp", "s"),
-        collect: |view, sink| times(view, sink, |stretch| stretch.end),
-    },
-    Family {
-        name: "jouleprint_grid_intensity_fallback",
-        kind: Kind::Gauge,
-        unit: "",
-        help: "1 while the intensity in force is not the one that was asked for",
-        labels: &["grid_zone", "signal"],
-        otel: ("jouleprint.grid.intensity.fallback", ""),
-        collect: |view, sink| {
-            for (zone, signal, factor, _) in in_force(view) {
-                let is_fallback = u64::from(factor.fallback != Step::Wanted);
-                sink.sample(&[zone, signal.as_str()], Number::Whole(is_fallback));
-            }
-        },
-    },
+    intensity::figure(|view, sink| intensity::show_figure(&in_force(view), sink)),
+    intensity::origin(|view, sink| intensity::show_origin(&in_force(view), sink)),
+    intensity::start(|view, sink| intensity::show_start(&in_force(view), sink)),
+    intensity::end(|view, sink| intensity::show_end(&in_force(view), sink)),
+    intensity::fallback(|view, sink| intensity::show_fallback(&in_force(view), sink)),
     Family {
         name: "jouleprint_grid_carbon_intensity_forecast_grams_per_kilowatt_hour",
         kind: Kind::Gauge,
@@ -181,15 +118,7 @@ pub(super) const FAMILIES: &[Family<View>] = &[
             }
         },
     },
-    Family {
-        name: "jouleprint_build",
-        kind: Kind::Info,
-        unit: "",
-        help: "The program",
-        labels: &["version"],
-        otel: ("jouleprint.build.info", ""),
-        collect: |_, sink| sink.sample(&[env!("CARGO_PKG_VERSION")], Number::Whole(1)),
-    },
+    own::build(),
     Family {
         name: "process_start_time_seconds",
         kind: Kind::Gauge,
@@ -201,23 +130,18 @@ pub(super) const FAMILIES: &[Family<View>] = &[
     },
 ];
 
-/// What is in force by zone and signal, and since and until when, where that is known.
-fn in_force(view: &View) -> Vec<(&str, Signal, &Factor, Option<&Stretch>)> {
-    let mut figures: Vec<(&str, Signal, &Factor, Option<&Stretch>)> = Vec::new();
-    for (name, zone) in &view.zones {
-        let plan = &zone.grid.plan;
-        figures.push((name, Signal::Average, plan.at(view.now), plan.stretch(view.now)));
-        let marginal = zone.grid.marginal.as_ref();
+/// What is in force by zone and signal.
+fn in_force(view: &View) -> Vec<InForce<'_>> {
+    let mut figures = Vec::new();
+    for (zone, known) in &view.zones {
+        let plan = &known.grid.plan;
+        let (factor, stretch) = (&**plan.at(view.now), plan.stretch(view.now));
+        figures.push(InForce { zone, signal: Signal::Average, factor, stretch });
+        let marginal = known.grid.marginal.as_ref();
         if let Some(stretch) = marginal.filter(|stretch| (stretch.start..stretch.end).contains(&view.now)) {
-            figures.push((name, Signal::Marginal, &stretch.factor, Some(stretch)));
+            let (factor, stretch) = (&*stretch.factor, Some(stretch));
+            figures.push(InForce { zone, signal: Signal::Marginal, factor, stretch });
         }
     }
     figures
-}
-
-fn times(view: &View, sink: &mut dyn Sink, time: fn(&Stretch) -> Nanos) {
-    for (zone, signal, _, stretch) in in_force(view) {
-        let Some(stretch) = stretch else { continue };
-        sink.sample(&[zone, signal.as_str()], Number::Milli(time(stretch).get() / 1_000_000));
-    }
 }
