@@ -3,7 +3,7 @@
 use anyhow::Error;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use jouleprint::command::doctor::Health;
+use jouleprint::command::doctor::{DoctorArguments, Health};
 use jouleprint::command::record::RecordArguments;
 use jouleprint::command::regions::RegionsArguments;
 use jouleprint::command::report::Outcome;
@@ -43,7 +43,7 @@ enum Command {
     /// Say what was found on this machine, what was not, why, and what mends it
     ///
     /// Exit code 0: all is well; 1: something could be mended; 2: the exporter would not start.
-    Doctor,
+    Doctor(DoctorArguments),
     /// Check the configuration and print what it amounts to
     Check,
     /// Ask the providers of carbon intensities once for a fleet, and serve its nodes
@@ -148,8 +148,8 @@ fn main() -> ExitCode {
 fn start(arguments: &Arguments) -> Result<ExitCode, Error> {
     match &arguments.command {
         None => daemon::run(&arguments.flags)?,
-        Some(Command::Doctor) => {
-            return Ok(match doctor::run(&arguments.flags)? {
+        Some(Command::Doctor(asked)) => {
+            return Ok(match doctor::run(&arguments.flags, asked)? {
                 Health::Sound => ExitCode::SUCCESS,
                 Health::Mendable => ExitCode::from(1),
             });

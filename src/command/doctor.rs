@@ -1,8 +1,8 @@
 //! `jouleprint doctor`: what was found, what was not, why, and what mends it.
 
 mod gpus;
+pub mod grid;
 
-use crate::carbon::Choice;
 use crate::clock;
 use crate::config::Settings;
 use crate::config::flags::Flags;
@@ -18,6 +18,7 @@ use crate::output::otlp::attributes::Machine;
 use crate::output::otlp::wishes::Wishes;
 use crate::sampler::{CGROUP, PROCESS, Sampler};
 use crate::source::{estimate, ipmi, rapl, redfish};
+use clap::Args;
 use rustix::fs::{Access, access};
 use std::path::Path;
 
@@ -36,11 +37,19 @@ pub enum Health {
     Mendable,
 }
 
+/// Of `jouleprint doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// Ask neither a cloud where it is, nor providers of intensities, nor try the push
+    #[arg(long)]
+    pub offline: bool,
+}
+
 /// Looks the machine over and prints what it sees.
 ///
 /// # Errors
 /// The exporter would not start either.
-pub fn run(flags: &Flags) -> Result<Health, StartError> {
+pub fn run(flags: &Flags, arguments: &DoctorArguments) -> Result<Health, StartError> {
     let settings = Settings::load(flags)?;
     roots::check(&settings)?;
     let mut sampler = Sampler::new(parts(&settings)?);
@@ -102,17 +111,15 @@ pub fn run(flags: &Flags) -> Result<Health, StartError> {
     ailing |= !has_store(&settings);
     if let Some(wishes) = &settings.otlp {
         println!("\nPush");
-        ailing |= !arrives(wishes, &snapshot.machine.host);
+        ailing |= !arguments.offline && !arrives(wishes, &snapshot.machine.host);
+        if arguments.offline {
+            println!("  not tried (--offline)");
+        }
     }
-    let factor = &snapshot.factor;
-    println!(
-        "\nGrid\n  zone {}: {} g/kWh ({}, {} {}), PUE {}",
-        factor.zone, factor.intensity, factor.basis, factor.source, factor.year, factor.pue
-    );
-    if settings.carbon == Choice::Unknown {
-        ailing = true;
-        println!("  this is the world's average\n    → set `zone: XX` in the configuration, or --zone XX");
-    }
+    println!("\nGrid");
+    let (lines, is_sound) = grid::examine(&settings, arguments.offline);
+    lines.iter().for_each(|line| println!("  {line}"));
+    ailing |= !is_sound;
     println!("\n{}", if ailing { "Something could be mended: see the arrows." } else { "All is well." });
     Ok(if ailing { Health::Mendable } else { Health::Sound })
 }

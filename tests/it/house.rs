@@ -40,8 +40,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "daemon.rs",
             "daemon/",
             "command/report/fleet/client.rs",
+            "command/doctor/grid.rs",
             "command/grid.rs",
             "command/local.rs",
+            "command/run/grid.rs",
             "command/simulate/serve.rs",
             // The BMC's own thread has a runtime of its own.
             "source/redfish.rs",
