@@ -10,6 +10,9 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+/// What the file is called, in the store's folder.
+pub const FILE: &str = "grid.json";
+
 /// The one version that is written and read.
 const VERSION: u32 = 1;
 

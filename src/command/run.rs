@@ -11,6 +11,7 @@ pub mod cgroup;
 pub mod child;
 pub mod csv;
 pub mod daemon;
+pub mod grid;
 pub mod json;
 pub mod keep;
 pub mod live;
@@ -19,6 +20,7 @@ pub mod outcome;
 pub mod summary;
 pub mod tree;
 
+use crate::carbon::poll::Setting;
 use crate::carbon::{self, Choice};
 use crate::clock;
 use crate::config::flags::Flags;
@@ -35,6 +37,7 @@ use arguments::{LabelError, RunArguments, environment};
 use cgroup::OwnGroup;
 use child::{Child, End, Signals, SpawnError};
 use daemon::{Daemon, Host};
+use grid::Asking;
 use jiff::Timestamp;
 use live::Live;
 use meter::{Job, Meters};
@@ -150,6 +153,9 @@ struct Measured {
     asked: Nanos,
     failures: u32,
     wants_factor: bool,
+    // Whom to ask once the command is there, and who is being asked.
+    wish: Option<Setting>,
+    asking: Option<Asking>,
     signals: Signals,
     used: CpuTime,
     interval: Nanos,
@@ -187,7 +193,13 @@ impl Measured {
         };
         let job = Job { id: JobId::new(JobKind::Run, &id), user, cgroup };
         let host = settings.host_label();
-        let meters = Meters::open(settings, &host, job, at_start.as_ref(), factor)?;
+        let mut meters = Meters::open(settings, &host, job, at_start.as_ref(), factor)?;
+        // An exporter that lends its intensity asks the same providers.
+        let is_lent = at_start.as_ref().is_some_and(Host::is_asked_for_factor);
+        let wish = grid::wish(settings).filter(|_| !is_lent);
+        if wish.is_some() {
+            meters.hold();
+        }
         let signals =
             Signals::watch().map_err(|error| RunError::System { what: "watching for signals", error })?;
         Ok(Measured {
@@ -201,6 +213,8 @@ impl Measured {
             asked: now.monotonic,
             failures: 0,
             wants_factor,
+            wish,
+            asking: None,
             signals,
             used: CpuTime::ZERO,
             interval: settings.interval.min(TICK),
@@ -245,7 +259,22 @@ impl Measured {
         {
             self.notes.push(format!("jouleprint stayed in the command's control group: {error}"));
         }
-        Ok((child?, started))
+        let child = child?;
+        self.asking = self.wish.take().and_then(|wish| {
+            let asking = Asking::begin(wish).inspect_err(|error| {
+                self.notes.push(format!("no provider is asked: starting a thread: {error}"));
+            });
+            asking.ok()
+        });
+        Ok((child, started))
+    }
+
+    /// Takes up what the providers have said; after a while what is known without them has to do.
+    fn take_price(&mut self, is_patient: bool) {
+        let plan = self.asking.as_mut().and_then(|asking| asking.plan(is_patient));
+        if plan.is_some() || !is_patient {
+            self.meters.price(plan);
+        }
     }
 
     /// The exporter's meters, if they are ours, or now and then its intensity.
@@ -284,6 +313,7 @@ impl Measured {
                     live.clear();
                     return end;
                 }
+                self.take_price(now.since(&started) < grid::PATIENCE);
                 self.tick(now, host.as_ref());
                 live.show(&self.meters, now.since(&started));
                 // What has been missed, as while we were stopped, is not made up for.
@@ -311,6 +341,16 @@ impl Measured {
     fn finish(&mut self, arguments: &RunArguments, started: Moment, end: End) -> (Outcome, Checkpoint) {
         let host = self.host_reading(self.ended.monotonic, true);
         self.tick(self.ended, host.as_ref());
+        // After the meters were read: what is drawn while we wait is nobody's.
+        if self.meters.is_holding()
+            && let Some(asking) = &mut self.asking
+        {
+            asking.wait();
+        }
+        self.take_price(false);
+        if let Some(asking) = &self.asking {
+            self.notes.extend(asking.notes(self.meters.factor()));
+        }
         if self.meters.are_of_daemon() && host.is_none() {
             self.notes.push("the exporter that lent its meters is gone: energy is missing".to_owned());
         }

@@ -1,6 +1,7 @@
 //! What is known of the electricity: who is asked on whose word, and where that is left for the sampler.
 
 use super::keeping::Keeping;
+use crate::carbon::kept;
 use crate::carbon::poll::{self, Setting};
 use crate::clock;
 use crate::config::Settings;
@@ -13,9 +14,6 @@ use tokio::sync::watch;
 
 /// Until it is known where the machine is, it is looked so often whether it is: for 30 s at the most.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// What is kept of the grid, in the store's folder.
-const FILE: &str = "grid.json";
 
 /// Everything that has to do with the grid before it is asked about.
 pub(super) struct GridDesk {
@@ -74,6 +72,6 @@ fn setting(settings: &Settings, has_store: bool) -> Setting {
         choice: settings.carbon.clone(),
         pue: settings.pue,
         wishes: settings.grid.clone(),
-        kept: settings.store.as_ref().filter(|_| has_store).map(|folder| folder.join(FILE)),
+        kept: settings.store.as_ref().filter(|_| has_store).map(|folder| folder.join(kept::FILE)),
     }
 }

@@ -1,6 +1,7 @@
 //! Providers of intensities against a server of ours that answers in their shapes, and in those of their faults.
 
 mod answers;
+mod asking;
 mod faults;
 mod local;
 mod mixes;

@@ -101,6 +101,7 @@ struct IntensityObject<'a> {
     year: &'a str,
     basis: &'a str,
     quality: &'a str,
+    fallback: &'static str,
 }
 
 #[derive(Serialize)]
@@ -160,6 +161,7 @@ pub fn json(outcome: &Outcome) -> Result<Vec<u8>, serde_json::Error> {
             year: &factor.year,
             basis: &factor.basis,
             quality: &factor.quality,
+            fallback: factor.fallback.as_str(),
         },
         pue: number(u128::from(factor.pue.as_ppm()), 6),
         equivalents: outcome.has_equivalents.then(|| {

@@ -13,6 +13,7 @@ use crate::kernel_file::Buffer;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::description::Naming;
 use crate::model::gpu::Sight;
+use crate::model::grid::Plan;
 use crate::model::identity::{HwType, JobId, Name, Origin};
 use crate::model::quantity::{CpuTime, Nanos};
 use crate::model::reading::{
@@ -28,6 +29,9 @@ use std::sync::Arc;
 
 /// The kind of groups that a run's hours are kept by, beside its own.
 const USER: &str = "user";
+
+/// Ticks of a second that wait for a provider's answer: longer than anybody has patience.
+const MOST_HELD: usize = 16;
 
 /// The one job.
 const SLOT: GroupSlot = GroupSlot(0);
@@ -49,6 +53,11 @@ pub struct Meters {
     processors: Processors,
     engine: Engine,
     factor: Factor,
+    // What is charged when, where providers are asked, until the engine has it.
+    plan: Option<Arc<Plan>>,
+    news: Option<Arc<Plan>>,
+    // Ticks that wait for it.
+    held: Option<Vec<Tick>>,
     job: Option<Birth>,
     // Whose it is, told with its birth.
     naming: Option<Naming>,
@@ -141,6 +150,9 @@ impl Meters {
             accelerators,
             processors,
             factor,
+            plan: None,
+            news: None,
+            held: None,
             job: Some(job),
             naming: Some(naming),
             last: None,
@@ -194,18 +206,48 @@ impl Meters {
         let namings = self.naming.take().into_iter().collect();
         let factor = self.factor.clone();
         let busy = self.processors.busy().to_vec();
-        self.engine.step(&Tick {
-            at,
-            domains: None,
-            meters,
-            busy,
-            cpus,
-            groups,
-            gpus,
-            namings,
-            plan: None,
-            factor,
-        });
+        let tick = Tick { at, domains: None, meters, busy, cpus, groups, gpus, namings, plan: None, factor };
+        match &mut self.held {
+            Some(held) if held.len() < MOST_HELD => held.push(tick),
+            Some(_) => {
+                self.price(None);
+                self.account(tick);
+            }
+            None => self.account(tick),
+        }
+    }
+
+    /// Until [`Meters::price`] is called nothing is charged, and nothing is lost.
+    pub fn hold(&mut self) {
+        self.held = Some(Vec::new());
+    }
+
+    /// Whether ticks wait to be charged.
+    #[must_use]
+    pub const fn is_holding(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// What has waited and what comes is charged by this plan; without one by the figure that there was.
+    pub fn price(&mut self, plan: Option<Arc<Plan>>) {
+        let is_new = |plan: &Arc<Plan>| self.plan.as_ref().is_none_or(|known| !Arc::ptr_eq(known, plan));
+        if let Some(plan) = plan.filter(is_new) {
+            // A figure that never changes needs no plan in the engine.
+            self.news = (!plan.stretches.is_empty() || self.plan.is_some()).then(|| Arc::clone(&plan));
+            self.plan = Some(plan);
+        }
+        for tick in self.held.take().into_iter().flatten() {
+            self.account(tick);
+        }
+    }
+
+    fn account(&mut self, mut tick: Tick) {
+        if let Some(plan) = &self.plan {
+            tick.factor = Factor::clone(plan.at(tick.at.wall));
+            tick.plan = self.news.take();
+            self.factor = tick.factor.clone();
+        }
+        self.engine.step(&tick);
     }
 
     /// How busy the machine was since the last tick: at least as busy as the job, whose use is told more
