@@ -27,8 +27,11 @@ const TICKS: u64 = 864;
 const PER_NANOGRAM: u128 = 3_600_000_000_000;
 const PER_KILOWATT_HOUR: u128 = 3_600_000_000_000;
 
-/// What each processor works in each hour of the day, in jiffies a tick; the same in all of a day.
-const LOADS: [(&str, fn(u64) -> u64); 3] = [
+/// What each processor works in an hour of the day, in jiffies a tick.
+type Load = fn(u64) -> u64;
+
+/// The same in all of a day.
+const LOADS: [(&str, Load); 3] = [
     ("all day alike", |_| 3_000),
     ("office hours, 8 to 18", |hour| if (8..18).contains(&hour) { 7_200 } else { 0 }),
     ("at night, 22 to 6", |hour| if !(6..22).contains(&hour) { 9_000 } else { 0 }),
@@ -83,7 +86,7 @@ fn known(zone: &str) -> Grid {
 }
 
 /// Runs a day through the sampler. `by_hour` says what the figures are, to reckon it all again.
-fn day(grid: Grid, by_hour: &[u128], load: fn(u64) -> u64) -> Outcome {
+fn day(grid: Grid, by_hour: &[u128], load: Load) -> Outcome {
     let mut world = World::new(3, Layout::V2, false);
     let before = i64::try_from(WORLD_BEGINS - DAY).unwrap() * 1_000_000_000;
     world.set_wall_clock(-before - i64::try_from(TICK.get()).unwrap());
