@@ -147,6 +147,11 @@ impl Line {
         &mut *self.provider
     }
 
+    /// Goes on with another one that asks the same.
+    pub(super) fn replace(&mut self, provider: Box<dyn IntensityProvider>) {
+        self.provider = provider;
+    }
+
     /// What to ask for, if figures are known until `known`.
     pub(super) fn ask(&mut self, now: Nanos, known: Option<Nanos>, wants_forecast: bool) -> Ask {
         let is_old =
@@ -314,6 +319,8 @@ pub(super) struct Returned {
     pub(super) line: Line,
     pub(super) ask: Ask,
     pub(super) heard: Result<Vec<Series>, Refusal>,
+    /// Whether the provider must be opened anew.
+    pub(super) is_broken: bool,
 }
 
 fn nanos(duration: Duration) -> Nanos {

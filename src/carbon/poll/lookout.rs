@@ -14,7 +14,11 @@ use crate::model::quantity::{Nanos, Pue};
 use crate::model::reading::Fault;
 use crate::model::snapshot::SourceState;
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -243,15 +247,26 @@ impl Lookout {
             let ask = line.ask(now, self.book.known_until(&line.key), wants_forecast);
             let client = client.clone();
             asking.spawn(async move {
-                let heard = timeout(LONGEST_ANSWER, line.provider().fetch(&client, ask)).await;
-                let heard = heard.unwrap_or_else(|_| Err(too_slow(&mut line)));
-                Returned { line, ask, heard }
+                let asked = async { timeout(LONGEST_ANSWER, line.provider().fetch(&client, ask)).await };
+                let (heard, is_broken) = match unbroken(asked).await {
+                    Some(Ok(heard)) => (heard, false),
+                    Some(Err(_)) => (Err(too_slow(&mut line)), false),
+                    None => (Err(broken(&line)), true),
+                };
+                Returned { line, ask, heard, is_broken }
             });
         }
         let mut has_news = false;
         let before = if asking.is_empty() { Book::default() } else { self.book.clone() };
         while let Some(returned) = asking.join_next().await {
-            let Ok(Returned { mut line, ask, heard }) = returned else { continue };
+            let Ok(Returned { mut line, ask, heard, is_broken }) = returned else { continue };
+            if is_broken {
+                // It may have been left half changed. This comes as often as it is asked: after growing pauses.
+                let again = self.opened().into_iter().flatten().find(|(key, _)| *key == line.key);
+                if let Some((_, provider)) = again {
+                    line.replace(provider);
+                }
+            }
             match heard {
                 Ok(series) => {
                     line.succeed(&ask, now);
@@ -377,6 +392,28 @@ fn closed(number: usize, refusal: &Refusal) -> SourceState {
         last_success: None,
         errors: Vec::new(),
         detail: refusal.message.as_str().into(),
+    }
+}
+
+/// `None` if the work panicked, where that does not end the program: the state of the others is worth more than
+/// the trouble of one.
+async fn unbroken<T>(work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+        Ok(step) => step.map(Some),
+        Err(_) => Poll::Ready(None),
+    })
+    .await
+}
+
+fn broken(line: &Line) -> Refusal {
+    let source = line.source();
+    Refusal {
+        fault: Fault::Io,
+        message: format!(
+            "asking {source}: its part of this program broke down (report the panic in the log)"
+        ),
+        retry_after: None,
     }
 }
 

@@ -1,6 +1,7 @@
-//! Answers of which a part was refused.
+//! Answers of which a part was refused, and providers whose code breaks down.
 
 use super::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[test]
 fn a_wait_that_a_part_asks_for_holds_for_all_and_what_was_heard_is_kept() {
@@ -62,4 +63,70 @@ fn a_part_that_is_refused_is_told_when_that_begins() {
     });
     let told = lines.iter().filter(|line| line.contains("the rest of what it says is used")).count();
     assert_eq!(told, 3, "each of the two beginnings, and what the key does not open once: {lines:#?}");
+}
+
+/// Panics at once the first time that one of them is asked, and answers when it was opened again.
+struct Fragile {
+    opened: usize,
+}
+
+impl IntensityProvider for Fragile {
+    fn source(&self) -> &'static str {
+        "fragile"
+    }
+
+    fn zone(&self) -> &str {
+        "X"
+    }
+
+    fn cadence(&self) -> Duration {
+        Duration::from_secs(900)
+    }
+
+    fn fetch<'a>(&'a mut self, _: &'a Client, ask: Ask) -> Heard<'a> {
+        assert!(self.opened != 1, "at the first word");
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            assert!(self.opened != 2, "later");
+            hourly(ask)
+        })
+    }
+}
+
+#[test]
+fn who_breaks_down_is_seen_keeps_its_counts_and_is_opened_anew_after_a_pause() {
+    let opened = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&opened);
+    let script = Shared::default();
+    let other = opening(&script, 900);
+    let open: Open = Arc::new(move |wishes, place| {
+        let fragile = Fragile { opened: count.fetch_add(1, Ordering::SeqCst) + 1 };
+        other(wishes, place)
+            .into_iter()
+            .chain([Ok(Box::new(fragile) as Box<dyn IntensityProvider>)])
+            .collect()
+    });
+    let ((), lines) = logged(|| {
+        block(async {
+            let mut lookout = Lookout::restored(setting("FR"), open, None, NOON).expect("configured");
+            let mut now = NOON;
+            for breakdowns in 1..=2 {
+                lookout.turn(now).await;
+                let state = lookout.grid(now).sources[1].clone();
+                assert_eq!((&*state.source, state.fault), ("fragile", Some(Fault::Io)));
+                assert_eq!(state.errors, [(Fault::Io, breakdowns)]);
+                // Not before the pause, which grows.
+                let asked = opened.load(Ordering::SeqCst);
+                lookout.turn(now + Nanos::from_seconds(800)).await;
+                assert_eq!(opened.load(Ordering::SeqCst), asked);
+                now += Nanos::from_seconds(900 * breakdowns + 90 * breakdowns);
+            }
+            assert!(lookout.turn(now).await);
+            let grid = lookout.grid(now);
+            assert_eq!((grid.sources[1].fault, grid.sources[1].errors.clone()), (None, vec![(Fault::Io, 2)]));
+            assert_eq!(opened.load(Ordering::SeqCst), 3, "once at the start and once after each");
+        });
+    });
+    let told = lines.iter().filter(|line| line.contains("fragile")).count();
+    assert_eq!(told, 2, "when it begins and when it ends: {lines:#?}");
 }
