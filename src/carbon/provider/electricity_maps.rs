@@ -1,12 +1,12 @@
 //! Electricity Maps, version 4: the average of what is used in a zone, imports included, lifecycle or direct,
-//! by the hour; the newest hours are estimates. One request brings the last 24 h, a second one the forecast
-//! where the key covers it.
+//! by the hour; the newest hours are estimates. One request brings the last 24 h, another one what lies further
+//! back, if that is asked for, and one the forecast, where the key covers them.
 
 use super::asking::{Part, Question, Site};
 use super::figure::{Unit, intensity};
 use super::json::Node;
 use super::round::Questions;
-use super::slots::{About, Gathering, Slot, instant, minutes};
+use super::slots::{About, Gathering, Slot, instant, minutes, written};
 use super::{Key, Offer, Refusal};
 use crate::http_client::Client;
 use crate::model::grid::{Basis, Boundary, Quality};
@@ -22,11 +22,15 @@ const TOKEN: HeaderName = HeaderName::from_static("auth-token");
 /// How far ahead a forecast may be asked for.
 const HORIZONS: [u64; 4] = [6, 24, 48, 72];
 
+/// What the history covers, for certain: of the hour a day ago it may have the end alone.
+const HISTORY: Nanos = minutes(23 * 60);
+
 /// The provider.
 pub struct ElectricityMaps {
     key: Key,
     basis: Basis,
     history: Part,
+    long_past: Part,
     forecast: Part,
 }
 
@@ -34,7 +38,13 @@ impl ElectricityMaps {
     /// With a key, which may not cover all of it.
     #[must_use]
     pub fn new(key: Key, basis: Basis) -> ElectricityMaps {
-        ElectricityMaps { key, basis, history: Part::default(), forecast: Part::default() }
+        ElectricityMaps {
+            key,
+            basis,
+            history: Part::default(),
+            long_past: Part::default(),
+            forecast: Part::default(),
+        }
     }
 
     async fn get(
@@ -72,6 +82,35 @@ impl ElectricityMaps {
         Ok(())
     }
 
+    /// What the history does not reach, after an outage and now and then. An answer holds ten days, and never more
+    /// than three are asked for.
+    async fn long_past(&mut self, client: &Client, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
+        let (ask, basis) = (heard.ask(), self.basis);
+        let whole = |time: Nanos| Nanos::new(time.get() - time.get() % minutes(60).get());
+        let (start, end) = (whole(ask.from), whole(ask.now.saturating_sub(HISTORY)));
+        // A key that does not open the history will not open this.
+        let is_wanted = ask.from < ask.now.saturating_sub(minutes(24 * 60)) && self.history.is_open(ask);
+        if !is_wanted || !self.long_past.is_open(ask) {
+            return Ok(());
+        }
+        let time = |time| written(time, "%Y-%m-%dT%H:%M:%SZ");
+        let more = [("start", time(start)), ("end", time(end))];
+        let body = self.get(client, heard, ("past-range", &more)).await;
+        self.long_past.note(ask, &body);
+        let outcome = match body {
+            Ok(body) => heard.take(|site, heard| parse(site, &body, basis, false, heard)),
+            Err(refusal) => Err(refusal),
+        };
+        match outcome {
+            // The forecast is another question, unless none is wanted now.
+            Err(refusal) if !refusal.wants_a_pause() => {
+                heard.miss(refusal);
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
     async fn ahead(&mut self, client: &Client, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
         let (ask, basis) = (heard.ask(), self.basis);
         let ahead = ask.until.saturating_sub(ask.now).get().div_ceil(minutes(60).get());
@@ -93,10 +132,13 @@ impl Questions for ElectricityMaps {
     }
 
     async fn hear(&mut self, client: &Client, heard: &mut Gathering<'_>) -> Result<(), Refusal> {
-        let outcome = match self.past(client, heard).await {
-            Ok(()) => self.ahead(client, heard).await,
-            Err(refusal) => Err(refusal),
-        };
+        let mut outcome = self.past(client, heard).await;
+        if outcome.is_ok() {
+            outcome = self.long_past(client, heard).await;
+        }
+        if outcome.is_ok() {
+            outcome = self.ahead(client, heard).await;
+        }
         if heard.is_empty() {
             // It was not the plan: nothing is had by this key.
             self.history = Part::default();

@@ -161,3 +161,35 @@ fn watttime_asks_for_no_forecast_for_a_day_after_the_plan_turned_out_to_have_non
         "both signals, on the first and the second day"
     );
 }
+
+#[test]
+fn electricity_maps_is_asked_for_what_its_history_does_not_reach() {
+    let folder = tempfile::tempdir().unwrap();
+    let since = |hours: i64| Ask { from: at(-hours * 3_600), ..ask(0) };
+    let asks = [since(72), since(6), since(25), since(72)];
+    for is_open in [true, false] {
+        let (heard, asked) = rounds(Kind::ElectricityMaps(key_in(&folder)), "FR", &asks, move |asked| {
+            match asked.path.as_str() {
+                "/carbon-intensity/past-range" if !is_open => Does::Refuses(403, Vec::new(), String::new()),
+                "/carbon-intensity/past-range" => Does::Says(
+                    json!({"zone": "FR", "data": [{"carbonIntensity": 20, "datetime": time(-10 - 60 * 48)}]})
+                        .to_string(),
+                ),
+                _ => Does::Says(first_part(asked).to_string()),
+            }
+        });
+        let said: Vec<usize> =
+            heard.iter().map(|(heard, _)| lines(heard.as_ref().unwrap()).len() - 1).collect();
+        assert_eq!(said, if is_open { [2, 1, 2, 2] } else { [1, 1, 1, 1] });
+        assert_eq!(heard[0].1.is_some(), !is_open);
+        let ranges: Vec<(Option<String>, Option<String>)> = asked
+            .iter()
+            .filter(|asked| asked.path == "/carbon-intensity/past-range")
+            .map(|asked| (asked.pair("start"), asked.pair("end")))
+            .collect();
+        let range = |start: &str| (Some(start.to_owned()), Some("2026-11-20T21:00:00Z".to_owned()));
+        let all = range("2026-11-18T20:00:00Z");
+        let expected = [all.clone(), range("2026-11-20T19:00:00Z"), all];
+        assert_eq!(ranges, if is_open { &expected[..] } else { &expected[..1] }, "not again the same day");
+    }
+}
