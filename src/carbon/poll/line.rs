@@ -41,6 +41,9 @@ const REVISED: Nanos = hours(6);
 /// Late ones are seen by asking for all that can be restated, this often.
 const ASK_ALL_EVERY: Nanos = hours(12);
 
+/// A part of it may have been refused; then all is asked for again after this.
+const ASK_ALL_AGAIN: Nanos = hours(1);
+
 /// How far back that is; a provider is never asked for more.
 const ALL: Nanos = hours(72);
 
@@ -177,7 +180,10 @@ impl Line {
         // Who says when to come again is asked for the same then.
         if !missed.as_ref().is_some_and(Refusal::wants_a_pause) {
             if ask.from <= now.saturating_sub(ALL) {
-                self.asked_all = Some(now);
+                // What a key does not open is not there for us.
+                let is_whole = missed.as_ref().is_none_or(|missed| missed.fault == Fault::PermissionDenied);
+                let early = if is_whole { Nanos::ZERO } else { ASK_ALL_EVERY.saturating_sub(ASK_ALL_AGAIN) };
+                self.asked_all = Some(now.saturating_sub(early));
             }
             if ask.until > ask.now {
                 self.asked_forecast = Some(now);

@@ -65,6 +65,31 @@ fn a_part_that_is_refused_is_told_when_that_begins() {
     assert_eq!(told, 3, "each of the two beginnings, and what the key does not open once: {lines:#?}");
 }
 
+#[test]
+fn all_is_asked_for_again_after_an_hour_if_a_part_of_it_was_refused() {
+    for (fault, expected) in [(Fault::Io, 2), (Fault::PermissionDenied, 1)] {
+        let script = Shared::default();
+        {
+            let mut script = script.lock().expect("unused");
+            script.answer = Some(Box::new(hourly));
+            script.missed = Some(refusal(fault, None));
+        }
+        block(async {
+            let mut lookout = lookout(&script, setting("FR"), NOON);
+            lookout.turn(NOON).await;
+            script.lock().expect("not poisoned").missed = None;
+            let begin = lookout.next().expect("a provider");
+            pass(&mut lookout, begin, NOON + hours(8)).await;
+        });
+        let asked = std::mem::take(&mut script.lock().expect("not poisoned").asked);
+        let all: Vec<&Ask> =
+            asked.iter().filter(|ask| ask.from == ask.now.saturating_sub(hours(72))).collect();
+        assert_eq!(all.len(), expected, "{fault:?}");
+        let last = all.last().expect("the first").now;
+        assert!(expected == 1 || (NOON + hours(1)..NOON + hours(2)).contains(&last), "{last:?}");
+    }
+}
+
 /// Panics at once the first time that one of them is asked, and answers when it was opened again.
 struct Fragile {
     opened: usize,
