@@ -8,6 +8,7 @@ use jouleprint::command::record::RecordArguments;
 use jouleprint::command::regions::RegionsArguments;
 use jouleprint::command::report::Outcome;
 use jouleprint::command::report::arguments::{JobsArguments, ReportArguments};
+use jouleprint::command::rules::RulesArguments;
 use jouleprint::command::run::OWN_FAILURE;
 use jouleprint::command::run::arguments::RunArguments;
 use jouleprint::command::run::child::follow;
@@ -16,6 +17,7 @@ use jouleprint::command::when::WhenArguments;
 use jouleprint::command::{
     check, doctor, grid, jobs, metrics, record, regions, replay, report, run, simulate, when,
 };
+use jouleprint::command::{check, doctor, grid, jobs, metrics, record, regions, replay, report, rules, run, when};
 use jouleprint::config::flags::Flags;
 use jouleprint::config::{ConfigError, Settings, place};
 use jouleprint::daemon::{self, StartError};
@@ -53,6 +55,8 @@ enum Command {
     Grid,
     /// Print the reference of all series, in Markdown
     Metrics,
+    /// Print recording rules and alerts for Prometheus, and those of emission budgets
+    Rules(RulesArguments),
     /// Run a recording of ticks through the accounting and print the page it gives
     Replay {
         /// The recording: a header line, then one tick a line, as JSON
@@ -128,7 +132,7 @@ fn main() -> ExitCode {
     // Beside somebody else's output, or an answer of our own, only what is wrong is worth a line.
     let (usual, own_failure) = match arguments.command {
         Some(Command::Run(_)) => ("error", OWN_FAILURE),
-        Some(Command::Regions(_) | Command::When(_)) => ("error", 2),
+        Some(Command::Regions(_) | Command::Rules(_) | Command::When(_)) => ("error", 2),
         _ => ("info", 2),
     };
     if let Err(message) = start_log(&arguments.flags, usual) {
@@ -157,6 +161,7 @@ fn start(arguments: &Arguments) -> Result<ExitCode, Error> {
         Some(Command::Check) => check::run(&arguments.flags)?,
         Some(Command::Grid) => grid::run(&arguments.flags)?,
         Some(Command::Metrics) => metrics::run(),
+        Some(Command::Rules(arguments)) => rules::run(arguments)?,
         Some(Command::Replay { file, format }) => {
             let format = match format {
                 FormatName::Openmetrics => Format::OpenMetrics,

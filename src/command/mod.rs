@@ -10,6 +10,7 @@ pub mod record;
 pub mod regions;
 pub mod replay;
 pub mod report;
+pub mod rules;
 pub mod run;
 pub mod simulate;
 pub mod when;

@@ -24,6 +24,7 @@ mod parsers;
 mod pricing;
 mod relay_chain;
 mod resume;
+mod rules;
 mod run;
 mod simulation;
 mod site;

@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 [[ $EUID -eq 0 ]] || fail "must run as root"
 
 # Package and a program of it. Prometheus brings promtool along.
-needed=(prometheus:promtool util-linux:unshare util-linux:taskset openssl:openssl curl:curl strace:strace e2fsprogs:mkfs.ext4
+needed=(prometheus:promtool prometheus-alertmanager:prometheus-alertmanager util-linux:unshare util-linux:taskset openssl:openssl curl:curl strace:strace e2fsprogs:mkfs.ext4
     slurmctld:slurmctld slurmd:slurmd slurm-client:sbatch munge:munged runc:runc podman:podman
     busybox-static:busybox ipmitool:ipmitool python3-pip:pip3 systemd:systemd-analyze
     gcc:cc make:make less:less stress-ng:stress-ng)

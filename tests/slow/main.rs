@@ -43,6 +43,7 @@ mod restart;
 mod rig;
 mod rollout;
 mod roots;
+mod rules;
 mod run;
 mod sidecar;
 mod simulate;
