@@ -8,6 +8,7 @@ mod cards;
 mod commands;
 mod conservation;
 mod day;
+mod dashboards;
 mod faults;
 mod fleet;
 mod gpus;

@@ -1,0 +1,1 @@
+"""What the dashboards are made of: `parts` is shared, every other module is one dashboard."""

@@ -1,0 +1,197 @@
+"""The job explorer: pick a group, then a job, and see what it has used, where and when."""
+
+from source.parts import (
+    HOST,
+    Board,
+    bars,
+    choice,
+    clusters,
+    fixed,
+    hosts,
+    now,
+    series,
+    stat,
+    table,
+    target,
+)
+
+CHOSEN = f'{HOST},job_kind=~"$job_kind",job_id=~"$job_id"'
+JOB = "cluster, job_kind, job_id"
+PART = f"host, {JOB}"
+INFO = f'jouleprint_job_info{{{CHOSEN},${{group_kind:text}}=~"$group"}}'
+RATE = "[$__rate_interval]"
+NAMES = "k8s_namespace_name, k8s_workload_name, k8s_pod_name, container_name, slurm_account, slurm_job_name, user_name, project"
+
+# A job's description grows as its names become known, so that a range may hold several of one job: the newest.
+NEWEST = f"(topk by ({JOB}) (1, max_over_time(timestamp({INFO})[$__range:5m])) > bool 0)"
+
+
+def total(metric, by=JOB):
+    """What jobs had used when they were last seen: a counter's largest value in the range, summed over hosts."""
+    return f"sum by ({by}) (max_over_time({metric}{{{CHOSEN}}}[$__range]) and on ({JOB}) {NEWEST})"
+
+
+def rate(metric):
+    """A counter of the chosen jobs as a rate."""
+    return f"rate({metric}{{{CHOSEN}}}{RATE})"
+
+
+def named(expr):
+    """With a name that people know, where one is known."""
+    joined = f"{expr} * on ({PART}) group_left (k8s_pod_name, slurm_job_name, container_name) {INFO}"
+    for source in ("job_id", "container_name", "slurm_job_name", "k8s_pod_name"):
+        joined = f'label_replace({joined}, "name", "$1", "{source}", "(.+)")'
+    return joined
+
+
+def board():
+    by_group = 'jouleprint_job_info{{{}}}'.format(HOST)
+    variables = [
+        clusters(),
+        hosts(),
+        fixed(
+            "group_kind",
+            "Group is",
+            [("k8s_namespace_name", "namespace"), ("slurm_account", "slurm_account"), ("user_name", "user"), ("project", "project")],
+            "The label of jouleprint_job_info by which jobs are grouped.",
+        ),
+        choice("group", "Group", f"label_values({by_group}, ${{group_kind:text}})"),
+        choice("job_kind", "Kind", f'label_values(jouleprint_job_info{{{HOST},${{group_kind:text}}=~"$group"}}, job_kind)'),
+        choice(
+            "job_id",
+            "Job",
+            f'label_values(jouleprint_job_info{{{HOST},job_kind=~"$job_kind",${{group_kind:text}}=~"$group"}}, job_id)',
+        ),
+    ]
+    board = Board(
+        "jobs",
+        """What jobs use and have used. Pick what groups are, a group, then a job. Totals are the largest value of a
+        job's own counters, which is exact; they count from the job's beginning, also before the chosen time.""",
+        variables,
+        start="now-6h",
+        refresh="1m",
+    )
+    energy = total("jouleprint_job_energy_joules_total")
+    emissions = total("jouleprint_job_emissions_co2e_grams_total")
+    cpu = total("jouleprint_job_cpu_seconds_total")
+
+    board.add(
+        stat(
+            "Energy",
+            "What the chosen jobs had used, from the beginning of each to when it was last seen.",
+            now(f"sum({energy}) / 3600"),
+            "watth",
+        ),
+        5,
+        4,
+    )
+    board.add(stat("Emissions", "CO2 equivalent of that energy, with PUE, at the intensity of the time of use.", now(f"sum({emissions})"), "massg"), 5, 4)
+    board.add(
+        stat(
+            "Power now",
+            "What the chosen jobs draw now, without idle and system energy unless the exporter charges jobs with it.",
+            target(f"sum({rate('jouleprint_job_energy_joules_total')} and on ({PART}) {INFO})"),
+            "watt",
+            graph=True,
+        ),
+        5,
+        4,
+    )
+    board.add(stat("Jobs seen", "Chosen jobs that were seen in the chosen time.", now(f"count({NEWEST})"), "short", decimals=0), 4, 4)
+    board.add(
+        stat(
+            "Joules per CPU second",
+            """Energy of the chosen jobs for each second of processor time: what work costs here. Accelerators are in the
+            energy and not in the seconds.""",
+            now(f"sum({energy}) / (sum({cpu}) > 0)"),
+            "joule",
+        ),
+        5,
+        4,
+    )
+
+    board.row("Over time")
+    top = f"""topk(10, sum by ({JOB})
+        (max_over_time(jouleprint_job_energy_joules_total{{{CHOSEN}}}[$__range] @ end())
+        and on ({JOB}) max_over_time({INFO}[$__range] @ end())))"""
+    power = rate("jouleprint_job_energy_joules_total")
+    board.add(
+        series(
+            "Power by job",
+            "The ten chosen jobs that have used most, and all others of the choice together.",
+            [
+                target(f"sum by (job_kind, name) ({named(f'({power} and on ({JOB}) {top})')})", "{{job_kind}} {{name}}"),
+                target(f"sum(({power} and on ({PART}) {INFO}) unless on ({JOB}) {top})", "others"),
+            ],
+            "watt",
+            stack=True,
+            legend="table",
+        ),
+        14,
+        10,
+    )
+    board.add(
+        series(
+            "Power by hardware",
+            "What the chosen jobs draw of processors, memory, accelerators and the rest, measured and estimated apart.",
+            target(f"sum by (hw_type, origin) ({power} and on ({PART}) {INFO})", "{{hw_type}}, {{origin}}"),
+            "watt",
+            stack=True,
+        ),
+        10,
+        10,
+    )
+
+    board.row("Totals")
+    named_total = f"({energy} * on ({JOB}) group_left ({NAMES}) {NEWEST}) / 3600"
+    board.add(
+        table(
+            "Jobs",
+            """What each chosen job had used when it was last seen, over all its hosts, with what is known of it. Grams
+            per kWh is what its electricity emitted, PUE included.""",
+            [
+                ("Cluster", "cluster", {"width": 100}),
+                ("Kind", "job_kind", {"width": 80}),
+                ("Job", "job_id", {"width": 180}),
+                ("Namespace", "k8s_namespace_name", {"width": 110}),
+                ("Workload", "k8s_workload_name", {"width": 130}),
+                ("Pod", "k8s_pod_name", {"width": 200}),
+                ("Container", "container_name", {"width": 110}),
+                ("Account", "slurm_account", {"width": 90}),
+                ("Batch job", "slurm_job_name", {"width": 130}),
+                ("User", "user_name", {"width": 90}),
+                ("Project", "project", {"width": 90}),
+                ("Energy", now(named_total), {"unit": "watth", "width": 100}),
+                ("Emissions", now(emissions), {"unit": "massg", "width": 100}),
+                ("CPU time", now(cpu), {"unit": "s", "width": 100}),
+                ("g/kWh", now(f"{emissions} / ({energy} / 3600000 > 0)"), {"unit": "none", "decimals": 0, "width": 80}),
+            ],
+            sort="Energy",
+        ),
+        24,
+        11,
+    )
+    hosts_total = total("jouleprint_job_energy_joules_total", "host")
+    hardware_total = total("jouleprint_job_energy_joules_total", "hw_type, origin")
+    zone_total = total("jouleprint_job_emissions_co2e_grams_total", "grid_zone")
+    board.add(
+        bars(
+            "By hardware",
+            "Energy of the chosen jobs by the hardware that used it, measured and estimated apart.",
+            now(f"sort_desc({hardware_total} / 3600)", "{{hw_type}}, {{origin}}"),
+            "watth",
+        ),
+        8,
+        7,
+    )
+    board.add(
+        bars("By host", "Energy of the chosen jobs by machine, the ten largest.", now(f"topk(10, {hosts_total} / 3600)", "{{host}}"), "watth"),
+        8,
+        7,
+    )
+    board.add(
+        bars("By grid zone", "Emissions of the chosen jobs by the grid they ran on.", now(f"sort_desc({zone_total})", "{{grid_zone}}"), "massg"),
+        8,
+        7,
+    )
+    return board

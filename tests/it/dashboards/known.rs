@@ -1,0 +1,93 @@
+//! The series that queries may ask for, each with its labels: the catalogue, what Prometheus adds, and what
+//! the recording rules leave.
+
+use super::board::root;
+use super::query::{Check, parsed};
+use jouleprint::output::catalogue::{Family, Kind, families, relay_families};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Labels that Prometheus gives to every series of a target; `cluster` is set by the shipped scrape configuration.
+const TARGET: [&str; 3] = ["cluster", "instance", "job"];
+
+/// What Prometheus says of each target itself.
+const OF_TARGETS: [&str; 3] = ["up", "scrape_duration_seconds", "scrape_samples_scraped"];
+
+/// Printed for each budget by `jouleprint rules`, and so in no file.
+const BUDGETS: [&str; 6] = [
+    "budget:jouleprint_emissions_limit_co2e_grams",
+    "budget:jouleprint_emissions_used_co2e_grams",
+    "budget:jouleprint_emissions_remaining:ratio",
+    "budget:jouleprint_emissions_burn:ratio_rate1d",
+    "budget:jouleprint_emissions_projected_co2e_grams",
+    "budget:jouleprint_emissions_exhausted_timestamp_seconds",
+];
+
+pub(crate) struct Known(BTreeMap<String, BTreeSet<String>>);
+
+#[derive(Deserialize)]
+struct File {
+    groups: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+struct Group {
+    rules: Vec<Rule>,
+}
+
+#[derive(Deserialize)]
+struct Rule {
+    record: Option<String>,
+    expr: String,
+}
+
+impl Known {
+    pub(crate) fn load() -> Known {
+        let mut known = Known(BTreeMap::new());
+        families().for_each(|family| known.family(family));
+        relay_families().for_each(|family| known.family(family));
+        for name in OF_TARGETS {
+            known.add(name, &TARGET);
+        }
+        for name in BUDGETS {
+            known.add(name, &["budget", "owner", "period"]);
+        }
+        let path = root().join("deploy/prometheus/recording.yaml");
+        let text = std::fs::read_to_string(&path).expect("deploy/prometheus/recording.yaml");
+        let file: File = serde_saphyr::from_str(&text).expect("rules");
+        for rule in file.groups.into_iter().flat_map(|group| group.rules) {
+            let name = rule.record.expect("recording rules alone");
+            let expr = parsed(&rule.expr).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let mut check = Check::new(&known);
+            let labels = check.labels(&expr);
+            assert!(check.faults.is_empty(), "{name}: {:?}", check.faults);
+            known.0.insert(name, labels);
+        }
+        known
+    }
+
+    fn add(&mut self, name: &str, labels: &[&str]) {
+        let labels = labels.iter().map(|label| (*label).to_owned());
+        self.0.entry(name.to_owned()).or_default().extend(labels);
+    }
+
+    fn family<S>(&mut self, family: &Family<S>) {
+        let name = family.name;
+        let labels: Vec<&str> = family.labels.iter().chain(&TARGET).copied().collect();
+        match family.kind {
+            Kind::Counter => self.add(&format!("{name}_total"), &labels),
+            Kind::Gauge => self.add(name, &labels),
+            Kind::Info => self.add(&format!("{name}_info"), &labels),
+            Kind::Histogram => {
+                self.add(&format!("{name}_sum"), &labels);
+                self.add(&format!("{name}_count"), &labels);
+                self.add(&format!("{name}_bucket"), &[&labels[..], &["le"]].concat());
+            }
+        }
+    }
+
+    /// The labels of a series; nothing if there is none of that name.
+    pub(crate) fn labels(&self, name: &str) -> Option<&BTreeSet<String>> {
+        self.0.get(name)
+    }
+}
