@@ -210,12 +210,12 @@ def board():
     board.add(
         table(
             "Teams",
-            """What each group used in the chosen time: its jobs alone, and with its part of idle and system energy.
-            The share is of all emissions with overhead. A group's name leads to its jobs.""",
+            """What the jobs of each group used and emitted in the chosen time, and what they emitted with their part of
+            idle and system energy (overhead). The share is of that. A group's name leads to its jobs.""",
             [
                 ("Group", "group", {"link": to("jobs", "Jobs of this group", group_kind="${group_kind}", group=cell("Group"))}),
-                ("Energy of its jobs", now(f"{named(over(group_energy, 'group'))} / 3600"), {"unit": "watth"}),
-                ("Emissions of its jobs", now(named(over(group_emissions, "group"))), {"unit": "massg"}),
+                ("Energy", now(f"{named(over(group_energy, 'group'))} / 3600"), {"unit": "watth"}),
+                ("Emissions", now(named(over(group_emissions, "group"))), {"unit": "massg"}),
                 ("With overhead", now(named(over(SHARED, "group"))), {"unit": "massg"}),
                 (
                     "Share",
@@ -255,10 +255,15 @@ def board():
     board.add(
         series(
             "Grams per kWh by cluster",
-            """Emissions for each metered kilowatt hour by cluster, over the hour before, PUE included: which place is
-            the cleanest, and when.""",
-            target(f"cluster:jouleprint_effective_intensity_grams_per_kilowatt_hour:ratio_rate1h{{{CLUSTER}}}", "{{cluster}}"),
+            """Emissions for each metered kilowatt hour by cluster and day, PUE included: which place is the cleanest,
+            and when.""",
+            target(
+                f"""sum by (cluster) (sum_over_time({EMISSIONS}{DAY}))
+                / (sum by (cluster) (sum_over_time({ENERGY}{DAY})) / {JOULES_A_KWH} > 0)""",
+                "{{cluster}}",
+            ),
             "massg",
+            interval="1d",
         ),
         8,
         7,
@@ -274,8 +279,8 @@ def board():
             """Each budget of the period that runs now: the limit, what is used, what is left, and what will be used by
             the end at the pace of the last days. Burning at 1 uses it up exactly at the end of the period.""",
             [
-                ("Budget", "budget", None),
-                ("Owner", "owner", None),
+                ("Budget", "budget", {"width": 170}),
+                ("Owner", "owner", {"width": 110}),
                 ("Period", "period", {"width": 90}),
                 ("Limit", now(limit), {"unit": "massg", "width": 110}),
                 ("Used", now(used), {"unit": "massg", "width": 110}),
@@ -324,34 +329,33 @@ def board():
             """What else emits as much, or uses as much electricity (households, smartphones). Each is another way to
             say the same; they are not to be added. Sources of the factors: data/equivalents.csv.""",
             equivalents(),
-            "short",
-            decimals=0,
+            "locale",
             names=True,
         ),
-        18,
+        16,
         5,
     )
     board.add(
         stat(
-            "Machines that report",
+            "Machines",
             "Machines whose energy was counted in the last five minutes, of the chosen clusters.",
             now(f"count(node:hw_host_energy_joules:rate5m{{{CLUSTER}}})"),
             "short",
             decimals=0,
         ),
-        3,
+        4,
         5,
     )
     board.add(
         stat(
-            "Figures since revised",
+            "Revised since",
             """By how much emissions turned out larger than counted, because grid figures were corrected later; smaller if
             below 0. It is not in the other panels.""",
             now(f"sum(jouleprint_emissions_revision_co2e_grams{{{CLUSTER}}})"),
             "massg",
             thresholds=BAD_ABOVE_0,
         ),
-        3,
+        4,
         5,
     )
     return board

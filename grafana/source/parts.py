@@ -88,6 +88,9 @@ def stat(title, description, targets, unit, *, thresholds=PLAIN, decimals=None, 
         "justifyMode": "auto",
         "wideLayout": True,
     }
+    if names:
+        # By itself it makes names as small as the longest needs.
+        options["text"] = {"titleSize": 13, "valueSize": 26}
     return _panel("stat", title, description, targets, defaults, options)
 
 
@@ -167,6 +170,9 @@ def column(name, unit=None, *, width=None, cell=None, thresholds=None, link=None
         properties.append({"id": "color", "value": {"mode": "thresholds"}})
     if cell:
         properties.append({"id": "custom.cellOptions", "value": cell})
+    if cell == GAUGE and not thresholds:
+        thresholds = steps((None, "blue"))
+        properties += [{"id": "thresholds", "value": thresholds}, {"id": "color", "value": {"mode": "thresholds"}}]
     if top is not None:
         properties += [{"id": "min", "value": 0}, {"id": "max", "value": top}]
     if link:
@@ -180,6 +186,7 @@ def column(name, unit=None, *, width=None, cell=None, thresholds=None, link=None
 
 COLORED = {"type": "color-background", "mode": "basic"}
 INKED = {"type": "color-text"}
+# In the colour of the column's thresholds.
 GAUGE = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
 YES_NO = [
     {"type": "value", "options": {"0": {"text": "no", "color": "red", "index": 0}, "1": {"text": "yes", "color": "green", "index": 1}}}

@@ -15,6 +15,7 @@ mod containers;
 mod crash;
 mod daemon;
 mod deploy;
+mod dashboards;
 mod disk;
 mod gpu;
 mod groups;

@@ -93,8 +93,21 @@ impl Board {
     /// # Panics
     /// A variable is not there.
     pub(crate) fn resolved(&self, query: &str) -> Vec<String> {
+        self.filled(query, &OWN, &|_| "any".to_owned())
+    }
+
+    /// The same with such values of Grafana's own variables, and of those that are asked for.
+    ///
+    /// # Panics
+    /// A variable is not there.
+    pub(crate) fn filled(
+        &self,
+        query: &str,
+        own: &[(&str, &str)],
+        chosen: &dyn Fn(&Variable) -> String,
+    ) -> Vec<String> {
         let mut made =
-            vec![OWN.iter().fold(query.to_owned(), |query, (name, value)| query.replace(name, value))];
+            vec![own.iter().fold(query.to_owned(), |query, (name, value)| query.replace(name, value))];
         for variable in &self.variables {
             let (shown, plain) = (format!("${{{}:text}}", variable.name), format!("${}", variable.name));
             let options: Vec<&Value> = items(&variable.json["options"]).collect();
@@ -106,7 +119,7 @@ impl Board {
                     .flat_map(|query| texts.iter().map(|text| query.replace(&shown, text)))
                     .collect();
             }
-            let value = options.first().map_or_else(|| "any".to_owned(), |option| text(&option["value"]));
+            let value = options.first().map_or_else(|| chosen(variable), |option| text(&option["value"]));
             for query in &mut made {
                 *query = replaced(query, &plain, &value);
             }
