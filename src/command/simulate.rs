@@ -167,3 +167,50 @@ fn span(text: &str) -> Result<Nanos, String> {
         None => Err("write days (30d) or hours (36h), a year at the most".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        asked: SimulateArguments,
+    }
+
+    fn asked(words: &[&str]) -> Result<SimulateArguments, String> {
+        let line = Line::try_parse_from(["simulate"].iter().chain(words));
+        line.map(|line| line.asked).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_cannot_be_simulated_is_refused_with_its_name() {
+        for (words, expected) in [
+            (&["--zones", "FR,DX"][..], "DX"),
+            (&["--tick", "3600", "--speed", "24"], "86400 s"),
+            (&["--hosts", "0"], "--hosts"),
+            (&["--backfill", "30"], "30d"),
+            (&["--backfill", "400d"], "a year"),
+            (&["--output", "x"], "--backfill"),
+        ] {
+            let outcome = asked(words).and_then(|asked| asked.scenario().map_err(|error| error.to_string()));
+            let said = outcome.err().unwrap_or_default();
+            assert!(said.contains(expected), "{words:?}: {said}");
+        }
+        let past = asked(&["--backfill", "2d"]).expect("a good line").backfill;
+        assert_eq!(past, Some(Nanos::from_seconds(48 * 3_600)));
+    }
+
+    #[test]
+    fn hosts_are_spread_over_clusters_and_those_over_zones() {
+        for (clusters, expected) in [("2", 4), ("4", 4), ("8", 4), ("1", 4)] {
+            let scenario = asked(&["--clusters", clusters]).expect("a good line").scenario().expect("sound");
+            let places: std::collections::BTreeSet<_> = (0..64).map(|host| scenario.place(host)).collect();
+            let zones: std::collections::BTreeSet<_> = places.iter().map(|(_, zone)| zone).collect();
+            assert_eq!(zones.len(), expected, "{clusters} clusters: {places:?}");
+            let names: std::collections::BTreeSet<_> = (0..64).map(|host| scenario.host(host)).collect();
+            assert_eq!(names.len(), 64);
+        }
+    }
+}

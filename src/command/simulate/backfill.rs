@@ -51,7 +51,7 @@ pub fn write(fleet: &Fleet, ticks: u64, to: &mut dyn Write) -> io::Result<()> {
             let target = [("cluster", &**cluster), ("instance", &**host), ("job", JOB)];
             text.clear();
             let at = Nanos::new(snapshot.at.wall.get());
-            render_at(chosen.iter().copied(), &*snapshot, &target, at, &mut text);
+            render_at(chosen.iter().copied(), &snapshot, &target, at, &mut text);
             let seconds = at.get() / 1_000_000_000;
             writeln!(text, "up{{cluster=\"{cluster}\",instance=\"{host}\",job=\"{JOB}\"}} 1 {seconds}")?;
             to.write_all(&text)?;

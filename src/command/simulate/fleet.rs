@@ -26,9 +26,12 @@ pub struct Fleet {
     hosts: Vec<Mutex<Host>>,
     places: HashMap<Name, usize>,
     // By zone, of an hour: all hosts of a zone share it.
-    grids: Vec<Mutex<Option<(u64, Arc<Grid>)>>>,
+    grids: Vec<Mutex<Option<Hourly>>>,
     started: Nanos,
 }
+
+/// What is known of a zone, and the hour since 1970 in which it is.
+type Hourly = (u64, Arc<Grid>);
 
 /// Energy in µJ and emissions in ng.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

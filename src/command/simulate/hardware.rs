@@ -142,21 +142,7 @@ impl Hardware {
             pci: device.pci.clone(),
             index: Some(index),
             nodes: Vec::new(),
-            partition: if device.is_divided() {
-                let instances = (1..).zip(device.parts.iter().zip(INSTANCES));
-                let instance =
-                    |(number, ((uuid, slices), (profile, _))): (u32, (&(Name, u32), (&str, u32)))| Instance {
-                        uuid: uuid.clone(),
-                        gpu_instance: number,
-                        compute_instance: 0,
-                        profile: profile.into(),
-                        slices: *slices,
-                        activity: None,
-                    };
-                Partition::Instances { slices: SLICES, instances: instances.map(instance).collect() }
-            } else {
-                Partition::Whole
-            },
+            partition: device.partition(),
             processes: Ok(Vec::new()),
         };
         (0..).zip(&self.devices).map(sight).collect()
@@ -243,6 +229,24 @@ impl Device {
     #[must_use]
     pub fn is_divided(&self) -> bool {
         self.parts.len() > 1
+    }
+
+    fn partition(&self) -> Partition {
+        if !self.is_divided() {
+            return Partition::Whole;
+        }
+        let mut instances = Vec::new();
+        for (number, ((uuid, slices), (profile, _))) in (1..).zip(self.parts.iter().zip(INSTANCES)) {
+            instances.push(Instance {
+                uuid: uuid.clone(),
+                gpu_instance: number,
+                compute_instance: 0,
+                profile: profile.into(),
+                slices: *slices,
+                activity: None,
+            });
+        }
+        Partition::Instances { slices: SLICES, instances }
     }
 }
 
