@@ -135,8 +135,7 @@ fn one_version_stands_everywhere() {
     let version = env!("CARGO_PKG_VERSION");
     for (path, line) in [
         ("deploy/helm/jouleprint/Chart.yaml", format!("appVersion: {version}")),
-        ("deploy/kustomize/base/kustomization.yaml", format!("newTag: {version}")),
-        ("deploy/kustomize/overlays/gpu/kustomization.yaml", format!("newTag: {version}")),
+        ("deploy/kustomize/base/node/kustomization.yaml", format!("newTag: {version}")),
         ("deploy/kustomize/overlays/sidecar/component/kustomization.yaml", format!("newTag: {version}")),
         ("deploy/container/Containerfile", format!("image.version=\"{version}\"")),
     ] {

@@ -1,10 +1,13 @@
-//! The units as systemd reads them, and whether the program needs a system call that its unit forbids.
+//! The units as systemd reads them, whether the program needs a system call that its unit forbids, and the snippets as
+//! the servers read them that they are for.
 
 use crate::attribution::{CONFIG, powercap};
 use crate::deploy::repository;
+use crate::prometheus::programs;
 use crate::rig::{Exporter, Setup, run};
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The units, and the worst that systemd's own judgement of their exposure may be, in tenths (10.0 is worst).
@@ -81,4 +84,46 @@ fn the_program_makes_no_system_call_that_its_unit_forbids() {
     let forbidden: Vec<&&str> = calls.iter().filter(|call| !allowed.contains(**call)).collect();
     println!("{} calls, all of them allowed", calls.len());
     assert!(forbidden.is_empty(), "{forbidden:?}");
+}
+
+/// A configuration of a server, with what it names beside it.
+fn laid_out(folder: &Path, path: &str) -> PathBuf {
+    let text = fs::read_to_string(repository().join(path)).expect("shipped");
+    for rules in ["recording.yaml", "alerts.yaml"] {
+        let shipped = repository().join("deploy/prometheus").join(rules);
+        fs::copy(shipped, folder.join(rules)).expect("copied");
+    }
+    let file = folder.join(path.replace('/', "-"));
+    fs::write(&file, text).expect("written");
+    file
+}
+
+#[test]
+fn the_servers_take_the_snippets_that_are_for_them() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let scrapes = ["deploy/prometheus/scrape-static.yaml", "deploy/prometheus/scrape-kubernetes.yaml"];
+    let check = |promtool: &Path, path: &str, word: &str| {
+        let said = run(Command::new(promtool).args(["check", "config"]).arg(laid_out(folder.path(), path)));
+        assert!(said.contains("SUCCESS") && said.contains(word), "{path}: {said}");
+    };
+    let programs = programs();
+    for [_, promtool] in &programs {
+        check(promtool, scrapes[0], "rules found");
+        check(promtool, "deploy/prometheus/remote-write.yaml", "");
+    }
+    // Debian's own knows neither Kubernetes nor pushes; where there is no other, vmagent reads the first below.
+    if let [_, [_, newer]] = programs.as_slice() {
+        check(newer, scrapes[1], "rules found");
+        check(newer, "deploy/otlp/prometheus.yaml", "rules found");
+    }
+    let vmagent = repository().join(".cache/victoria-metrics/usr/bin/vmagent");
+    for path in scrapes {
+        let text = fs::read_to_string(repository().join(path)).expect("shipped");
+        let file = folder.path().join("vmagent.yaml");
+        // As deploy/prometheus/victoriametrics.md says.
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("rule_files")).collect();
+        fs::write(&file, lines.join("\n")).expect("written");
+        let scrape = format!("-promscrape.config={}", file.display());
+        run(Command::new(&vmagent).args(["-dryRun", "-remoteWrite.url=http://127.0.0.1:9/", &scrape]));
+    }
 }
