@@ -15,9 +15,8 @@ use jouleprint::command::run::child::follow;
 use jouleprint::command::simulate::SimulateArguments;
 use jouleprint::command::when::WhenArguments;
 use jouleprint::command::{
-    check, doctor, grid, jobs, metrics, record, regions, replay, report, run, simulate, when,
+    check, doctor, grid, jobs, metrics, record, regions, replay, report, rules, run, simulate, when,
 };
-use jouleprint::command::{check, doctor, grid, jobs, metrics, record, regions, replay, report, rules, run, when};
 use jouleprint::config::flags::Flags;
 use jouleprint::config::{ConfigError, Settings, place};
 use jouleprint::daemon::{self, StartError};
