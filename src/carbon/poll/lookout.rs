@@ -33,6 +33,9 @@ const MAX_LINES: usize = 16;
 pub type Open =
     Arc<dyn Fn(&[Wish], &Place) -> Vec<Result<Box<dyn IntensityProvider>, Refusal>> + Send + Sync>;
 
+/// A provider and what it is called here.
+type Named = (Name, Box<dyn IntensityProvider>);
+
 /// A place under observation.
 pub struct Lookout {
     setting: Setting,
@@ -199,7 +202,7 @@ impl Lookout {
     }
 
     /// The providers for the place, each with a name that is the same after a restart.
-    fn opened(&self) -> Vec<Result<(Name, Box<dyn IntensityProvider>), Refusal>> {
+    fn opened(&self) -> Vec<Result<Named, Refusal>> {
         let mut names: Vec<Name> = Vec::new();
         let opened = (self.open)(&self.setting.wishes.providers, &self.place).into_iter().take(MAX_LINES);
         let named = opened.map(|provider| {

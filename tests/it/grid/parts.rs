@@ -7,13 +7,16 @@ use jouleprint::model::grid::{Series, Signal};
 use jouleprint::model::reading::Fault;
 use serde_json::{Value, json};
 
+/// What was heard, and what was missed beside it.
+type Round = (Result<Vec<Series>, Refusal>, Option<Refusal>);
+
 /// What is heard in some rounds of one provider, and what was missed in each.
 fn rounds(
     kind: Kind,
     zone: &str,
     asks: &[Ask],
     rule: impl Fn(&Asked) -> Does + Send + Sync + 'static,
-) -> (Vec<(Result<Vec<Series>, Refusal>, Option<Refusal>)>, Vec<Asked>) {
+) -> (Vec<Round>, Vec<Asked>) {
     let server = Server::start(rule);
     let wish = wish(kind, Some(server.url.clone()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
