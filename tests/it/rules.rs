@@ -105,7 +105,8 @@ fn test_files() -> Vec<(PathBuf, TestFile)> {
     files.sort();
     let parse = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).expect("read");
-        let file = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let file =
+            serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         (path, file)
     };
     files.into_iter().map(parse).collect()
@@ -122,7 +123,8 @@ pub(crate) fn check_rules(known: &mut Known, rules: &[Rule]) {
             let (_, all) = of_level.unwrap_or_else(|| panic!("{name}: {level} is no level"));
             known.add(&rule.record, all.iter().copied());
         }
-        let labels = check(known, &rule.expr).unwrap_or_else(|error| panic!("{name}: {error}\n{}", rule.expr));
+        let labels =
+            check(known, &rule.expr).unwrap_or_else(|error| panic!("{name}: {error}\n{}", rule.expr));
         if rule.record.is_empty() {
             continue;
         }
@@ -150,12 +152,14 @@ fn recorded_names_and_labels_are_of_the_catalogue() {
     check_rules(&mut known, &rules);
     for Rule { record, .. } in &rules {
         let parts: Vec<&str> = record.split(':').collect();
-        let [level, metric, operations] = parts[..] else { panic!("{record} is not level:metric:operations") };
+        let [level, metric, operations] = parts[..] else {
+            panic!("{record} is not level:metric:operations")
+        };
         let exact = LEVELS.iter().find(|(name, _)| *name == level).expect("checked").1;
         // Grams by node and group have their zone; joules have none.
-        let exact = exact.iter().filter(|label| {
-            level != "node_group" || **label != "grid_zone" || metric.contains("co2e")
-        });
+        let exact = exact
+            .iter()
+            .filter(|label| level != "node_group" || **label != "grid_zone" || metric.contains("co2e"));
         let exact: BTreeSet<&str> = exact.copied().collect();
         assert_eq!(known.labels(record), exact, "{record}");
         // A quantity of the catalogue without _total, or one that is made of several.
@@ -165,11 +169,13 @@ fn recorded_names_and_labels_are_of_the_catalogue() {
             .chain(["jouleprint_group_energy_with_overhead_joules"])
             .chain(["jouleprint_group_emissions_with_overhead_co2e_grams"]);
         let total = format!("{metric}_total");
-        let is_known = known.is_metric(metric) || known.is_metric(&total) || derived.clone().any(|name| name == metric);
+        let is_known =
+            known.is_metric(metric) || known.is_metric(&total) || derived.clone().any(|name| name == metric);
         assert!(is_known, "{record}: the catalogue has no {metric}");
-        let is_operation = ["rate5m", "rate1h", "increase1h", "last1h", "max_over_time1h", "sum", "ratio_rate1h"]
-            .iter()
-            .any(|end| operations == *end || operations.ends_with(&format!("_{end}")));
+        let is_operation =
+            ["rate5m", "rate1h", "increase1h", "last1h", "max_over_time1h", "sum", "ratio_rate1h"]
+                .iter()
+                .any(|end| operations == *end || operations.ends_with(&format!("_{end}")));
         assert!(is_operation, "{record}: {operations}");
     }
 }
@@ -188,7 +194,7 @@ fn what_is_wrong_with_a_query_is_seen() {
         ("up * on (cluster, host) jouleprint_pue_ratio", "host"),
         ("sum by (host) (node:hw_host_energy_joules:rate5m) * on (cluster) jouleprint_pue_ratio", "cluster"),
         ("jouleprint_pue_ratio * on (host) group_left (grid_zone) jouleprint_store_up", "grid_zone"),
-        ("sum(", "unexpected"),
+        ("sum(", "unclosed"),
     ] {
         let error = check(&known, query).expect_err(query);
         assert!(error.contains(complaint), "{query}: {error}");
@@ -203,8 +209,7 @@ fn alerts_are_whole_and_explained() {
     assert!(alerts.len() >= 15, "the alerts were read");
     check_rules(&mut known, &alerts);
     let runbook = text("docs/runbook.md");
-    let mut sections: BTreeSet<&str> =
-        runbook.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let mut sections: BTreeSet<&str> = runbook.lines().filter_map(|line| line.strip_prefix("## ")).collect();
     for rule in &alerts {
         complete(rule);
         let words = rule.alert.strip_prefix("Jouleprint").expect("the common first word");
@@ -224,7 +229,11 @@ pub(crate) fn complete(rule: &Rule) {
     assert_eq!(keys, ["description", "runbook_url", "summary"], "{alert}");
     let summary = &annotations["summary"];
     assert!(summary.ends_with('.') && !summary.contains("{{"), "{alert}: the summary is one fixed sentence");
-    assert!(rule.duration.is_empty() || rule.duration.ends_with(['m', 'h']), "{alert}: for {}", rule.duration);
+    assert!(
+        rule.duration.is_empty() || rule.duration.ends_with(['m', 'h']),
+        "{alert}: for {}",
+        rule.duration
+    );
 }
 
 #[test]

@@ -114,7 +114,8 @@ impl Site {
                     heard.lock().expect("no panic").push((path, message));
                     String::new()
                 };
-                let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n";
+                let head =
+                    "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n";
                 let _ = write!(reader.get_mut(), "{head}Content-Length: {}\r\n\r\n{answer}", answer.len());
             }
         });
@@ -134,10 +135,12 @@ impl Site {
 
     fn has_heard(&self, path: &str, alert: &str, status: &str) -> Option<()> {
         let heard = self.heard.lock().expect("no panic");
-        let alerts = heard.iter().filter(|(to, _)| to == path).flat_map(|(_, message)| {
-            message["alerts"].as_array().cloned().unwrap_or_default()
-        });
-        let mut matching = alerts.filter(|told| told["labels"]["alertname"] == alert && told["status"] == status);
+        let alerts = heard
+            .iter()
+            .filter(|(to, _)| to == path)
+            .flat_map(|(_, message)| message["alerts"].as_array().cloned().unwrap_or_default());
+        let mut matching =
+            alerts.filter(|told| told["labels"]["alertname"] == alert && told["status"] == status);
         matching.next().map(|_| ())
     }
 }
@@ -167,7 +170,8 @@ impl Counter {
 
 /// The same rules with every duration so much shorter.
 fn hurried(rules: &str) -> String {
-    let durations = Regex::new(r"(?P<before>\[|offset |interval: |for: )(?P<time>(?:[0-9]+(?:ms|[smhd]))+)").expect("valid");
+    let durations = Regex::new(r"(?P<before>\[|offset |interval: |for: )(?P<time>(?:[0-9]+(?:ms|[smhd]))+)")
+        .expect("valid");
     let parts = Regex::new(r"([0-9]+)(ms|[smhd])").expect("valid");
     let shorter = durations.replace_all(rules, |found: &Captures<'_>| {
         let milliseconds: u64 = parts
@@ -218,7 +222,10 @@ fn a_budget_that_burns_is_told_to_its_owner_and_resolves() {
     .expect("written");
     let rules = folder.path().join("rules.yaml");
     let text = hurried(&printed(&["--budgets", budgets.to_str().expect("UTF-8")]));
-    assert!(text.contains("[9999ms]") && text.contains("interval: 10000ms") && text.contains("* 7200 / 120000"), "{text}");
+    assert!(
+        text.contains("[9999ms]") && text.contains("interval: 10000ms") && text.contains("* 7200 / 120000"),
+        "{text}"
+    );
     std::fs::write(&rules, text).expect("written");
 
     // As it is shipped, but for the addresses and for how long it waits.
@@ -241,7 +248,9 @@ fn a_budget_that_burns_is_told_to_its_owner_and_resolves() {
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()
-        .unwrap_or_else(|error| panic!("prometheus-alertmanager: {error} (tests/slow/install.sh installs it)"));
+        .unwrap_or_else(|error| {
+            panic!("prometheus-alertmanager: {error} (tests/slow/install.sh installs it)")
+        });
     let _alertmanager = Alertmanager(child);
     wait_for("an Alertmanager that is ready", || {
         http::request(address, "GET", "/-/ready", &[]).ok().filter(|answer| answer.status == 200)
@@ -270,13 +279,16 @@ fn a_budget_that_burns_is_told_to_its_owner_and_resolves() {
     site.burns.store(false, Ordering::Relaxed);
     site.wait_to_hear("/team-web", alert, "resolved");
     let ended = now_milliseconds();
-    let burn = server.value("max_over_time(budget:jouleprint_emissions_burn:ratio_rate6h{budget=\"web\"}[5m])");
-    let calm = server.value("max_over_time(budget:jouleprint_emissions_burn:ratio_rate6h{budget=\"all\"}[5m])");
+    let burn =
+        server.value("max_over_time(budget:jouleprint_emissions_burn:ratio_rate6h{budget=\"web\"}[5m])");
+    let calm =
+        server.value("max_over_time(budget:jouleprint_emissions_burn:ratio_rate6h{budget=\"all\"}[5m])");
     println!(
-        "Prometheus {}: told after {} h of burning {burn:.1} times too fast, and of its end after {} h",
+        "Prometheus {}: told after {} s (an hour is {} s) of burning {burn:.1} times too fast, and of its end after {} s",
         version(program),
-        (told - began) / HOUR,
-        (ended - told) / HOUR
+        (told - began) / 1_000,
+        HOUR / 1_000,
+        (ended - told) / 1_000
     );
     assert!(burn > 6.0 && calm < 1.0, "{burn}, {calm}");
     // To its owner alone, and the quieter alerts of the same budget are held back.

@@ -113,8 +113,7 @@ struct Share(u64);
 /// # Errors
 /// The first thing that is wrong, with its line.
 pub fn parse(text: &str) -> Result<Vec<Budget>, String> {
-    let file: File =
-        serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())?;
+    let file: File = serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())?;
     if file.budgets.len() > MAX_BUDGETS {
         return Err(format!("{} budgets are more than {MAX_BUDGETS} (split the file)", file.budgets.len()));
     }
@@ -133,7 +132,8 @@ pub fn parse(text: &str) -> Result<Vec<Budget>, String> {
 
 fn check(entry: Entry) -> Result<Budget, String> {
     let name = entry.name.0;
-    let (soft, hard) = (entry.soft.map_or(800_000, |share| share.0), entry.hard.map_or(1_000_000, |share| share.0));
+    let (soft, hard) =
+        (entry.soft.map_or(800_000, |share| share.0), entry.hard.map_or(1_000_000, |share| share.0));
     let selection = entry.selection;
     if soft >= hard {
         return Err(format!("budget {name:?}: soft must be below hard (0.8 and 1 if they are left out)"));
@@ -175,8 +175,12 @@ fn check(entry: Entry) -> Result<Budget, String> {
 /// Why a label cannot be matched.
 fn refusal(label: &str) -> String {
     let why = match label {
-        "job_kind" | "job_id" => "a job's series end with it, and what ended would leave the budget: match its group",
-        "gpu" | "gpu_instance" | "hw_type" | "hw_id" | "origin" => "the hours are recorded for all hardware together",
+        "job_kind" | "job_id" => {
+            "a job's series end with it, and what ended would leave the budget: match its group"
+        }
+        "gpu" | "gpu_instance" | "hw_type" | "hw_id" | "origin" => {
+            "the hours are recorded for all hardware together"
+        }
         "job" | "instance" | "pod" | "namespace" | "container" | "endpoint" => {
             "it says who was scraped, not whose emissions they are: match host, or a group"
         }
@@ -267,9 +271,9 @@ impl<'de> Deserialize<'de> for Grams {
             .into_iter()
             .find_map(|(unit, places)| Some((text.strip_suffix(unit)?, places)))
             .unwrap_or((text, 3));
-        parse_decimal(digits, places).map(Grams).map_err(|error| {
-            de::Error::custom(format!("{text:?} {error} (write 900g, 120kg or 1.5t)"))
-        })
+        parse_decimal(digits, places)
+            .map(Grams)
+            .map_err(|error| de::Error::custom(format!("{text:?} {error} (write 900g, 120kg or 1.5t)")))
     }
 }
 
@@ -280,7 +284,9 @@ impl<'de> Deserialize<'de> for Share {
         let text = String::deserialize(deserializer)?;
         match parse_decimal(&text, 6) {
             Ok(share @ 1..=MOST) => Ok(Share(share)),
-            _ => Err(de::Error::custom(format!("{text:?} is no share of a budget (write 0.8; 10 at the most)"))),
+            _ => Err(de::Error::custom(format!(
+                "{text:?} is no share of a budget (write 0.8; 10 at the most)"
+            ))),
         }
     }
 }

@@ -9,8 +9,20 @@ use std::fmt::Write;
 /// be spent, at a burn of 1; what a machine can burn more is bounded by its power and the dirtiest hour, so that the
 /// 14.4 of an error budget would never be seen.
 const BURNS: [Burn; 3] = [
-    Burn { alert: "JouleprintBudgetBurnsVeryFast", severity: "critical", long: "6h", short: "30m", most: 6_000_000 },
-    Burn { alert: "JouleprintBudgetBurnsFast", severity: "warning", long: "1d", short: "2h", most: 2_000_000 },
+    Burn {
+        alert: "JouleprintBudgetBurnsVeryFast",
+        severity: "critical",
+        long: "6h",
+        short: "30m",
+        most: 6_000_000,
+    },
+    Burn {
+        alert: "JouleprintBudgetBurnsFast",
+        severity: "warning",
+        long: "1d",
+        short: "2h",
+        most: 2_000_000,
+    },
     Burn { alert: "JouleprintBudgetDrifts", severity: "warning", long: "3d", short: "6h", most: 1_200_000 },
 ];
 
@@ -27,7 +39,8 @@ struct Burn {
 const REACHABLE_PPM: u128 = 800_000;
 
 /// Where the alerts are explained.
-const RUNBOOK: &str = "https://github.com/jouleprint/jouleprint/blob/main/docs/budgets.md#what-each-alert-means";
+const RUNBOOK: &str =
+    "https://github.com/jouleprint/jouleprint/blob/main/docs/budgets.md#what-each-alert-means";
 
 /// A rule file: a comment, then groups.
 #[must_use]
@@ -78,7 +91,9 @@ fn hours(budget: &Budget) -> String {
     let name = match (selection.has("group"), is_by_host, budget.overhead) {
         (true, true, _) => "node_group:jouleprint_group_emissions_co2e_grams:increase1h",
         (true, false, Overhead::None) => "group:jouleprint_group_emissions_co2e_grams:increase1h",
-        (true, false, Overhead::Proportional) => "group:jouleprint_group_emissions_with_overhead_co2e_grams:increase1h",
+        (true, false, Overhead::Proportional) => {
+            "group:jouleprint_group_emissions_with_overhead_co2e_grams:increase1h"
+        }
         (false, true, _) => "node_zone:jouleprint_host_emissions_co2e_grams:increase1h",
         (false, false, _) => "cluster:jouleprint_host_emissions_co2e_grams:increase1h",
     };
@@ -136,10 +151,9 @@ fn state(text: &mut String, budget: &Budget) {
     }
     thresholds(text, budget);
     let (first, sum) = match budget.period {
-        Period::Rolling { days } => (
-            format!("vector(time() - {period})"),
-            format!("sum(sum_over_time({hours}{}))", range(days * 24)),
-        ),
+        Period::Rolling { days } => {
+            (format!("vector(time() - {period})"), format!("sum(sum_over_time({hours}{}))", range(days * 24)))
+        }
         // A range cannot begin with a month. Hour by hour of the last 31 days, those after its beginning are added.
         Period::Month => (
             "vector(time() - time() % 86400) - 86400 * (day_of_month() - 1)".to_owned(),
@@ -208,7 +222,11 @@ fn thresholds(text: &mut String, budget: &Budget) {
             continue;
         }
         if threshold < *most {
-            let _ = writeln!(text, "  # Not {}: at its peak this burns {cap} times the even pace.", number(*most, 6));
+            let _ = writeln!(
+                text,
+                "  # Not {}: at its peak this burns {cap} times the even pace.",
+                number(*most, 6)
+            );
         }
         let name = format!("budget:jouleprint_emissions_burn_limit:ratio_rate{long}");
         record(text, budget, &name, &format!("vector({})", number(threshold / 1_000, 3)));
@@ -220,7 +238,9 @@ fn alerts(text: &mut String) {
     let share = "budget:jouleprint_emissions_used_co2e_grams / budget:jouleprint_emissions_limit_co2e_grams";
     let (soft, hard) = ("budget:jouleprint_emissions_soft:ratio", "budget:jouleprint_emissions_hard:ratio");
     let what = "{{ $labels.budget }} of {{ $labels.owner }}";
-    let has_used = format!("{what} has used {{{{ $value | humanizePercentage }}}} of its grams ({{{{ $labels.period }}}}).");
+    let has_used = format!(
+        "{what} has used {{{{ $value | humanizePercentage }}}} of its grams ({{{{ $labels.period }}}})."
+    );
     alert(
         text,
         ("JouleprintBudgetExhausted", "critical", None),
@@ -240,7 +260,9 @@ fn alerts(text: &mut String) {
     alert(
         text,
         ("JouleprintBudgetWillBeExceeded", "warning", Some("6h")),
-        &format!("budget:jouleprint_emissions_projected_co2e_grams / budget:jouleprint_emissions_limit_co2e_grams > {hard}"),
+        &format!(
+            "budget:jouleprint_emissions_projected_co2e_grams / budget:jouleprint_emissions_limit_co2e_grams > {hard}"
+        ),
         ("An emission budget will not last.", &ends),
     );
     for Burn { alert: name, severity, long, short, .. } in BURNS {

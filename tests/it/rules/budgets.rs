@@ -19,7 +19,7 @@ fn the_example_is_printed_as_it_is_shipped() {
     let budgets = parse(&text(EXAMPLE)).expect("valid");
     let rules = printed(&budgets, RulesFormat::Prometheus, true);
     if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(super::root().join(PRINTED), rules).expect("written");
+        std::fs::write(super::root().join(PRINTED), &rules).expect("written");
     }
     assert_eq!(text(PRINTED), rules, "run: UPDATE=1 cargo test --test it rules");
     let all = printed(&budgets, RulesFormat::Prometheus, false);
@@ -46,11 +46,17 @@ fn the_operator_gets_the_same_rules() {
     let budgets = parse(&text(EXAMPLE)).expect("valid");
     let resource: Resource =
         serde_saphyr::from_str(&printed(&budgets, RulesFormat::Kubernetes, false)).expect("a resource");
-    assert_eq!((resource.api.as_str(), resource.kind.as_str()), ("monitoring.coreos.com/v1", "PrometheusRule"));
+    assert_eq!(
+        (resource.api.as_str(), resource.kind.as_str()),
+        ("monitoring.coreos.com/v1", "PrometheusRule")
+    );
     let same: Vec<Rule> = resource.spec.groups.into_iter().flat_map(|group| group.rules).collect();
     let plain = read(&printed(&budgets, RulesFormat::Prometheus, false));
     let names = |rules: &[Rule]| -> Vec<String> {
-        rules.iter().map(|rule| format!("{}{} {} {:?}", rule.record, rule.alert, rule.expr, rule.labels)).collect()
+        rules
+            .iter()
+            .map(|rule| format!("{}{} {} {:?}", rule.record, rule.alert, rule.expr, rule.labels))
+            .collect()
     };
     assert_eq!(names(&same), names(&plain));
 }
@@ -60,8 +66,8 @@ fn mistakes_are_named_with_their_line() {
     let valid = "  grams: 1kg\n  period: 30d";
     assert!(budget(valid).is_ok());
     for (lines, parts) in [
-        ("  period: 30d", vec!["grams", "line 2"]),
-        ("  grams: 1kg", vec!["period", "line 2"]),
+        ("  period: 30d", vec!["grams", "line 4"]),
+        ("  grams: 1kg", vec!["period", "line 4"]),
         ("  grams: much\n  period: 30d", vec!["\"much\"", "write 900g, 120kg or 1.5t", "line 4"]),
         ("  grams: -1kg\n  period: 30d", vec!["not a plain decimal", "line 4"]),
         ("  grams: 0\n  period: 30d", vec!["more than 0", "line 2"]),
@@ -85,23 +91,34 @@ fn mistakes_are_named_with_their_line() {
         ("  grams: 1kg\n  period: 30d\n  match: {gpu: x}", vec!["all hardware together"]),
         ("  grams: 1kg\n  period: 30d\n  match: {team: x}", vec!["\"team\"", "do not have it", "line 6"]),
         ("  grams: 1kg\n  period: 30d\n  match: {host: []}", vec!["empty list", "line 6"]),
-        ("  grams: 1kg\n  period: 30d\n- name: b\n  owner: p\n  grams: 1\n  period: 1d", vec!["two budgets \"b\"", "line 6"]),
-        ("  grams: 1kg\n  period: 30d\n- name: ' '\n  owner: p\n  grams: 1\n  period: 1d", vec!["is no name", "line 6"]),
+        (
+            "  grams: 1kg\n  period: 30d\n- name: b\n  owner: p\n  grams: 1\n  period: 1d",
+            vec!["two budgets \"b\"", "line 6"],
+        ),
+        (
+            "  grams: 1kg\n  period: 30d\n- name: ' '\n  owner: p\n  grams: 1\n  period: 1d",
+            vec!["is no name", "line 6"],
+        ),
     ] {
         let error = budget(lines).expect_err(lines);
         for part in parts {
             assert!(error.contains(part), "{lines}\n{error:?} lacks {part:?}");
         }
     }
-    let many: String = (0..1001).map(|at| format!("- {{name: b{at}, owner: o, grams: 1, period: 1d}}\n")).collect();
+    let many: String =
+        (0..1001).map(|at| format!("- {{name: b{at}, owner: o, grams: 1, period: 1d}}\n")).collect();
     assert!(parse(&format!("budgets:\n{many}")).expect_err("too many").contains("1001 budgets"));
 }
 
 #[test]
 fn amounts_are_exact() {
-    for (grams, milligrams) in
-        [("120kg", 120_000_000), ("1.5t", 1_500_000_000), ("900g", 900_000), ("0.25", 250), ("1.000001kg", 1_000_001)]
-    {
+    for (grams, milligrams) in [
+        ("120kg", 120_000_000),
+        ("1.5t", 1_500_000_000),
+        ("900g", 900_000),
+        ("0.25", 250),
+        ("1.000001kg", 1_000_001),
+    ] {
         let budgets = budget(&format!("  grams: {grams}\n  period: month")).expect(grams);
         assert_eq!(budgets[0].milligrams, milligrams, "{grams}");
         assert_eq!((budgets[0].soft, budgets[0].hard), (800_000, 1_000_000));
@@ -144,21 +161,30 @@ fn no_name_breaks_out_of_its_rule() {
         "\t\u{0}\u{7f}",
     ] {
         for several in [false, true] {
-            let values = if several { vec![name.to_owned(), "other".to_owned()] } else { vec![name.to_owned()] };
-            let mut budgets = budget("  grams: 1kg\n  period: month\n  match: {group_kind: k, group: g}").expect("valid");
+            let values =
+                if several { vec![name.to_owned(), "other".to_owned()] } else { vec![name.to_owned()] };
+            let mut budgets =
+                budget("  grams: 1kg\n  period: month\n  match: {group_kind: k, group: g}").expect("valid");
             budgets[0].name = name.to_owned();
             budgets[0].owner = name.to_owned();
             budgets[0].selection.matchers[1].1 = values.clone();
             let plain = read(&printed(&budgets, RulesFormat::Prometheus, true));
-            let count = read(&printed(&budget("  grams: 1kg\n  period: month").expect("valid"), RulesFormat::Prometheus, true)).len();
+            let count = read(&printed(
+                &budget("  grams: 1kg\n  period: month").expect("valid"),
+                RulesFormat::Prometheus,
+                true,
+            ))
+            .len();
             assert_eq!(plain.len(), count, "{name:?}: as many rules as of any other name");
             for rule in &plain {
-                let expr = parser::parse(&rule.expr).unwrap_or_else(|error| panic!("{name:?}: {error}\n{}", rule.expr));
+                let expr = parser::parse(&rule.expr)
+                    .unwrap_or_else(|error| panic!("{name:?}: {error}\n{}", rule.expr));
                 for (label, value) in selectors(&expr) {
                     match label.as_str() {
                         "budget" => assert_eq!(value, name),
                         "group" if several => {
-                            let pattern = regex_lite::Regex::new(&format!("^(?s:{value})$")).expect("a pattern");
+                            let pattern =
+                                regex_lite::Regex::new(&format!("^(?s:{value})$")).expect("a pattern");
                             assert!(values.iter().all(|value| pattern.is_match(value)), "{value:?}");
                             assert!(!pattern.is_match("another"), "{value:?}");
                         }

@@ -101,7 +101,8 @@ fn of(known: &Known, expr: &Expr) -> Result<Labels, String> {
             for argument in &call.args.args {
                 all.extend(of(known, argument)?);
             }
-            let is_plain = ["vector", "scalar", "absent", "absent_over_time", "time"].contains(&call.func.name);
+            let is_plain =
+                ["vector", "scalar", "absent", "absent_over_time", "time"].contains(&call.func.name);
             Ok(if is_plain { Labels::new() } else { all })
         }
         Expr::Extension(_) => Err("an extension of PromQL".to_owned()),
@@ -116,7 +117,8 @@ fn selected(known: &Known, selector: &VectorSelector) -> Result<Labels, String> 
     has_all(labels, &matched.collect::<Vec<_>>(), name)?;
     let excludes_others = |matcher: &Matcher| {
         let is_filled = matches!(matcher.op, MatchOp::Equal) && !matcher.value.is_empty();
-        matcher.name == "origin" && (is_filled || matches!(matcher.op, MatchOp::NotEqual) && matcher.value.is_empty())
+        matcher.name == "origin"
+            && (is_filled || matches!(matcher.op, MatchOp::NotEqual) && matcher.value.is_empty())
     };
     if name.starts_with("hw_") && !selector.matchers.matchers.iter().any(excludes_others) {
         return Err(format!("{name} without origin: other programs have it too"));
@@ -135,7 +137,9 @@ fn joined(known: &Known, binary: &BinaryExpr) -> Result<Labels, String> {
             has_all(&right, &labels.labels, "on, right")?;
             Some(labels.labels.iter().cloned().collect::<Labels>())
         }
-        Some(LabelModifier::Exclude(_)) => return Err("ignoring: say on what, so that a label may be added".to_owned()),
+        Some(LabelModifier::Exclude(_)) => {
+            return Err("ignoring: say on what, so that a label may be added".to_owned());
+        }
         None => None,
     };
     if is_set {
