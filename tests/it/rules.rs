@@ -246,17 +246,21 @@ fn every_rule_and_alert_has_its_test() {
         .flat_map(|test| &test.promql_expr_test)
         .map(|query| query.expr.as_str())
         .collect();
-    for Rule { record, .. } in shipped("deploy/prometheus/recording.yaml") {
+    let recorded = shipped("deploy/prometheus/recording.yaml");
+    let of_budgets = shipped("deploy/prometheus/budget-rules.yaml");
+    for Rule { record, .. } in recorded.iter().chain(&of_budgets).filter(|rule| rule.alert.is_empty()) {
         let is_named = queries.iter().any(|query| {
-            let at = query.match_indices(&record).map(|(at, found)| query[at + found.len()..].chars().next());
-            at.into_iter().any(|next| next.is_none_or(|next| !next.is_alphanumeric() && next != '_'))
+            let mut at =
+                query.match_indices(record).map(|(at, found)| query[at + found.len()..].chars().next());
+            at.any(|next| next.is_none_or(|next| !next.is_alphanumeric() && next != '_'))
         });
         assert!(is_named, "no query of tests/promtool reads {record}");
     }
     let alerts: Vec<&AlertTest> =
         files.iter().flat_map(|(_, file)| &file.tests).flat_map(|test| &test.alert_rule_test).collect();
-    for Rule { alert, .. } in shipped("deploy/prometheus/alerts.yaml") {
-        let mut of_it = alerts.iter().filter(|test| test.alertname == alert);
+    let own = shipped("deploy/prometheus/alerts.yaml");
+    for Rule { alert, .. } in own.iter().chain(&of_budgets).filter(|rule| rule.record.is_empty()) {
+        let mut of_it = alerts.iter().filter(|test| test.alertname == *alert);
         assert!(of_it.clone().any(|test| !test.exp_alerts.is_empty()), "{alert} is never seen to fire");
         assert!(of_it.any(|test| test.exp_alerts.is_empty()), "{alert} is never seen to be silent");
     }
