@@ -149,7 +149,7 @@ def board():
             idle and how much was measured. A name leads to the machine.""",
             [
                 ("Cluster", "cluster", {"width": 120}),
-                ("Host", "host", {"link": to("node", "This machine", cluster=cell("Cluster"), host=cell("Host"))}),
+                ("Host", "host", {"link": to("node", "This machine", host=cell("Host"))}),
                 ("Power", now(f"max by (cluster, host) ({WATTS})"), {"unit": "watt", "width": 90}),
                 ("Energy", now(f"sum by (cluster, host) (sum_over_time({ENERGY}[$__range])) / 3600"), {"unit": "watth", "width": 100}),
                 ("Emissions", now(f"sum by (cluster, host) (sum_over_time({EMISSIONS}[$__range]))"), {"unit": "massg", "width": 100}),

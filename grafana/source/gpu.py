@@ -3,8 +3,10 @@
 from source.parts import (
     COLORED,
     GAUGE,
+    GOOD_AT_1,
     HOST,
     INKED,
+    YES_NO,
     Board,
     bars,
     cell,
@@ -12,6 +14,7 @@ from source.parts import (
     clusters,
     fixed,
     hosts,
+    named,
     now,
     series,
     stat,
@@ -38,7 +41,7 @@ def idle_given(by):
     return f"sum by ({by}) ({GIVEN}) unless (sum by ({by}) ({JOBS}) >= $idle_watts)"
 
 
-def named(expr):
+def placed(expr):
     """With the model and the place of the device."""
     return f"{expr} * on ({DEVICE}) group_left (hw_model, gpu_index) max by ({DEVICE}, hw_model, gpu_index) (jouleprint_gpu_info{{{GPU}}})"
 
@@ -114,12 +117,13 @@ def board():
         4,
     )
 
+    jobs = named(JOBS, f"jouleprint_job_info{{{HOST}}}", "cluster, host, job_kind, job_id")
     board.row("By device")
     board.add(
         series(
             "Power by accelerator",
             "What each device draws, from its own energy counter where it has one.",
-            target(named(f"sum by ({DEVICE}) ({POWER})"), "{{host}} {{gpu_index}} {{hw_model}}"),
+            target(placed(f"sum by ({DEVICE}) ({POWER})"), "{{host}} {{gpu_index}} {{hw_model}}"),
             "watt",
             legend="table",
         ),
@@ -131,7 +135,7 @@ def board():
             "Power by job",
             "What jobs draw of the chosen accelerators, beyond idle unless the exporter charges jobs with that, and idle.",
             [
-                target(f"topk(15, sum by (job_kind, job_id) ({JOBS}))", "{{job_kind}} {{job_id}}"),
+                target(f"topk(15, sum by (job_kind, name) ({jobs}))", "{{job_kind}} {{name}}"),
                 target(f"sum({IDLE})", "idle"),
             ],
             "watt",
@@ -149,7 +153,7 @@ def board():
             use, by one holder's, by activity (utilization), by slices, or equally where nothing better is known.""",
             [
                 ("Cluster", "cluster", {"width": 100}),
-                ("Host", "host", {"width": 120, "link": to("node", "This machine", cluster=cell("Cluster"), host=cell("Host"))}),
+                ("Host", "host", {"width": 120, "link": to("node", "This machine", host=cell("Host"))}),
                 ("No.", "gpu_index", {"width": 60}),
                 ("Model", "hw_model", None),
                 ("Accelerator", "gpu", None),
@@ -175,22 +179,22 @@ def board():
             """Each job beside what it was given: its power there beyond idle. Next to no power on a whole accelerator is
             one that somebody else could have.""",
             [
-                ("Cluster", "cluster", {"width": 100}),
-                ("Host", "host", {"width": 120}),
-                ("Kind", "job_kind", {"width": 80}),
+                ("Cluster", "cluster", {"width": 80}),
+                ("Host", "host", {"width": 100}),
+                ("Kind", "job_kind", {"width": 60}),
                 ("Job", "job_id", {"link": to("jobs", "This job", job_kind=cell("Kind"), job_id=cell("Job"))}),
                 ("Accelerator", "gpu", None),
-                ("Instance", "gpu_instance", {"width": 150}),
-                ("Given", now(f"sum by ({JOB}) ({GIVEN})"), {"unit": "percentunit", "cell": GAUGE, "top": 1, "decimals": 0, "width": 140}),
+                ("Instance", "gpu_instance", {"width": 110}),
+                ("Given", now(f"sum by ({JOB}) ({GIVEN})"), {"unit": "percentunit", "cell": GAUGE, "top": 1, "decimals": 0, "width": 120}),
                 (
                     "Power",
                     now(f"{job_power} and on ({JOB}) {GIVEN}"),
-                    {"unit": "watt", "cell": INKED, "thresholds": steps((None, "red"), (10, "orange"), (50, "text")), "width": 100},
+                    {"unit": "watt", "cell": INKED, "thresholds": steps((None, "red"), (10, "orange"), (50, "text")), "width": 80},
                 ),
             ],
             sort="Given",
         ),
-        14,
+        16,
         9,
     )
     board.add(
@@ -202,7 +206,7 @@ def board():
             stack=True,
             decimals=2,
         ),
-        10,
+        8,
         9,
     )
 
@@ -247,10 +251,10 @@ def board():
                 (
                     "Read",
                     now(
-                        f"""max by (host, source, hw_id, reason, detail) (jouleprint_source_up{{{HOST},source=~"nvml|amdgpu|gpu_.*|levelzero|xe|i915|drm.*"}}
+                        f"""max by (host, source, hw_id, reason, detail) (jouleprint_source_up{{{HOST},source=~"nvml|amdgpu|intel_gpu|gpu_.*"}}
                         * on (cluster, host, source, hw_id) group_left (reason, detail) jouleprint_source_info{{{HOST}}})"""
                     ),
-                    {"width": 70, "cell": COLORED, "thresholds": steps((None, "red"), (1, "green")), "decimals": 0},
+                    {"width": 70, "cell": COLORED, "mappings": YES_NO, "thresholds": GOOD_AT_1},
                 ),
                 ("Reason", "reason", {"width": 130}),
                 ("How", "detail", None),

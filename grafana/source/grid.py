@@ -5,13 +5,13 @@ from source.parts import (
     CLUSTER,
     COLORED,
     INKED,
-    IS_FALLBACK,
     JOULES_A_KWH,
     YES_NO,
     Board,
     bars,
     choice,
     clusters,
+    dashed,
     now,
     series,
     stat,
@@ -107,6 +107,7 @@ def board():
                 target(f'max by (grid_zone) ({FORECAST}{{{AVERAGE},horizon="24h"}} offset 24h)', "{{grid_zone}}, said a day before"),
             ],
             "massg",
+            overrides=[dashed("B"), dashed("C")],
         ),
         12,
         9,
@@ -117,7 +118,7 @@ def board():
     ]
     for horizon in AHEAD:
         expr = f'max by (grid_zone) ({FORECAST}{{{AVERAGE},horizon="{horizon}"}})'
-        columns.append((f"in {horizon[:-1]} h", now(expr), {"unit": "none", "decimals": 0, "cell": COLORED, "thresholds": INK, "absent": "–"}))
+        columns.append((f"+{horizon[:-1]} h", now(expr), {"unit": "none", "decimals": 0, "cell": COLORED, "thresholds": INK, "absent": "–"}))
     board.add(
         table(
             "Ahead",
@@ -177,17 +178,18 @@ def board():
         table(
             "Where the figures come from",
             """Each figure in force: who says it, of what year, what it includes (basis, accounting), how good it is,
-            since when it is, and whether it stands in for one that was asked for. Marginal figures are charged to
+            since when it is, and, if it stands in for one that was asked for, how far down the list it is
+            (fallback). Marginal figures are charged to
             nobody.""",
             [
                 ("Grid zone", "grid_zone", {"width": 100}),
                 ("Signal", "signal", {"width": 90}),
-                ("Source", "source", {"width": 150}),
+                ("Source", "source", None),
                 ("Year", "year", {"width": 60}),
                 ("Basis", "basis", {"width": 100}),
                 ("Accounting", "accounting", {"width": 120}),
                 ("Quality", "quality", {"width": 110}),
-                ("Instead of", "fallback", {"width": 110}),
+                ("Fallback", "fallback", {"width": 120}),
                 (
                     "g/kWh",
                     now(f"max by ({facts}) (jouleprint_grid_intensity_info{{{ZONE}}} * on (cluster, instance, {by}) group_left () {INTENSITY}{{{ZONE}}})"),
@@ -196,17 +198,12 @@ def board():
                 (
                     "Age",
                     now(f"time() - max by ({by}) (jouleprint_grid_intensity_timestamp_seconds{{{ZONE}}})"),
-                    {"unit": "s", "decimals": 0, "width": 110, "absent": "a yearly figure"},
+                    {"unit": "s", "decimals": 0, "width": 110, "absent": "yearly"},
                 ),
                 (
                     "Holds for",
                     now(f"max by ({by}) (jouleprint_grid_intensity_valid_until_timestamp_seconds{{{ZONE}}}) - time()"),
                     {"unit": "s", "decimals": 0, "width": 110, "absent": "–"},
-                ),
-                (
-                    "Asked for",
-                    now(f"max by ({by}) (jouleprint_grid_intensity_fallback{{{ZONE}}})"),
-                    {"width": 120, "mappings": IS_FALLBACK, "cell": INKED, "thresholds": BAD_ABOVE_0},
                 ),
             ],
         ),
@@ -237,7 +234,6 @@ def board():
                     {"unit": "s", "decimals": 0, "width": 110},
                 ),
             ],
-            absent="no relay is scraped",
         ),
         14,
         7,
@@ -252,6 +248,7 @@ def board():
                 "{{source}}: {{reason}}",
             ),
             "short",
+            interval="30m",
         ),
         10,
         7,

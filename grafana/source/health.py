@@ -3,7 +3,9 @@
 from source.parts import (
     CLUSTER,
     COLORED,
+    GOOD_AT_1,
     HOST,
+    YES_NO,
     Board,
     cell,
     choice,
@@ -152,11 +154,11 @@ def board():
             "Sources that cannot be read",
             "Each source or meter that cannot be read now, the reason, and what is known of it. Empty is good.",
             [
-                ("Cluster", "cluster", {"width": 120}),
-                ("Host", "host", {"width": 160, "link": to("node", "This machine", cluster=cell("Cluster"), host=cell("Host"))}),
-                ("Source", "source", {"width": 130}),
-                ("Meter", "hw_id", {"width": 180}),
-                ("Reason", "reason", {"width": 160}),
+                ("Cluster", "cluster", {"width": 90}),
+                ("Host", "host", {"width": 120, "link": to("node", "This machine", host=cell("Host"))}),
+                ("Source", "source", {"width": 90}),
+                ("Meter", "hw_id", {"width": 130}),
+                ("Reason", "reason", {"width": 110}),
                 ("Detail", "detail", None),
                 (
                     "Read",
@@ -164,10 +166,9 @@ def board():
                         f"""max by (cluster, host, source, hw_id, reason, detail) ((jouleprint_source_up{{{HOST}}} == 0)
                         + on (cluster, host, source, hw_id) {info}{{{HOST}}}) - 1"""
                     ),
-                    {"width": 70, "decimals": 0},
+                    {"width": 60, "mappings": YES_NO},
                 ),
             ],
-            absent="all sources can be read",
         ),
         16,
         8,
@@ -221,7 +222,7 @@ def board():
                         f"""max by (host, restored, reason) (jouleprint_store_up{{{HOST}}}
                         * on (cluster, host) group_left (restored, reason) jouleprint_store_info{{{HOST}}})"""
                     ),
-                    {"width": 70, "cell": COLORED, "decimals": 0, "thresholds": steps((None, "red"), (1, "transparent"))},
+                    {"width": 70, "cell": COLORED, "mappings": YES_NO, "thresholds": GOOD_AT_1},
                 ),
                 ("Counting for", now(f"time() - max by (host) (jouleprint_counters_start_timestamp_seconds{{{HOST}}})"), {"unit": "s", "width": 120}),
                 ("Last commit", now(f"time() - max by (host) (jouleprint_store_last_commit_timestamp_seconds{{{HOST}}})"), {"unit": "s", "width": 110}),

@@ -8,6 +8,7 @@ from source.parts import (
     clusters,
     fixed,
     hosts,
+    named,
     now,
     series,
     stat,
@@ -20,7 +21,7 @@ JOB = "cluster, job_kind, job_id"
 PART = f"host, {JOB}"
 INFO = f'jouleprint_job_info{{{CHOSEN},${{group_kind:text}}=~"$group"}}'
 RATE = "[$__rate_interval]"
-NAMES = "k8s_namespace_name, k8s_workload_name, k8s_pod_name, container_name, slurm_account, slurm_job_name, user_name, project"
+NAMES = "k8s_namespace_name, slurm_account, user_name, project"
 
 # A job's description grows as its names become known, so that a range may hold several of one job: the newest.
 NEWEST = f"(topk by ({JOB}) (1, max_over_time(timestamp({INFO})[$__range:5m])) > bool 0)"
@@ -34,14 +35,6 @@ def total(metric, by=JOB):
 def rate(metric):
     """A counter of the chosen jobs as a rate."""
     return f"rate({metric}{{{CHOSEN}}}{RATE})"
-
-
-def named(expr):
-    """With a name that people know, where one is known."""
-    joined = f"{expr} * on ({PART}) group_left (k8s_pod_name, slurm_job_name, container_name) {INFO}"
-    for source in ("job_id", "container_name", "slurm_job_name", "k8s_pod_name"):
-        joined = f'label_replace({joined}, "name", "$1", "{source}", "(.+)")'
-    return joined
 
 
 def board():
@@ -120,7 +113,7 @@ def board():
             "Power by job",
             "The ten chosen jobs that have used most, and all others of the choice together.",
             [
-                target(f"sum by (job_kind, name) ({named(f'({power} and on ({JOB}) {top})')})", "{{job_kind}} {{name}}"),
+                target(f"sum by (job_kind, name) ({named(f'({power} and on ({JOB}) {top})', INFO, PART)})", "{{job_kind}} {{name}}"),
                 target(f"sum(({power} and on ({PART}) {INFO}) unless on ({JOB}) {top})", "others"),
             ],
             "watt",
@@ -143,25 +136,23 @@ def board():
     )
 
     board.row("Totals")
-    named_total = f"({energy} * on ({JOB}) group_left ({NAMES}) {NEWEST}) / 3600"
+    described = f"{energy} * on ({JOB}) group_left ({NAMES}) {NEWEST}"
+    described = f"sum by ({JOB}, name, {NAMES}) ({named(described, NEWEST, JOB)}) / 3600"
     board.add(
         table(
             "Jobs",
             """What each chosen job had used when it was last seen, over all its hosts, with what is known of it. Grams
             per kWh is what its electricity emitted, PUE included.""",
             [
-                ("Cluster", "cluster", {"width": 100}),
-                ("Kind", "job_kind", {"width": 80}),
-                ("Job", "job_id", {"width": 180}),
-                ("Namespace", "k8s_namespace_name", {"width": 110}),
-                ("Workload", "k8s_workload_name", {"width": 130}),
-                ("Pod", "k8s_pod_name", {"width": 200}),
-                ("Container", "container_name", {"width": 110}),
-                ("Account", "slurm_account", {"width": 90}),
-                ("Batch job", "slurm_job_name", {"width": 130}),
+                ("Cluster", "cluster", {"width": 90}),
+                ("Kind", "job_kind", {"width": 60}),
+                ("Name", "name", None),
+                ("Namespace", "k8s_namespace_name", {"width": 120}),
+                ("Account", "slurm_account", {"width": 100}),
                 ("User", "user_name", {"width": 90}),
-                ("Project", "project", {"width": 90}),
-                ("Energy", now(named_total), {"unit": "watth", "width": 100}),
+                ("Project", "project", {"width": 120}),
+                ("Job", "job_id", {"width": 180}),
+                ("Energy", now(described), {"unit": "watth", "width": 100}),
                 ("Emissions", now(emissions), {"unit": "massg", "width": 100}),
                 ("CPU time", now(cpu), {"unit": "s", "width": 100}),
                 ("g/kWh", now(f"{emissions} / ({energy} / 3600000 > 0)"), {"unit": "none", "decimals": 0, "width": 80}),

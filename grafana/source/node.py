@@ -9,6 +9,7 @@ from source.parts import (
     cell,
     clusters,
     hosts,
+    named,
     now,
     series,
     stat,
@@ -21,20 +22,12 @@ from source.parts import (
 ONE = 'cluster=~"$cluster",host="$host"'
 JOB = "cluster, host, job_kind, job_id"
 RATE = "[$__rate_interval]"
+INFO = f"jouleprint_job_info{{{ONE}}}"
 
 
 def rate(metric, more=""):
     """A counter of this machine as a rate; joules become watts."""
     return f"rate({metric}{{{ONE}{more}}}{RATE})"
-
-
-def named(expr):
-    """A job's power with a name that people know, where one is known."""
-    info = f"jouleprint_job_info{{{ONE}}}"
-    joined = f"{expr} * on ({JOB}) group_left (k8s_pod_name, slurm_job_name, container_name) {info}"
-    for source in ("job_id", "container_name", "slurm_job_name", "k8s_pod_name"):
-        joined = f'label_replace({joined}, "name", "$1", "{source}", "(.+)")'
-    return joined
 
 
 def board():
@@ -57,7 +50,7 @@ def board():
     board.add(stat("Emissions", "CO2 equivalent of that electricity, with PUE.", now(emissions), "massg"), 4, 4)
     board.add(
         stat(
-            "Grams per kWh now",
+            "g/kWh now",
             "Carbon intensity of the electricity in force where the machine stands.",
             now(
                 f"""max(jouleprint_grid_carbon_intensity_grams_per_kilowatt_hour{{cluster=~"$cluster",signal="average"}}
@@ -105,7 +98,6 @@ def board():
             target(rate("hw_energy_joules_total", ',origin!=""'), "{{hw_type}} {{hw_id}} ({{origin}})"),
             "watt",
             stack=True,
-            legend="table",
         ),
         12,
         9,
@@ -121,7 +113,7 @@ def board():
             charged with. Idle is what the machine draws for being on, system is the operating system's own work.""",
             [
                 target(
-                    f"""sum by (job_kind, name) ({named(f"({rate('jouleprint_job_energy_joules_total')} and on (job_kind, job_id) {top})")})""",
+                    f"""sum by (job_kind, name) ({named(f"({rate('jouleprint_job_energy_joules_total')} and on (job_kind, job_id) {top})", INFO, JOB)})""",
                     "{{job_kind}} {{name}}",
                 ),
                 target(f"sum({jobs} unless on (job_kind, job_id) {top})", "other jobs"),
@@ -140,7 +132,7 @@ def board():
             "The same in grams of CO2 equivalent an hour, with PUE, at the intensity of the time of use.",
             [
                 target(
-                    f"""sum by (job_kind, name) ({named(f"({rate('jouleprint_job_emissions_co2e_grams_total')} and on (job_kind, job_id) {top})")}) * 3600""",
+                    f"""sum by (job_kind, name) ({named(f"({rate('jouleprint_job_emissions_co2e_grams_total')} and on (job_kind, job_id) {top})", INFO, JOB)}) * 3600""",
                     "{{job_kind}} {{name}}",
                 ),
                 target(f"sum by (account) ({rate('jouleprint_residual_emissions_co2e_grams_total')}) * 3600 > 0", "{{account}}"),
@@ -164,6 +156,8 @@ def board():
     )
 
     board.row("What each has used")
+    # A job's description grows as its names become known, so that a range may hold several of one job: the newest.
+    newest = f"(topk by ({JOB}) (1, max_over_time(timestamp({INFO})[$__range:5m])) > bool 0)"
     total = f"sum by ({JOB}) (max_over_time(jouleprint_job_energy_joules_total{{{ONE}}}[$__range]))"
     board.add(
         table(
@@ -171,18 +165,19 @@ def board():
             """What each job has used on this machine since it began, also before the chosen time. A job leads to all
             that is known of it.""",
             [
-                ("Kind", "job_kind", {"width": 90}),
-                ("Job", "job_id", {"link": to("jobs", "This job", job_kind=cell("Kind"), job_id=cell("Job"))}),
-                ("Energy", now(f"sum by (job_kind, job_id) ({total}) / 3600"), {"unit": "watth", "width": 110}),
+                ("Kind", "job_kind", {"width": 60}),
+                ("Name", "name", None),
+                ("Job", "job_id", {"width": 130, "link": to("jobs", "This job", job_kind=cell("Kind"), job_id=cell("Job"))}),
+                ("Energy", now(f"sum by (job_kind, job_id, name) ({named(total, newest, JOB)}) / 3600"), {"unit": "watth", "width": 90}),
                 (
                     "Emissions",
                     now(f"sum by (job_kind, job_id) (max_over_time(jouleprint_job_emissions_co2e_grams_total{{{ONE}}}[$__range]))"),
-                    {"unit": "massg", "width": 110},
+                    {"unit": "massg", "width": 90},
                 ),
                 (
                     "CPU time",
                     now(f"sum by (job_kind, job_id) (max_over_time(jouleprint_job_cpu_seconds_total{{{ONE}}}[$__range]))"),
-                    {"unit": "s", "width": 110},
+                    {"unit": "s", "width": 100},
                 ),
             ],
             sort="Energy",

@@ -239,7 +239,7 @@ def board():
             links=[to("cluster", "This cluster", cluster=label("cluster"))],
         ),
         8,
-        7,
+        6,
     )
     board.add(
         bars(
@@ -250,7 +250,7 @@ def board():
             links=[to("grid", "This grid", grid_zone=label("grid_zone"))],
         ),
         8,
-        7,
+        6,
     )
     board.add(
         series(
@@ -266,7 +266,7 @@ def board():
             interval="1d",
         ),
         8,
-        7,
+        6,
     )
 
     board.row("Budgets")
@@ -277,35 +277,35 @@ def board():
         table(
             "Budgets",
             """Each budget of the period that runs now: the limit, what is used, what is left, and what will be used by
-            the end at the pace of the last days. Burning at 1 uses it up exactly at the end of the period.""",
+            the end at the pace of the last days. Burning at 1 uses it up exactly at the end of the period.
+            Empty where no budget is recorded (docs/budgets.md).""",
             [
-                ("Budget", "budget", {"width": 170}),
-                ("Owner", "owner", {"width": 110}),
-                ("Period", "period", {"width": 90}),
-                ("Limit", now(limit), {"unit": "massg", "width": 110}),
-                ("Used", now(used), {"unit": "massg", "width": 110}),
+                ("Budget", "budget", {"width": 140}),
+                ("Owner", "owner", {"width": 100}),
+                ("Period", "period", {"width": 70}),
+                ("Limit", now(limit), {"unit": "massg", "width": 85}),
+                ("Used", now(used), {"unit": "massg", "width": 85}),
                 (
                     "Left",
                     now(f"max {budget} (budget:jouleprint_emissions_remaining:ratio)"),
-                    {"unit": "percentunit", "cell": COLORED, "decimals": 0, "width": 80, "thresholds": steps((None, "red"), (0, "orange"), (0.2, "transparent"))},
+                    {"unit": "percentunit", "cell": COLORED, "decimals": 0, "width": 65, "thresholds": steps((None, "red"), (0, "orange"), (0.2, "transparent"))},
                 ),
-                ("By the end", now(f"max {budget} (budget:jouleprint_emissions_projected_co2e_grams)"), {"unit": "massg", "width": 110}),
+                ("By the end", now(f"max {budget} (budget:jouleprint_emissions_projected_co2e_grams)"), {"unit": "massg", "width": 90}),
                 (
                     "Burning at",
                     now(f"max {budget} (budget:jouleprint_emissions_burn:ratio_rate1d)"),
-                    {"unit": "short", "decimals": 2, "width": 100, "cell": COLORED, "thresholds": steps((None, "transparent"), (1.2, "orange"), (2, "red"))},
+                    {"unit": "short", "decimals": 2, "width": 90, "cell": COLORED, "thresholds": steps((None, "transparent"), (1.2, "orange"), (2, "red"))},
                 ),
                 (
                     "Used up on",
                     now(f"max {budget} (budget:jouleprint_emissions_exhausted_timestamp_seconds) * 1000"),
-                    {"unit": "dateTimeAsIso", "width": 170, "absent": "not foreseen"},
+                    {"unit": "dateTimeAsIso", "width": 165, "absent": "not foreseen"},
                 ),
             ],
             sort="Burning at",
-            absent="no budget is recorded (docs/budgets.md)",
         ),
         16,
-        7,
+        6,
     )
     board.add(
         bars(
@@ -319,7 +319,7 @@ def board():
             absent="no budget is recorded",
         ),
         8,
-        7,
+        6,
     )
 
     board.row("As much as")
@@ -330,6 +330,7 @@ def board():
             say the same; they are not to be added. Sources of the factors: data/equivalents.csv.""",
             equivalents(),
             "locale",
+            decimals=0,
             names=True,
         ),
         16,

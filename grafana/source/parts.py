@@ -94,7 +94,7 @@ def stat(title, description, targets, unit, *, thresholds=PLAIN, decimals=None, 
     return _panel("stat", title, description, targets, defaults, options)
 
 
-def series(title, description, targets, unit, *, stack=False, bars=False, legend="list", interval=None, floor=True, fill=None, overrides=(), decimals=None, top=None):
+def series(title, description, targets, unit, *, stack=False, bars=False, legend="list", interval=None, floor=True, overrides=(), decimals=None, top=None):
     """Lines over time, or bars."""
     targets = [targets] if isinstance(targets, dict) else targets
     custom = {
@@ -103,7 +103,7 @@ def series(title, description, targets, unit, *, stack=False, bars=False, legend
         "barWidthFactor": 0.8,
         "lineInterpolation": "linear",
         "lineWidth": 1,
-        "fillOpacity": fill if fill is not None else (80 if bars else 40 if stack else 8),
+        "fillOpacity": 80 if bars else 40 if stack else 0,
         "gradientMode": "none",
         "showPoints": "never",
         "spanNulls": False,
@@ -148,10 +148,10 @@ def bars(title, description, targets, unit, *, thresholds=None, top=None, decima
         "valueMode": "text",
         "showUnfilled": True,
         "namePlacement": "auto",
-        "sizing": "auto",
+        "sizing": "manual",
         "minVizWidth": 8,
         "minVizHeight": 16,
-        "maxVizHeight": 300,
+        "maxVizHeight": 36,
     }
     return _panel("bargauge", title, description, targets, defaults, options)
 
@@ -191,12 +191,9 @@ GAUGE = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
 YES_NO = [
     {"type": "value", "options": {"0": {"text": "no", "color": "red", "index": 0}, "1": {"text": "yes", "color": "green", "index": 1}}}
 ]
-IS_FALLBACK = [
-    {"type": "value", "options": {"0": {"text": "as asked for", "color": "green", "index": 0}, "1": {"text": "fallback", "color": "orange", "index": 1}}}
-]
 
 
-def table(title, description, columns, *, sort=None, unit="short", absent="none", labels=()):
+def table(title, description, columns, *, sort=None, unit="short", labels=()):
     """A table: `columns` is (name, target or label, look) from left to right, targets being merged by their labels.
 
     `labels` are those of the results that are not shown.
@@ -221,7 +218,8 @@ def table(title, description, columns, *, sort=None, unit="short", absent="none"
         "color": {"mode": "fixed", "fixedColor": "text"},
         "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False, "filterable": True},
         "thresholds": PLAIN,
-        "noValue": absent,
+        # It stands in every cell without a text too.
+        "noValue": "–",
     }
     options = {
         "showHeader": True,
@@ -232,9 +230,28 @@ def table(title, description, columns, *, sort=None, unit="short", absent="none"
     return _panel("table", title, description, targets, defaults, options, looks, transformations=transformations)
 
 
+def named(expr, info, on):
+    """With the label `name`: what people call a job, where that is known, and its id where it is not."""
+    joined = f"{expr} * on ({on}) group_left (k8s_pod_name, slurm_job_name, container_name) {info}"
+    for source in ("job_id", "container_name", "slurm_job_name", "k8s_pod_name"):
+        joined = f'label_replace({joined}, "name", "$1", "{source}", "(.+)")'
+    return joined
+
+
+def dashed(reference):
+    """A look for the series of one query."""
+    look = {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [6, 6]}}
+    return {"matcher": {"id": "byFrameRefID", "options": reference}, "properties": [look]}
+
+
 def to(board, title, **variables):
-    """A link from a value to another dashboard, of the same time and data source."""
+    """A link from a value to another dashboard, of the same time, data source and clusters.
+
+    Not of the row's own cluster: where nobody sets that label there is no such column.
+    """
     query = "".join(f"&var-{name}={value}" for name, value in variables.items())
+    if "cluster" not in variables:
+        query = f"&${{cluster:queryparam}}{query}"
     return {"title": title, "url": f"/d/jouleprint-{board}?${{__url_time_range}}&${{datasource:queryparam}}{query}"}
 
 

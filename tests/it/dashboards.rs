@@ -16,8 +16,19 @@ use std::collections::{BTreeMap, BTreeSet};
 const NAMES: [&str; 7] = ["overview", "cluster", "node", "jobs", "gpu", "grid", "health"];
 
 /// Units of Grafana that are used here; a misspelt one is shown as plain text behind the number.
-const UNITS: [&str; 11] =
-    ["bytes", "dateTimeAsIso", "joule", "locale", "massg", "none", "percentunit", "s", "short", "watt", "watth"];
+const UNITS: [&str; 11] = [
+    "bytes",
+    "dateTimeAsIso",
+    "joule",
+    "locale",
+    "massg",
+    "none",
+    "percentunit",
+    "s",
+    "short",
+    "watt",
+    "watth",
+];
 
 /// Panels that @grafana/ui draws, so that pictures of all of them can be looked at.
 const KINDS: [&str; 4] = ["bargauge", "stat", "table", "timeseries"];

@@ -253,7 +253,7 @@ class Host:
             labels = {"grid_zone": zone, "signal": signal}
             now = intensity(zone, t // 900 * 900)
             self.set("jouleprint_grid_carbon_intensity_grams_per_kilowatt_hour", round(now), **labels)
-            self.set("jouleprint_grid_intensity_info", 1, **labels, basis="life_cycle", accounting="consumption", quality="live", source=source, fallback="last_known" if fallback else "")
+            self.set("jouleprint_grid_intensity_info", 1, **labels, basis="lifecycle", accounting="consumption", quality="measured", source=source, fallback="substitute" if fallback else "")
             self.set("jouleprint_grid_intensity_timestamp_seconds", t // 900 * 900, **labels)
             self.set("jouleprint_grid_intensity_valid_until_timestamp_seconds", t // 900 * 900 + 1800, **labels)
             self.set("jouleprint_grid_intensity_fallback", fallback, **labels)

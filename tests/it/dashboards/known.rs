@@ -13,16 +13,6 @@ const TARGET: [&str; 3] = ["cluster", "instance", "job"];
 /// What Prometheus says of each target itself.
 const OF_TARGETS: [&str; 3] = ["up", "scrape_duration_seconds", "scrape_samples_scraped"];
 
-/// Printed for each budget by `jouleprint rules`, and so in no file.
-const BUDGETS: [&str; 6] = [
-    "budget:jouleprint_emissions_limit_co2e_grams",
-    "budget:jouleprint_emissions_used_co2e_grams",
-    "budget:jouleprint_emissions_remaining:ratio",
-    "budget:jouleprint_emissions_burn:ratio_rate1d",
-    "budget:jouleprint_emissions_projected_co2e_grams",
-    "budget:jouleprint_emissions_exhausted_timestamp_seconds",
-];
-
 pub(crate) struct Known(BTreeMap<String, BTreeSet<String>>);
 
 #[derive(Deserialize)]
@@ -39,6 +29,14 @@ struct Group {
 struct Rule {
     record: Option<String>,
     expr: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+}
+
+fn rules(file: &str) -> impl Iterator<Item = Rule> {
+    let text = std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let file: File = serde_saphyr::from_str(&text).expect("rules");
+    file.groups.into_iter().flat_map(|group| group.rules)
 }
 
 impl Known {
@@ -49,21 +47,27 @@ impl Known {
         for name in OF_TARGETS {
             known.add(name, &TARGET);
         }
-        for name in BUDGETS {
-            known.add(name, &["budget", "owner", "period"]);
-        }
-        let path = root().join("deploy/prometheus/recording.yaml");
-        let text = std::fs::read_to_string(&path).expect("deploy/prometheus/recording.yaml");
-        let file: File = serde_saphyr::from_str(&text).expect("rules");
-        for rule in file.groups.into_iter().flat_map(|group| group.rules) {
-            let name = rule.record.expect("recording rules alone");
-            let expr = parsed(&rule.expr).unwrap_or_else(|error| panic!("{name}: {error}"));
-            let mut check = Check::new(&known);
-            let labels = check.labels(&expr);
-            assert!(check.faults.is_empty(), "{name}: {:?}", check.faults);
-            known.0.insert(name, labels);
+        for file in ["deploy/prometheus/recording.yaml", "deploy/prometheus/budget-rules.yaml"] {
+            for rule in rules(file) {
+                // Alerts stand beside the rules of budgets.
+                let Some(name) = rule.record else { continue };
+                let labels = known.left_by(&name, &rule.expr);
+                known.add(
+                    &name,
+                    &labels.iter().chain(rule.labels.keys()).map(String::as_str).collect::<Vec<_>>(),
+                );
+            }
         }
         known
+    }
+
+    /// The labels that a rule leaves.
+    fn left_by(&self, name: &str, expr: &str) -> BTreeSet<String> {
+        let expr = parsed(expr).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut check = Check::new(self);
+        let labels = check.labels(&expr);
+        assert!(check.faults.is_empty(), "{name}: {:?}", check.faults);
+        labels
     }
 
     fn add(&mut self, name: &str, labels: &[&str]) {

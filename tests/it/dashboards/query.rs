@@ -117,6 +117,7 @@ impl<'a> Check<'a> {
                 self.has(&labels, "le", "histogram_quantile");
                 labels.remove("le");
             }
+            "scalar" | "vector" => labels.clear(),
             _ => {}
         }
         labels
@@ -178,7 +179,7 @@ fn unwrapped(expr: &Expr) -> &Expr {
 fn is_number(expr: &Expr) -> bool {
     match unwrapped(expr) {
         Expr::NumberLiteral(_) => true,
-        Expr::Call(of) => of.func.name == "time",
+        Expr::Call(of) => ["time", "scalar"].contains(&of.func.name),
         Expr::Binary(of) => is_number(&of.lhs) && is_number(&of.rhs),
         _ => false,
     }
