@@ -6,6 +6,8 @@
 #                         Collector built from Debian's sources, and a boot of Debian's kernel in QEMU with a
 #                         BMC, an ACPI power meter and energy counters, another one with systemd and real units,
 #                         and a thousand made-up hosts on one Prometheus with the shipped rules (docs/scale.md)
+#                         BMC, an ACPI power meter and energy counters, and another one with systemd and real units; pictures
+#                         of the dashboards by Grafana's own panels
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -32,3 +34,4 @@ slow guest::real_units_have_their_names_their_slices_their_users_and_what_they_u
 # Built to be measured: the tests' own build draws pages five times as slowly.
 cargo build --locked --release --bin jouleprint
 MINUTES=${MINUTES:-15} SIMULATOR=$PWD/target/release/jouleprint slow thousand::a_thousand_hosts_on_one_prometheus
+tests/draw.sh

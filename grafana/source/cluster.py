@@ -42,14 +42,41 @@ def board():
         start="now-24h",
         refresh="1m",
     )
-    energy, emissions = f"sum(sum_over_time({ENERGY}[$__range]))", f"sum(sum_over_time({EMISSIONS}[$__range]))"
+    energy, emissions = (
+        f"sum(sum_over_time({ENERGY}[$__range]))",
+        f"sum(sum_over_time({EMISSIONS}[$__range]))",
+    )
 
     board.add(
-        stat("Power now", "What the chosen machines draw, mean of five minutes.", target(f"sum({WATTS})"), "watt", graph=True), 4, 4
+        stat(
+            "Power now",
+            "What the chosen machines draw, mean of five minutes.",
+            target(f"sum({WATTS})"),
+            "watt",
+            graph=True,
+        ),
+        4,
+        4,
     )
-    board.add(stat("Energy", "Electricity in the chosen time; counted by full hours.", now(f"{energy} / 3600"), "watth"), 4, 4)
     board.add(
-        stat("Emissions", "CO2 equivalent of that electricity with PUE, hour by hour at the intensity of the grid.", now(emissions), "massg"), 4, 4
+        stat(
+            "Energy",
+            "Electricity in the chosen time; counted by full hours.",
+            now(f"{energy} / 3600"),
+            "watth",
+        ),
+        4,
+        4,
+    )
+    board.add(
+        stat(
+            "Emissions",
+            "CO2 equivalent of that electricity with PUE, hour by hour at the intensity of the grid.",
+            now(emissions),
+            "massg",
+        ),
+        4,
+        4,
     )
     board.add(
         stat(
@@ -62,7 +89,16 @@ def board():
         4,
     )
     board.add(
-        stat("Machines", "Machines whose energy was counted in the last five minutes.", target(f"count({WATTS})"), "short", graph=True, decimals=0), 4, 4
+        stat(
+            "Machines",
+            "Machines whose energy was counted in the last five minutes.",
+            target(f"count({WATTS})"),
+            "short",
+            graph=True,
+            decimals=0,
+        ),
+        4,
+        4,
     )
     board.add(
         stat(
@@ -95,7 +131,9 @@ def board():
             "Power by hardware",
             """What processors, memory, accelerators and the rest of the machines draw, as last read, measured and
             estimated apart. Only meters that are counted once are added.""",
-            target(f'sum by (hw_type, origin) (hw_power_watts{{{HOST},origin!=""}})', "{{hw_type}}, {{origin}}"),
+            target(
+                f'sum by (hw_type, origin) (hw_power_watts{{{HOST},origin!=""}})', "{{hw_type}}, {{origin}}"
+            ),
             "watt",
             stack=True,
         ),
@@ -106,7 +144,10 @@ def board():
         series(
             "Machines that draw most",
             "The ten machines that used most energy in the chosen time.",
-            target(f"{WATTS} and on (cluster, host) topk(10, sum_over_time({ENERGY}[$__range] @ end()))", "{{host}}"),
+            target(
+                f"{WATTS} and on (cluster, host) topk(10, sum_over_time({ENERGY}[$__range] @ end()))",
+                "{{host}}",
+            ),
             "watt",
         ),
         12,
@@ -135,7 +176,10 @@ def board():
         bars(
             "Energy by group",
             "Energy of the jobs of each group in the chosen time, the 15 largest. A bar leads to the group's jobs.",
-            now(named(f"topk(15, sum by (group) (sum_over_time({GROUP_HOURS}[$__range])) / 3600)"), "{{group}}"),
+            now(
+                named(f"topk(15, sum by (group) (sum_over_time({GROUP_HOURS}[$__range])) / 3600)"),
+                "{{group}}",
+            ),
             "watth",
             links=[to("jobs", "Jobs of this group", group_kind="${group_kind}", group=label("group"))],
         ),
@@ -151,8 +195,16 @@ def board():
                 ("Cluster", "cluster", {"width": 120}),
                 ("Host", "host", {"link": to("node", "This machine", host=cell("Host"))}),
                 ("Power", now(f"max by (cluster, host) ({WATTS})"), {"unit": "watt", "width": 90}),
-                ("Energy", now(f"sum by (cluster, host) (sum_over_time({ENERGY}[$__range])) / 3600"), {"unit": "watth", "width": 100}),
-                ("Emissions", now(f"sum by (cluster, host) (sum_over_time({EMISSIONS}[$__range]))"), {"unit": "massg", "width": 100}),
+                (
+                    "Energy",
+                    now(f"sum by (cluster, host) (sum_over_time({ENERGY}[$__range])) / 3600"),
+                    {"unit": "watth", "width": 100},
+                ),
+                (
+                    "Emissions",
+                    now(f"sum by (cluster, host) (sum_over_time({EMISSIONS}[$__range]))"),
+                    {"unit": "massg", "width": 100},
+                ),
                 (
                     "Idle",
                     now(f"max by (cluster, host) (node:jouleprint_idle_share:ratio_rate1h{{{HOST}}})"),
@@ -165,7 +217,9 @@ def board():
                 ),
                 (
                     "g/kWh",
-                    now(f"max by (cluster, host) (node:jouleprint_effective_intensity_grams_per_kilowatt_hour:ratio_rate1h{{{HOST}}})"),
+                    now(
+                        f"max by (cluster, host) (node:jouleprint_effective_intensity_grams_per_kilowatt_hour:ratio_rate1h{{{HOST}}})"
+                    ),
                     {"unit": "none", "decimals": 0, "width": 80},
                 ),
             ],
@@ -180,7 +234,10 @@ def board():
         series(
             "Emissions by cluster",
             "Grams of CO2 equivalent an hour, with PUE, at the intensity of the time of use.",
-            target(f"sum by (cluster) (cluster:jouleprint_host_emissions_co2e_grams:rate5m{{{CLUSTER}}}) * 3600", "{{cluster}}"),
+            target(
+                f"sum by (cluster) (cluster:jouleprint_host_emissions_co2e_grams:rate5m{{{CLUSTER}}}) * 3600",
+                "{{cluster}}",
+            ),
             "massg",
             stack=True,
         ),
@@ -191,7 +248,10 @@ def board():
         series(
             "Grams per kWh by cluster",
             "Emissions for each metered kilowatt hour over the hour before, PUE included.",
-            target(f"cluster:jouleprint_effective_intensity_grams_per_kilowatt_hour:ratio_rate1h{{{CLUSTER}}}", "{{cluster}}"),
+            target(
+                f"cluster:jouleprint_effective_intensity_grams_per_kilowatt_hour:ratio_rate1h{{{CLUSTER}}}",
+                "{{cluster}}",
+            ),
             "massg",
         ),
         8,

@@ -65,9 +65,21 @@ def board():
         refresh="1m",
     )
     board.add(
-        stat("Accelerators", "Devices that are seen now.", now(f"count(count by ({DEVICE}) (jouleprint_gpu_info{{{GPU}}}))"), "short", decimals=0), 4, 4
+        stat(
+            "Accelerators",
+            "Devices that are seen now.",
+            now(f"count(count by ({DEVICE}) (jouleprint_gpu_info{{{GPU}}}))"),
+            "short",
+            decimals=0,
+        ),
+        4,
+        4,
     )
-    board.add(stat("Power now", "What all chosen accelerators draw.", target(f"sum({POWER})"), "watt", graph=True), 4, 4)
+    board.add(
+        stat("Power now", "What all chosen accelerators draw.", target(f"sum({POWER})"), "watt", graph=True),
+        4,
+        4,
+    )
     board.add(
         stat(
             "Given to jobs",
@@ -109,7 +121,9 @@ def board():
         stat(
             "Emissions an hour",
             "CO2 equivalent of what jobs draw of accelerators, grams an hour, with PUE.",
-            target(f'sum(rate(jouleprint_job_emissions_co2e_grams_total{{{GPU},hw_type="gpu"}}{RATE})) * 3600'),
+            target(
+                f'sum(rate(jouleprint_job_emissions_co2e_grams_total{{{GPU},hw_type="gpu"}}{RATE})) * 3600'
+            ),
             "massg",
             graph=True,
         ),
@@ -117,7 +131,8 @@ def board():
         4,
     )
 
-    jobs = named(JOBS, f"jouleprint_job_info{{{HOST}}}", "cluster, host, job_kind, job_id")
+    described = (f"jouleprint_job_info{{{HOST}}}", "cluster, host, job_kind, job_id")
+    jobs, given = named(JOBS, *described), named(GIVEN, *described)
     board.row("By device")
     board.add(
         series(
@@ -159,10 +174,22 @@ def board():
                 ("Accelerator", "gpu", None),
                 ("Divided by", "method", {"width": 120}),
                 ("Driver", "hw_driver_version", {"width": 110}),
-                ("Seen", now(f"max by ({facts}) (jouleprint_gpu_info{{{GPU}}})"), {"width": 60, "decimals": 0}),
+                (
+                    "Seen",
+                    now(f"max by ({facts}) (jouleprint_gpu_info{{{GPU}}})"),
+                    {"width": 60, "decimals": 0},
+                ),
                 ("Power", now(f"sum by ({DEVICE}) ({POWER})"), {"unit": "watt", "width": 100}),
-                ("Given", now(f"sum by ({DEVICE}) ({GIVEN})"), {"unit": "percentunit", "cell": GAUGE, "top": 1, "decimals": 0, "width": 150}),
-                ("Floor", now(f'sum by ({DEVICE}) (jouleprint_idle_floor_watts{{{GPU},hw_type="gpu"}})'), {"unit": "watt", "width": 90}),
+                (
+                    "Given",
+                    now(f"sum by ({DEVICE}) ({GIVEN})"),
+                    {"unit": "percentunit", "cell": GAUGE, "top": 1, "decimals": 0, "width": 150},
+                ),
+                (
+                    "Floor",
+                    now(f'sum by ({DEVICE}) (jouleprint_idle_floor_watts{{{GPU},hw_type="gpu"}})'),
+                    {"unit": "watt", "width": 90},
+                ),
             ],
             sort="Power",
             labels=("hw_vendor", "pci_address"),
@@ -179,20 +206,34 @@ def board():
             """Each job beside what it was given: its power there beyond idle. Next to no power on a whole accelerator is
             one that somebody else could have.""",
             [
-                ("Cluster", "cluster", {"width": 80}),
                 ("Host", "host", {"width": 100}),
                 ("Kind", "job_kind", {"width": 60}),
-                ("Job", "job_id", {"link": to("jobs", "This job", job_kind=cell("Kind"), job_id=cell("Job"))}),
-                ("Accelerator", "gpu", None),
-                ("Instance", "gpu_instance", {"width": 110}),
-                ("Given", now(f"sum by ({JOB}) ({GIVEN})"), {"unit": "percentunit", "cell": GAUGE, "top": 1, "decimals": 0, "width": 120}),
+                ("Name", "name", None),
+                (
+                    "Job",
+                    "job_id",
+                    {"width": 110, "link": to("jobs", "This job", job_kind=cell("Kind"), job_id=cell("Job"))},
+                ),
+                ("Accelerator", "gpu", {"width": 130}),
+                ("Instance", "gpu_instance", {"width": 100}),
+                (
+                    "Given",
+                    now(f"sum by ({JOB}, name) ({given})"),
+                    {"unit": "percentunit", "cell": GAUGE, "top": 1, "decimals": 0, "width": 120},
+                ),
                 (
                     "Power",
                     now(f"{job_power} and on ({JOB}) {GIVEN}"),
-                    {"unit": "watt", "cell": INKED, "thresholds": steps((None, "red"), (10, "orange"), (50, "text")), "width": 80},
+                    {
+                        "unit": "watt",
+                        "cell": INKED,
+                        "thresholds": steps((None, "red"), (10, "orange"), (50, "text")),
+                        "width": 80,
+                    },
                 ),
             ],
             sort="Given",
+            labels=("cluster",),
         ),
         16,
         9,
@@ -232,7 +273,10 @@ def board():
         bars(
             "Energy by instance",
             "What jobs have used of each part, from the beginning of each job, as far as it was seen in the chosen time.",
-            now(f"topk(15, sum by ({instance}) (max_over_time({parts}[$__range])) / 3600)", "{{host}} {{gpu_instance}}"),
+            now(
+                f"topk(15, sum by ({instance}) (max_over_time({parts}[$__range])) / 3600)",
+                "{{host}} {{gpu_instance}}",
+            ),
             "watth",
             absent="no divided accelerator",
         ),

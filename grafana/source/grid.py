@@ -74,7 +74,9 @@ def board():
             "On fallback",
             """Zones whose intensity is not the one that was asked for: a provider does not answer, or nobody said which
             zone it is. The emissions counted meanwhile are of that figure.""",
-            now(f"count(max by (grid_zone) (jouleprint_grid_intensity_fallback{{{AVERAGE}}}) > 0) or vector(0)"),
+            now(
+                f"count(max by (grid_zone) (jouleprint_grid_intensity_fallback{{{AVERAGE}}}) > 0) or vector(0)"
+            ),
             "short",
             decimals=0,
             thresholds=steps((None, "green"), (1, "orange")),
@@ -103,8 +105,14 @@ def board():
             "The intensity in force, and what was forecast for the same time six hours and a day before.",
             [
                 target(IN_FORCE, "{{grid_zone}}"),
-                target(f'max by (grid_zone) ({FORECAST}{{{AVERAGE},horizon="6h"}} offset 6h)', "{{grid_zone}}, said 6 h before"),
-                target(f'max by (grid_zone) ({FORECAST}{{{AVERAGE},horizon="24h"}} offset 24h)', "{{grid_zone}}, said a day before"),
+                target(
+                    f'max by (grid_zone) ({FORECAST}{{{AVERAGE},horizon="6h"}} offset 6h)',
+                    "{{grid_zone}}, said 6 h before",
+                ),
+                target(
+                    f'max by (grid_zone) ({FORECAST}{{{AVERAGE},horizon="24h"}} offset 24h)',
+                    "{{grid_zone}}, said a day before",
+                ),
             ],
             "massg",
             overrides=[dashed("B"), dashed("C")],
@@ -118,7 +126,13 @@ def board():
     ]
     for horizon in AHEAD:
         expr = f'max by (grid_zone) ({FORECAST}{{{AVERAGE},horizon="{horizon}"}})'
-        columns.append((f"+{horizon[:-1]} h", now(expr), {"unit": "none", "decimals": 0, "cell": COLORED, "thresholds": INK, "absent": "–"}))
+        columns.append(
+            (
+                f"+{horizon[:-1]} h",
+                now(expr),
+                {"unit": "none", "decimals": 0, "cell": COLORED, "thresholds": INK, "absent": "–"},
+            )
+        )
     board.add(
         table(
             "Ahead",
@@ -147,7 +161,10 @@ def board():
         series(
             "Effective intensity",
             "Emissions for each kilowatt hour that was really used, over the hour before, PUE included, by zone.",
-            target(f"zone:jouleprint_effective_intensity_grams_per_kilowatt_hour:ratio_rate1h{{{ZONE}}}", "{{cluster}} {{grid_zone}}"),
+            target(
+                f"zone:jouleprint_effective_intensity_grams_per_kilowatt_hour:ratio_rate1h{{{ZONE}}}",
+                "{{cluster}} {{grid_zone}}",
+            ),
             "massg",
         ),
         8,
@@ -163,7 +180,11 @@ def board():
                 ("Grid zone", "grid_zone", None),
                 ("Energy", now(f"{energy} / 3600"), {"unit": "watth"}),
                 ("Emissions", now(emissions), {"unit": "massg"}),
-                ("g/kWh", now(f"{emissions} / ({energy} / {JOULES_A_KWH} > 0)"), {"unit": "none", "decimals": 0, "cell": INKED, "thresholds": INK}),
+                (
+                    "g/kWh",
+                    now(f"{emissions} / ({energy} / {JOULES_A_KWH} > 0)"),
+                    {"unit": "none", "decimals": 0, "cell": INKED, "thresholds": INK},
+                ),
             ],
             sort="Emissions",
         ),
@@ -192,7 +213,9 @@ def board():
                 ("Fallback", "fallback", {"width": 120}),
                 (
                     "g/kWh",
-                    now(f"max by ({facts}) (jouleprint_grid_intensity_info{{{ZONE}}} * on (cluster, instance, {by}) group_left () {INTENSITY}{{{ZONE}}})"),
+                    now(
+                        f"max by ({facts}) (jouleprint_grid_intensity_info{{{ZONE}}} * on (cluster, instance, {by}) group_left () {INTENSITY}{{{ZONE}}})"
+                    ),
                     {"unit": "none", "decimals": 0, "width": 80},
                 ),
                 (
@@ -202,7 +225,9 @@ def board():
                 ),
                 (
                     "Holds for",
-                    now(f"max by ({by}) (jouleprint_grid_intensity_valid_until_timestamp_seconds{{{ZONE}}}) - time()"),
+                    now(
+                        f"max by ({by}) (jouleprint_grid_intensity_valid_until_timestamp_seconds{{{ZONE}}}) - time()"
+                    ),
                     {"unit": "s", "decimals": 0, "width": 110, "absent": "–"},
                 ),
             ],
@@ -224,13 +249,20 @@ def board():
                         f"""max by (grid_zone, source, reason, detail) (jouleprint_grid_provider_up{{{provider}}}
                         * on (cluster, instance, grid_zone, source, hw_id) group_left (reason, detail) jouleprint_grid_provider_info{{{provider}}})"""
                     ),
-                    {"width": 80, "cell": COLORED, "mappings": YES_NO, "thresholds": steps((None, "red"), (1, "green"))},
+                    {
+                        "width": 80,
+                        "cell": COLORED,
+                        "mappings": YES_NO,
+                        "thresholds": steps((None, "red"), (1, "green")),
+                    },
                 ),
                 ("Reason", "reason", {"width": 120}),
                 ("Asked how", "detail", None),
                 (
                     "Last answer",
-                    now(f"time() - max by (grid_zone, source) (jouleprint_grid_provider_last_success_timestamp_seconds{{{provider}}})"),
+                    now(
+                        f"time() - max by (grid_zone, source) (jouleprint_grid_provider_last_success_timestamp_seconds{{{provider}}})"
+                    ),
                     {"unit": "s", "decimals": 0, "width": 110},
                 ),
             ],

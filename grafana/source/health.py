@@ -37,7 +37,18 @@ def board():
         start="now-6h",
         refresh="1m",
     )
-    board.add(stat("Exporters up", "Exporters and relays that Prometheus reads.", target(f"sum(up{{{OWN}}})"), "short", decimals=0, graph=True), 4, 4)
+    board.add(
+        stat(
+            "Exporters up",
+            "Exporters and relays that Prometheus reads.",
+            target(f"sum(up{{{OWN}}})"),
+            "short",
+            decimals=0,
+            graph=True,
+        ),
+        4,
+        4,
+    )
     board.add(
         stat(
             "Exporters down",
@@ -91,7 +102,9 @@ def board():
             "Jobs without room",
             """Jobs that found no room on a page, and whose energy is in the overflow account, in the chosen time: raise
             the bound or look at fewer kinds of jobs.""",
-            now(f"sum(max_over_time(jouleprint_jobs_overflow_total{{{HOST}}}[$__range]) - min_over_time(jouleprint_jobs_overflow_total{{{HOST}}}[$__range]))"),
+            now(
+                f"sum(max_over_time(jouleprint_jobs_overflow_total{{{HOST}}}[$__range]) - min_over_time(jouleprint_jobs_overflow_total{{{HOST}}}[$__range]))"
+            ),
             "short",
             decimals=0,
             thresholds=steps((None, "green"), (1, "orange")),
@@ -139,7 +152,9 @@ def board():
             of the clock. Nothing is lost by any of them, unless meters show gaps.""",
             [
                 target(f"sum(rate(jouleprint_ticks_skipped_total{{{HOST}}}{RATE})) * 3600", "ticks skipped"),
-                target(f"sum(rate(jouleprint_source_errors_total{{{HOST}}}{RATE})) * 3600", "readings failed"),
+                target(
+                    f"sum(rate(jouleprint_source_errors_total{{{HOST}}}{RATE})) * 3600", "readings failed"
+                ),
                 target(f"sum(rate(jouleprint_store_errors_total{{{HOST}}}{RATE})) * 3600", "commits failed"),
                 target(f"sum(rate(jouleprint_clock_steps_total{{{HOST}}}{RATE})) * 3600", "clock set"),
             ],
@@ -173,7 +188,9 @@ def board():
         16,
         8,
     )
-    unattributed = f'sum(rate(jouleprint_residual_energy_joules_total{{{HOST},account=~"overflow|unattributed"}}{RATE}))'
+    unattributed = (
+        f'sum(rate(jouleprint_residual_energy_joules_total{{{HOST},account=~"overflow|unattributed"}}{RATE}))'
+    )
     metered = f'(sum(rate(hw_energy_joules_total{{{HOST},origin!=""}}{RATE})) > 0)'
     board.add(
         series(
@@ -193,7 +210,12 @@ def board():
         f" / (sum(rate(jouleprint_store_commits_total{{{HOST}}}{RATE})) > 0)"
     )
     board.add(
-        series("Time for a commit", "Mean time to write a tick to the store, of all exporters.", target(commit, "mean"), "s"),
+        series(
+            "Time for a commit",
+            "Mean time to write a tick to the store, of all exporters.",
+            target(commit, "mean"),
+            "s",
+        ),
         6,
         7,
     )
@@ -224,8 +246,16 @@ def board():
                     ),
                     {"width": 70, "cell": COLORED, "mappings": YES_NO, "thresholds": GOOD_AT_1},
                 ),
-                ("Counting for", now(f"time() - max by (host) (jouleprint_counters_start_timestamp_seconds{{{HOST}}})"), {"unit": "s", "width": 120}),
-                ("Last commit", now(f"time() - max by (host) (jouleprint_store_last_commit_timestamp_seconds{{{HOST}}})"), {"unit": "s", "width": 110}),
+                (
+                    "Counting for",
+                    now(f"time() - max by (host) (jouleprint_counters_start_timestamp_seconds{{{HOST}}})"),
+                    {"unit": "s", "width": 120},
+                ),
+                (
+                    "Last commit",
+                    now(f"time() - max by (host) (jouleprint_store_last_commit_timestamp_seconds{{{HOST}}})"),
+                    {"unit": "s", "width": 110},
+                ),
             ],
             sort="Last commit",
         ),
@@ -261,7 +291,9 @@ def board():
         series(
             "Pushes over OTLP",
             "Pushes an hour by how they went. One that did not arrive is made up for by the next. Empty without OTLP.",
-            target(f"sum by (outcome) (rate(jouleprint_otlp_pushes_total{{{HOST}}}{RATE})) * 3600", "{{outcome}}"),
+            target(
+                f"sum by (outcome) (rate(jouleprint_otlp_pushes_total{{{HOST}}}{RATE})) * 3600", "{{outcome}}"
+            ),
             "short",
         ),
         6,
@@ -272,8 +304,13 @@ def board():
             "OTLP not arriving",
             "Exporters whose last push did not arrive, and points that a backend would not have, an hour.",
             [
-                target(f"count(jouleprint_otlp_up{{{HOST}}}) - sum(jouleprint_otlp_up{{{HOST}}})", "exporters"),
-                target(f"sum(rate(jouleprint_otlp_rejected_points_total{{{HOST}}}{RATE})) * 3600", "points refused"),
+                target(
+                    f"count(jouleprint_otlp_up{{{HOST}}}) - sum(jouleprint_otlp_up{{{HOST}}})", "exporters"
+                ),
+                target(
+                    f"sum(rate(jouleprint_otlp_rejected_points_total{{{HOST}}}{RATE})) * 3600",
+                    "points refused",
+                ),
             ],
             "short",
         ),
@@ -314,7 +351,11 @@ def board():
             "Which versions run, and how many of each.",
             [
                 ("Version", "version", None),
-                ("Exporters and relays", now(f"count by (version) (jouleprint_build_info{{{OWN}}})"), {"decimals": 0}),
+                (
+                    "Exporters and relays",
+                    now(f"count by (version) (jouleprint_build_info{{{OWN}}})"),
+                    {"decimals": 0},
+                ),
             ],
             sort="Exporters and relays",
         ),

@@ -38,18 +38,27 @@ def rate(metric):
 
 
 def board():
-    by_group = 'jouleprint_job_info{{{}}}'.format(HOST)
+    by_group = "jouleprint_job_info{{{}}}".format(HOST)
     variables = [
         clusters(),
         hosts(),
         fixed(
             "group_kind",
             "Group is",
-            [("k8s_namespace_name", "namespace"), ("slurm_account", "slurm_account"), ("user_name", "user"), ("project", "project")],
+            [
+                ("k8s_namespace_name", "namespace"),
+                ("slurm_account", "slurm_account"),
+                ("user_name", "user"),
+                ("project", "project"),
+            ],
             "The label of jouleprint_job_info by which jobs are grouped.",
         ),
         choice("group", "Group", f"label_values({by_group}, ${{group_kind:text}})"),
-        choice("job_kind", "Kind", f'label_values(jouleprint_job_info{{{HOST},${{group_kind:text}}=~"$group"}}, job_kind)'),
+        choice(
+            "job_kind",
+            "Kind",
+            f'label_values(jouleprint_job_info{{{HOST},${{group_kind:text}}=~"$group"}}, job_kind)',
+        ),
         choice(
             "job_id",
             "Job",
@@ -78,7 +87,16 @@ def board():
         5,
         4,
     )
-    board.add(stat("Emissions", "CO2 equivalent of that energy, with PUE, at the intensity of the time of use.", now(f"sum({emissions})"), "massg"), 5, 4)
+    board.add(
+        stat(
+            "Emissions",
+            "CO2 equivalent of that energy, with PUE, at the intensity of the time of use.",
+            now(f"sum({emissions})"),
+            "massg",
+        ),
+        5,
+        4,
+    )
     board.add(
         stat(
             "Power now",
@@ -90,7 +108,17 @@ def board():
         5,
         4,
     )
-    board.add(stat("Jobs seen", "Chosen jobs that were seen in the chosen time.", now(f"count({NEWEST})"), "short", decimals=0), 4, 4)
+    board.add(
+        stat(
+            "Jobs seen",
+            "Chosen jobs that were seen in the chosen time.",
+            now(f"count({NEWEST})"),
+            "short",
+            decimals=0,
+        ),
+        4,
+        4,
+    )
     board.add(
         stat(
             "Joules per CPU second",
@@ -113,7 +141,10 @@ def board():
             "Power by job",
             "The ten chosen jobs that have used most, and all others of the choice together.",
             [
-                target(f"sum by (job_kind, name) ({named(f'({power} and on ({JOB}) {top})', INFO, PART)})", "{{job_kind}} {{name}}"),
+                target(
+                    f"sum by (job_kind, name) ({named(f'({power} and on ({JOB}) {top})', INFO, PART)})",
+                    "{{job_kind}} {{name}}",
+                ),
                 target(f"sum(({power} and on ({PART}) {INFO}) unless on ({JOB}) {top})", "others"),
             ],
             "watt",
@@ -155,7 +186,11 @@ def board():
                 ("Energy", now(described), {"unit": "watth", "width": 100}),
                 ("Emissions", now(emissions), {"unit": "massg", "width": 100}),
                 ("CPU time", now(cpu), {"unit": "s", "width": 100}),
-                ("g/kWh", now(f"{emissions} / ({energy} / 3600000 > 0)"), {"unit": "none", "decimals": 0, "width": 80}),
+                (
+                    "g/kWh",
+                    now(f"{emissions} / ({energy} / 3600000 > 0)"),
+                    {"unit": "none", "decimals": 0, "width": 80},
+                ),
             ],
             sort="Energy",
         ),
@@ -176,12 +211,22 @@ def board():
         7,
     )
     board.add(
-        bars("By host", "Energy of the chosen jobs by machine, the ten largest.", now(f"topk(10, {hosts_total} / 3600)", "{{host}}"), "watth"),
+        bars(
+            "By host",
+            "Energy of the chosen jobs by machine, the ten largest.",
+            now(f"topk(10, {hosts_total} / 3600)", "{{host}}"),
+            "watth",
+        ),
         8,
         7,
     )
     board.add(
-        bars("By grid zone", "Emissions of the chosen jobs by the grid they ran on.", now(f"sort_desc({zone_total})", "{{grid_zone}}"), "massg"),
+        bars(
+            "By grid zone",
+            "Emissions of the chosen jobs by the grid they ran on.",
+            now(f"sort_desc({zone_total})", "{{grid_zone}}"),
+            "massg",
+        ),
         8,
         7,
     )

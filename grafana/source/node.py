@@ -42,12 +42,29 @@ def board():
     emissions = f"sum(sum_over_time(node:jouleprint_host_emissions_co2e_grams:increase1h{{{ONE}}}[$__range]))"
 
     board.add(
-        stat("Power now", "What the machine draws, as far as it is metered.", target(f'sum(hw_host_power_watts{{{ONE},origin!=""}})'), "watt", graph=True),
+        stat(
+            "Power now",
+            "What the machine draws, as far as it is metered.",
+            target(f'sum(hw_host_power_watts{{{ONE},origin!=""}})'),
+            "watt",
+            graph=True,
+        ),
         4,
         4,
     )
-    board.add(stat("Energy", "Electricity of the chosen time; counted by full hours.", now(f"{energy} / 3600"), "watth"), 4, 4)
-    board.add(stat("Emissions", "CO2 equivalent of that electricity, with PUE.", now(emissions), "massg"), 4, 4)
+    board.add(
+        stat(
+            "Energy",
+            "Electricity of the chosen time; counted by full hours.",
+            now(f"{energy} / 3600"),
+            "watth",
+        ),
+        4,
+        4,
+    )
+    board.add(
+        stat("Emissions", "CO2 equivalent of that electricity, with PUE.", now(emissions), "massg"), 4, 4
+    )
     board.add(
         stat(
             "g/kWh now",
@@ -72,7 +89,18 @@ def board():
         3,
         4,
     )
-    board.add(stat("Jobs", "Jobs that live on the machine now.", target(f"sum(jouleprint_jobs{{{ONE}}})"), "short", graph=True, decimals=0), 3, 4)
+    board.add(
+        stat(
+            "Jobs",
+            "Jobs that live on the machine now.",
+            target(f"sum(jouleprint_jobs{{{ONE}}})"),
+            "short",
+            graph=True,
+            decimals=0,
+        ),
+        3,
+        4,
+    )
     held = (
         f"(sum(jouleprint_job_energy_joules_total{{{ONE}}}) or vector(0))"
         f" + sum(jouleprint_residual_energy_joules_total{{{ONE}}}) + sum(jouleprint_retired_energy_joules{{{ONE}}})"
@@ -135,7 +163,10 @@ def board():
                     f"""sum by (job_kind, name) ({named(f"({rate('jouleprint_job_emissions_co2e_grams_total')} and on (job_kind, job_id) {top})", INFO, JOB)}) * 3600""",
                     "{{job_kind}} {{name}}",
                 ),
-                target(f"sum by (account) ({rate('jouleprint_residual_emissions_co2e_grams_total')}) * 3600 > 0", "{{account}}"),
+                target(
+                    f"sum by (account) ({rate('jouleprint_residual_emissions_co2e_grams_total')}) * 3600 > 0",
+                    "{{account}}",
+                ),
             ],
             "massg",
             stack=True,
@@ -167,16 +198,28 @@ def board():
             [
                 ("Kind", "job_kind", {"width": 60}),
                 ("Name", "name", None),
-                ("Job", "job_id", {"width": 130, "link": to("jobs", "This job", job_kind=cell("Kind"), job_id=cell("Job"))}),
-                ("Energy", now(f"sum by (job_kind, job_id, name) ({named(total, newest, JOB)}) / 3600"), {"unit": "watth", "width": 90}),
+                (
+                    "Job",
+                    "job_id",
+                    {"width": 130, "link": to("jobs", "This job", job_kind=cell("Kind"), job_id=cell("Job"))},
+                ),
+                (
+                    "Energy",
+                    now(f"sum by (job_kind, job_id, name) ({named(total, newest, JOB)}) / 3600"),
+                    {"unit": "watth", "width": 90},
+                ),
                 (
                     "Emissions",
-                    now(f"sum by (job_kind, job_id) (max_over_time(jouleprint_job_emissions_co2e_grams_total{{{ONE}}}[$__range]))"),
+                    now(
+                        f"sum by (job_kind, job_id) (max_over_time(jouleprint_job_emissions_co2e_grams_total{{{ONE}}}[$__range]))"
+                    ),
                     {"unit": "massg", "width": 90},
                 ),
                 (
                     "CPU time",
-                    now(f"sum by (job_kind, job_id) (max_over_time(jouleprint_job_cpu_seconds_total{{{ONE}}}[$__range]))"),
+                    now(
+                        f"sum by (job_kind, job_id) (max_over_time(jouleprint_job_cpu_seconds_total{{{ONE}}}[$__range]))"
+                    ),
                     {"unit": "s", "width": 100},
                 ),
             ],
@@ -194,7 +237,11 @@ def board():
                 ("Hardware", "hw_type", {"width": 110}),
                 ("Meter", "hw_id", None),
                 ("Known by", "method", {"width": 120}),
-                ("Floor", now(f"sum by (hw_type, hw_id, method) (jouleprint_idle_floor_watts{{{ONE}}})"), {"unit": "watt", "width": 110}),
+                (
+                    "Floor",
+                    now(f"sum by (hw_type, hw_id, method) (jouleprint_idle_floor_watts{{{ONE}}})"),
+                    {"unit": "watt", "width": 110},
+                ),
             ],
             sort="Floor",
         ),
@@ -234,9 +281,21 @@ def board():
             [
                 ("Source", "source", {"width": 90}),
                 ("Meter", "hw_id", None),
-                ("Wraps", now(f"max by (source, hw_id) (jouleprint_meter_wraps_total{{{ONE}}})"), {"width": 80, "decimals": 0}),
-                ("Resets", now(f"max by (source, hw_id) (jouleprint_meter_resets_total{{{ONE}}})"), {"width": 80, "decimals": 0}),
-                ("Gaps", now(f"max by (source, hw_id) (jouleprint_meter_gap_seconds_total{{{ONE}}})"), {"unit": "s", "width": 80}),
+                (
+                    "Wraps",
+                    now(f"max by (source, hw_id) (jouleprint_meter_wraps_total{{{ONE}}})"),
+                    {"width": 80, "decimals": 0},
+                ),
+                (
+                    "Resets",
+                    now(f"max by (source, hw_id) (jouleprint_meter_resets_total{{{ONE}}})"),
+                    {"width": 80, "decimals": 0},
+                ),
+                (
+                    "Gaps",
+                    now(f"max by (source, hw_id) (jouleprint_meter_gap_seconds_total{{{ONE}}})"),
+                    {"unit": "s", "width": 80},
+                ),
                 (
                     "Refused",
                     now(f"sum by (source, hw_id) (jouleprint_quarantined_energy_joules_total{{{ONE}}})"),
@@ -248,7 +307,15 @@ def board():
         10,
         9,
     )
-    facts = ["host_cpu_model_name", "host_arch", "os_version", "grid_zone", "grid_zone_source", "cloud_provider", "cloud_region"]
+    facts = [
+        "host_cpu_model_name",
+        "host_arch",
+        "os_version",
+        "grid_zone",
+        "grid_zone_source",
+        "cloud_provider",
+        "cloud_region",
+    ]
     board.add(
         table(
             "The machine",
@@ -263,10 +330,8 @@ def board():
                 ("Region", "cloud_region", {"width": 110}),
                 (
                     "PUE",
-                    now(
-                        f"""max by ({", ".join(facts)}) (jouleprint_host_info{{{ONE}}}
-                        * on (cluster, host) group_left () jouleprint_pue_ratio{{{ONE}}})"""
-                    ),
+                    now(f"""max by ({", ".join(facts)}) (jouleprint_host_info{{{ONE}}}
+                        * on (cluster, host) group_left () jouleprint_pue_ratio{{{ONE}}})"""),
                     {"width": 80, "decimals": 2, "unit": "none"},
                 ),
             ],

@@ -32,7 +32,14 @@ SHARED = f"group:jouleprint_group_emissions_with_overhead_co2e_grams:increase1h{
 DAY = "[$__interval] offset -$__interval"
 
 # Rows of data/equivalents.csv that are shown, in this order.
-EQUIVALENTS = ["car_km_eu", "flight_paris_london", "flight_new_york_san_francisco", "household_day_eu", "household_day_us", "smartphone_charge"]
+EQUIVALENTS = [
+    "car_km_eu",
+    "flight_paris_london",
+    "flight_new_york_san_francisco",
+    "household_day_eu",
+    "household_day_us",
+    "smartphone_charge",
+]
 
 
 def over(rule, by=""):
@@ -65,7 +72,9 @@ def equivalents():
     made = []
     for name in EQUIVALENTS:
         row = rows[name]
-        amount, unit = (over(EMISSIONS), "1000") if row["kind"] == "emissions" else (over(ENERGY), JOULES_A_KWH)
+        amount, unit = (
+            (over(EMISSIONS), "1000") if row["kind"] == "emissions" else (over(ENERGY), JOULES_A_KWH)
+        )
         made.append(now(f"{amount} / {unit} / {row['per_unit']}", row["many"]))
     return made
 
@@ -118,7 +127,13 @@ def board():
         4,
     )
     board.add(
-        stat("Power now", "What all metered machines draw, mean of five minutes.", target(f"sum({WATTS})"), "watt", graph=True),
+        stat(
+            "Power now",
+            "What all metered machines draw, mean of five minutes.",
+            target(f"sum({WATTS})"),
+            "watt",
+            graph=True,
+        ),
         4,
         4,
     )
@@ -213,7 +228,15 @@ def board():
             """What the jobs of each group used and emitted in the chosen time, and what they emitted with their part of
             idle and system energy (overhead). The share is of that. A group's name leads to its jobs.""",
             [
-                ("Group", "group", {"link": to("jobs", "Jobs of this group", group_kind="${group_kind}", group=cell("Group"))}),
+                (
+                    "Group",
+                    "group",
+                    {
+                        "link": to(
+                            "jobs", "Jobs of this group", group_kind="${group_kind}", group=cell("Group")
+                        )
+                    },
+                ),
                 ("Energy", now(f"{named(over(group_energy, 'group'))} / 3600"), {"unit": "watth"}),
                 ("Emissions", now(named(over(group_emissions, "group"))), {"unit": "massg"}),
                 ("With overhead", now(named(over(SHARED, "group"))), {"unit": "massg"}),
@@ -245,7 +268,10 @@ def board():
         bars(
             "Emissions by grid zone",
             "Emissions of the chosen time by the electricity grid that the machines stand in. A bar leads to the grid.",
-            now(f"sort_desc({over(f'zone:jouleprint_host_emissions_co2e_grams:increase1h{{{CLUSTER}}}', 'grid_zone')})", "{{grid_zone}}"),
+            now(
+                f"sort_desc({over(f'zone:jouleprint_host_emissions_co2e_grams:increase1h{{{CLUSTER}}}', 'grid_zone')})",
+                "{{grid_zone}}",
+            ),
             "massg",
             links=[to("grid", "This grid", grid_zone=label("grid_zone"))],
         ),
@@ -288,13 +314,29 @@ def board():
                 (
                     "Left",
                     now(f"max {budget} (budget:jouleprint_emissions_remaining:ratio)"),
-                    {"unit": "percentunit", "cell": COLORED, "decimals": 0, "width": 65, "thresholds": steps((None, "red"), (0, "orange"), (0.2, "transparent"))},
+                    {
+                        "unit": "percentunit",
+                        "cell": COLORED,
+                        "decimals": 0,
+                        "width": 65,
+                        "thresholds": steps((None, "red"), (0, "orange"), (0.2, "transparent")),
+                    },
                 ),
-                ("By the end", now(f"max {budget} (budget:jouleprint_emissions_projected_co2e_grams)"), {"unit": "massg", "width": 90}),
+                (
+                    "By the end",
+                    now(f"max {budget} (budget:jouleprint_emissions_projected_co2e_grams)"),
+                    {"unit": "massg", "width": 90},
+                ),
                 (
                     "Burning at",
                     now(f"max {budget} (budget:jouleprint_emissions_burn:ratio_rate1d)"),
-                    {"unit": "short", "decimals": 2, "width": 90, "cell": COLORED, "thresholds": steps((None, "transparent"), (1.2, "orange"), (2, "red"))},
+                    {
+                        "unit": "short",
+                        "decimals": 2,
+                        "width": 90,
+                        "cell": COLORED,
+                        "thresholds": steps((None, "transparent"), (1.2, "orange"), (2, "red")),
+                    },
                 ),
                 (
                     "Used up on",

@@ -73,7 +73,18 @@ GOOD_AT_1 = steps((None, "red"), (1, "green"))
 BAD_ABOVE_0 = steps((None, "green"), (0.000001, "orange"))
 
 
-def stat(title, description, targets, unit, *, thresholds=PLAIN, decimals=None, absent="none", names=False, graph=False):
+def stat(
+    title,
+    description,
+    targets,
+    unit,
+    *,
+    thresholds=PLAIN,
+    decimals=None,
+    absent="none",
+    names=False,
+    graph=False,
+):
     """Single large figures."""
     targets = [targets] if isinstance(targets, dict) else targets
     defaults = {"unit": unit, "color": {"mode": "thresholds"}, "thresholds": thresholds, "noValue": absent}
@@ -94,7 +105,21 @@ def stat(title, description, targets, unit, *, thresholds=PLAIN, decimals=None, 
     return _panel("stat", title, description, targets, defaults, options)
 
 
-def series(title, description, targets, unit, *, stack=False, bars=False, legend="list", interval=None, floor=True, overrides=(), decimals=None, top=None):
+def series(
+    title,
+    description,
+    targets,
+    unit,
+    *,
+    stack=False,
+    bars=False,
+    legend="list",
+    interval=None,
+    floor=True,
+    overrides=(),
+    decimals=None,
+    top=None,
+):
     """Lines over time, or bars."""
     targets = [targets] if isinstance(targets, dict) else targets
     custom = {
@@ -130,7 +155,9 @@ def series(title, description, targets, unit, *, stack=False, bars=False, legend
     return _panel("timeseries", title, description, targets, defaults, options, overrides, **more)
 
 
-def bars(title, description, targets, unit, *, thresholds=None, top=None, decimals=None, absent="none", links=()):
+def bars(
+    title, description, targets, unit, *, thresholds=None, top=None, decimals=None, absent="none", links=()
+):
     """Horizontal bars, the largest first as the query sorts them."""
     targets = [targets] if isinstance(targets, dict) else targets
     color = {"mode": "thresholds"} if thresholds else {"mode": "palette-classic"}
@@ -156,7 +183,19 @@ def bars(title, description, targets, unit, *, thresholds=None, top=None, decima
     return _panel("bargauge", title, description, targets, defaults, options)
 
 
-def column(name, unit=None, *, width=None, cell=None, thresholds=None, link=None, decimals=None, mappings=None, top=None, absent=None):
+def column(
+    name,
+    unit=None,
+    *,
+    width=None,
+    cell=None,
+    thresholds=None,
+    link=None,
+    decimals=None,
+    mappings=None,
+    top=None,
+    absent=None,
+):
     """How a column of a table looks."""
     properties = []
     if unit:
@@ -172,7 +211,10 @@ def column(name, unit=None, *, width=None, cell=None, thresholds=None, link=None
         properties.append({"id": "custom.cellOptions", "value": cell})
     if cell == GAUGE and not thresholds:
         thresholds = steps((None, "blue"))
-        properties += [{"id": "thresholds", "value": thresholds}, {"id": "color", "value": {"mode": "thresholds"}}]
+        properties += [
+            {"id": "thresholds", "value": thresholds},
+            {"id": "color", "value": {"mode": "thresholds"}},
+        ]
     if top is not None:
         properties += [{"id": "min", "value": 0}, {"id": "max", "value": top}]
     if link:
@@ -189,7 +231,13 @@ INKED = {"type": "color-text"}
 # In the colour of the column's thresholds.
 GAUGE = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
 YES_NO = [
-    {"type": "value", "options": {"0": {"text": "no", "color": "red", "index": 0}, "1": {"text": "yes", "color": "green", "index": 1}}}
+    {
+        "type": "value",
+        "options": {
+            "0": {"text": "no", "color": "red", "index": 0},
+            "1": {"text": "yes", "color": "green", "index": 1},
+        },
+    }
 ]
 
 
@@ -227,7 +275,9 @@ def table(title, description, columns, *, sort=None, unit="short", labels=()):
         "footer": {"show": False, "reducer": ["sum"], "countRows": False, "fields": ""},
         "sortBy": [{"displayName": sort, "desc": True}] if sort else [],
     }
-    return _panel("table", title, description, targets, defaults, options, looks, transformations=transformations)
+    return _panel(
+        "table", title, description, targets, defaults, options, looks, transformations=transformations
+    )
 
 
 def named(expr, info, on):
@@ -252,7 +302,10 @@ def to(board, title, **variables):
     query = "".join(f"&var-{name}={value}" for name, value in variables.items())
     if "cluster" not in variables:
         query = f"&${{cluster:queryparam}}{query}"
-    return {"title": title, "url": f"/d/jouleprint-{board}?${{__url_time_range}}&${{datasource:queryparam}}{query}"}
+    return {
+        "title": title,
+        "url": f"/d/jouleprint-{board}?${{__url_time_range}}&${{datasource:queryparam}}{query}",
+    }
 
 
 def label(name):
@@ -285,13 +338,19 @@ def choice(name, title, query, *, many=True, every=True):
     }
     if every:
         made["allValue"] = ".*"
-        made["current"] = {"selected": True, "text": ["All"] if many else "All", "value": ["$__all"] if many else "$__all"}
+        made["current"] = {
+            "selected": True,
+            "text": ["All"] if many else "All",
+            "value": ["$__all"] if many else "$__all",
+        }
     return made
 
 
 def fixed(name, title, pairs, description):
     """A variable with given values; `${name:text}` is what is shown, `$name` what the link carries."""
-    options = [{"selected": place == 0, "text": text, "value": value} for place, (text, value) in enumerate(pairs)]
+    options = [
+        {"selected": place == 0, "text": text, "value": value} for place, (text, value) in enumerate(pairs)
+    ]
     return {
         "name": name,
         "label": title,
@@ -313,7 +372,9 @@ def clusters():
 
 def hosts(*, many=True, every=True):
     """The hosts of the chosen clusters."""
-    return choice("host", "Host", f"label_values(jouleprint_pue_ratio{{{CLUSTER}}}, host)", many=many, every=every)
+    return choice(
+        "host", "Host", f"label_values(jouleprint_pue_ratio{{{CLUSTER}}}, host)", many=many, every=every
+    )
 
 
 def group_kinds():
@@ -334,7 +395,16 @@ class Board:
         """A heading."""
         self._break()
         place = {"h": 1, "w": COLUMNS, "x": 0, "y": self.y}
-        self.panels.append({"id": len(self.panels) + 1, "type": "row", "title": title, "collapsed": False, "gridPos": place, "panels": []})
+        self.panels.append(
+            {
+                "id": len(self.panels) + 1,
+                "type": "row",
+                "title": title,
+                "collapsed": False,
+                "gridPos": place,
+                "panels": [],
+            }
+        )
         self.y += 1
 
     def add(self, panel, width, height):
