@@ -4,12 +4,16 @@
 use crate::http;
 use crate::prometheus::{Prometheus, programs, version};
 use crate::simulate::{Simulator, compare, configuration, wait};
+use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 
-/// Hosts, and jobs on each.
-const HOSTS: &str = "1000";
+/// Hosts unless `HOSTS` says otherwise, and jobs on each.
+const HOSTS: u32 = 1_000;
 const JOBS: &str = "60";
+
+/// So long they rest at first: the rules of the hours are evaluated once before anything is drawn.
+const REST: u64 = 240;
 
 /// How long they work, unless `MINUTES` says otherwise.
 const MINUTES: u64 = 15;
@@ -50,11 +54,13 @@ fn rules(folder: &Path) -> Vec<String> {
 #[test]
 fn a_thousand_hosts_on_one_prometheus() {
     let minutes = std::env::var("MINUTES").map_or(MINUTES, |text| text.parse().expect("minutes"));
-    let stops = (60 + minutes * 60).to_string();
-    let mut arguments = vec!["--hosts", HOSTS, "--jobs", JOBS, "--gpus", "4", "--clusters", "4"];
+    let hosts = std::env::var("HOSTS").map_or(HOSTS, |text| text.parse().expect("hosts")).to_string();
+    let of_all: f64 = hosts.parse().expect("a number");
+    let (starts, stops) = (REST.to_string(), (REST + minutes * 60).to_string());
+    let mut arguments = vec!["--hosts", &hosts, "--jobs", JOBS, "--gpus", "4", "--clusters", "4"];
     // A group is shown at 0 for 25 s, and is read every 15 s.
     arguments.extend(["--tick", "15", "--scrape-interval-hint", "5"]);
-    arguments.extend(["--starts-after", "60", "--stops-after", &stops]);
+    arguments.extend(["--starts-after", &starts, "--stops-after", &stops]);
     let simulator = Simulator::start(&arguments);
     let pairs = programs();
     let [program, _] = pairs.last().expect("a Prometheus");
@@ -69,7 +75,7 @@ fn a_thousand_hosts_on_one_prometheus() {
         ready.ok().filter(|answer| answer.status == 200)
     });
     // Half of the time to settle down, half to be measured.
-    std::thread::sleep(Duration::from_secs(60 + minutes * 30));
+    std::thread::sleep(Duration::from_secs(REST + minutes * 30));
     let appended = |server: &Prometheus| {
         own(server, "prometheus_tsdb_head_samples_appended_total", |sum, value| sum + value)
     };
@@ -82,7 +88,7 @@ fn a_thousand_hosts_on_one_prometheus() {
     let up = server.value("count(up == 1)");
     let slowest = server.value("quantile(0.99, scrape_duration_seconds)");
     let largest = server.value("max(scrape_samples_scraped)");
-    println!("Prometheus {}, {HOSTS} hosts x {JOBS} jobs, {minutes} minutes", version(program));
+    println!("Prometheus {}, {hosts} hosts x {JOBS} jobs, {minutes} minutes", version(program));
     println!("series per node: {:.0} in the mean, {largest:.0} at the most; up: {up}", scraped / up);
     println!("samples a second: {:.0}", (after.2 - before.2) / seconds);
     println!("series in the head: {:.0}", own(&server, "prometheus_tsdb_head_series ", f64::max));
@@ -116,12 +122,70 @@ fn a_thousand_hosts_on_one_prometheus() {
         all * 100.0
     );
     bytes_a_sample(&server, &data);
-    assert!((up - 1_000.0).abs() < f64::EPSILON, "{up} hosts are up");
+    assert!((up - of_all).abs() < f64::EPSILON, "{up} of {of_all} hosts are up");
+    check_hours(&server, &truth);
     assert!(missed.abs() < f64::EPSILON, "{missed} evaluations were missed");
     assert!(failed.abs() < f64::EPSILON, "{failed} evaluations failed");
-    // Each group has half of its interval at the most, the shortest being a minute.
-    let slowest = own(&server, "prometheus_rule_group_last_duration_seconds{", f64::max);
-    assert!(slowest < 30.0, "a group of rules takes {slowest} s");
+    check_durations(&server);
+}
+
+/// What the shipped rules recorded hour by hour (here every three minutes) adds up to the truth.
+fn check_hours(server: &Prometheus, truth: &Value) {
+    const BOUND: f64 = 0.001;
+    // One whole round of the rules after the last scrape, however long it takes.
+    std::thread::sleep(Duration::from_secs(2 * 180 + 30));
+    let mut worst: f64 = 0.0;
+    let mut check = |what: &str, recorded: f64, drawn: f64| {
+        let off = (recorded / drawn - 1.0).abs();
+        assert!(off < BOUND, "{what}: {recorded} for {drawn}");
+        worst = worst.max(off);
+    };
+    for (name, of_group, key, unit) in [
+        ("hw_host_energy_joules", "jouleprint_group_energy_joules", "energy_microjoules", 1e6),
+        (
+            "jouleprint_host_emissions_co2e_grams",
+            "jouleprint_group_emissions_co2e_grams",
+            "emissions_nanograms",
+            1e9,
+        ),
+    ] {
+        let drawn = |value: &Value| value[key].as_f64().expect("a number") / unit;
+        let sum = |rule: &str| server.value(&format!("sum(sum_over_time({rule}[3h]))"));
+        check(name, sum(&format!("organization:{name}:increase1h")), drawn(&truth["organization"]));
+        for (cluster, amount) in truth["clusters"].as_object().expect("by name") {
+            check(
+                cluster,
+                sum(&format!("cluster:{name}:increase1h{{cluster=\"{cluster}\"}}")),
+                drawn(amount),
+            );
+        }
+        for (zone, amount) in truth["zones"].as_object().expect("by name") {
+            check(zone, sum(&format!("zone:{name}:increase1h{{grid_zone=\"{zone}\"}}")), drawn(amount));
+        }
+        for group in truth["groups"].as_array().expect("a list").iter().filter(|group| drawn(group) > 0.0) {
+            let label = |name: &str| group[name].as_str().expect("a label");
+            let (cluster, kind, group_name) = (label("cluster"), label("group_kind"), label("group"));
+            let labels = format!("cluster=\"{cluster}\",group_kind=\"{kind}\",group=\"{group_name}\"");
+            check(&labels, sum(&format!("group:{of_group}:increase1h{{{labels}}}")), drawn(group));
+        }
+    }
+    println!("the hours of the rules are off by at most {:.5}%", worst * 100.0);
+}
+
+/// Each group has half of its interval at the most; the hours' own is an hour.
+fn check_durations(server: &Prometheus) {
+    let page = http::get(server.address, "/metrics");
+    let mut groups = 0;
+    for line in page.text().lines() {
+        let Some(rest) = line.strip_prefix("prometheus_rule_group_last_duration_seconds{") else { continue };
+        let (group, seconds) = rest.rsplit_once(' ').expect("a value");
+        let seconds: f64 = seconds.parse().expect("a number");
+        let interval = format!("prometheus_rule_group_interval_seconds{{{group}");
+        let interval = if group.contains("hours") { 3_600.0 } else { own(server, &interval, f64::max) };
+        assert!(seconds < interval / 2.0, "{group} takes {seconds} s every {interval} s");
+        groups += 1;
+    }
+    assert!(groups >= 5, "{groups} groups of rules");
 }
 
 /// A snapshot writes blocks of what is in memory: their size tells.
@@ -138,7 +202,7 @@ fn bytes_a_sample(server: &Prometheus, data: &Path) {
                 folders.push(path);
             } else if path.ends_with("meta.json") {
                 let text = std::fs::read_to_string(&path).expect("JSON");
-                let meta: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+                let meta: Value = serde_json::from_str(&text).expect("JSON");
                 samples += meta["stats"]["numSamples"].as_u64().expect("a number");
             } else {
                 bytes += entry.metadata().expect("a size").len();
