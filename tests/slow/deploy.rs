@@ -63,20 +63,34 @@ pub(crate) fn of_kind<'a>(documents: &'a [Value], kind: &str) -> Vec<&'a Value> 
     documents.iter().filter(|document| document["kind"] == kind).collect()
 }
 
-/// Every object passes Kubernetes' own schema; those of an operator are of kinds that it does not know.
+/// Every object passes Kubernetes' own schema, and those of prometheus-operator its own types.
 fn validate(name: &str, text: &str) {
-    let program = repository().join(".cache/kubernetes-validate/bin/kubernetes-validate");
-    assert!(program.exists(), "no kubernetes-validate: run tests/slow/install.sh");
+    let programs = repository().join(".cache/kubernetes-validate/bin");
+    assert!(programs.exists(), "no kubernetes-validate: run tests/slow/install.sh");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join(format!("{name}.yaml"));
     fs::write(&file, text).expect("written");
-    let output = Command::new(program).arg("--strict").arg(&file).output().expect("it runs");
+    let output = Command::new(programs.join("kubernetes-validate")).arg("--strict").arg(&file).output().expect("it runs");
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     assert!(output.status.success(), "{name}: {said}");
     for line in said.lines().filter(|line| !line.contains("passed for resource")) {
         assert!(line.contains("api version monitoring.coreos.com"), "{name}: {line}");
     }
+    let monitors = said.lines().filter(|line| !line.contains("passed for resource")).count();
+    if monitors > 0 {
+        let checked = checked_monitors(&file).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(checked.trim(), monitors.to_string(), "{name}: each of them is looked at");
+    }
+}
+
+/// How many objects of the operator's are in the file, which are all as it knows them.
+fn checked_monitors(file: &Path) -> Result<String, String> {
+    let python = repository().join(".cache/kubernetes-validate/bin/python");
+    let script = repository().join("tests/slow/monitors.py");
+    let output = Command::new(python).arg(script).arg(file).output().expect("it runs");
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(said(&output.stdout)) } else { Err(said(&output.stderr)) }
 }
 
 /// What a pod of ours may never ask for; one line for each thing that it does.
@@ -326,6 +340,21 @@ fn kustomize_builds_the_base_and_every_overlay() {
     assert_eq!((&ours["name"], &ours["restartPolicy"]), (&json!("jouleprint"), &json!("Always")));
     let variables = environment(ours);
     assert!(variables.contains("POD_UID") && !variables.contains("NODE_NAME"), "{variables:?}");
+}
+
+#[test]
+fn what_the_operator_does_not_know_is_told() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("monitors.yaml");
+    let text = rendered(&chart(), &["--set", "monitor.kind=PodMonitor"]);
+    for (from, to, part) in [
+        ("honorLabels", "honourLabels", "PodMonitor.spec.podMetricsEndpoints.honourLabels"),
+        ("scrapeTimeout: 10s", "scrapeTimeout: soon", "scrapeTimeout"),
+    ] {
+        fs::write(&file, text.replace(from, to)).expect("written");
+        let said = checked_monitors(&file).expect_err(to);
+        assert!(said.contains(part), "{said}");
+    }
 }
 
 /// The rules above find what they are there for.

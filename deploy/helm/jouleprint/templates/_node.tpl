@@ -148,7 +148,7 @@ spec:
         {{- $_ := set $mounts "pod-logs" (list "/var/log/pods" "/host/var/log/pods") }}
         {{- end }}
         {{- if $values.mounts.podResources }}
-        {{- $folder := "/var/lib/kubelet/pod-resources" }}
+        {{- $folder := printf "%s/pod-resources" $values.mounts.kubeletPath }}
         {{- $_ := set $mounts "pod-resources" (list $folder (printf "/host%s" $folder)) }}
         {{- end }}
         volumeMounts:
