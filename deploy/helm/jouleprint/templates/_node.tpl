@@ -32,7 +32,8 @@ spec:
         {{- end }}
     spec:
       serviceAccountName: {{ include "jouleprint.serviceAccount" $root }}
-      automountServiceAccountToken: {{ $values.rbac.create }}
+      # An account of your own has rights of its own.
+      automountServiceAccountToken: {{ or $values.rbac.create (not $values.serviceAccount.create) }}
       {{- with $values.image.pullSecrets }}
       imagePullSecrets:
       {{- range . }}
