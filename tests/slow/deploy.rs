@@ -239,6 +239,8 @@ fn what_the_exporter_is_told_follows_from_the_values() {
             assert!(told.contains(part), "{arguments:?} gives\n{told}\nwhich lacks {part}");
         }
     }
+    let gpu = documents(&rendered(&chart(), &["--set", "nvidia.enabled=true"]));
+    check_shares(&of_kind(&gpu, "DaemonSet"), "nvidia.com/gpu.present");
     let nonroot = rendered(&chart(), &["--set", "profile=nonroot"]);
     let documents = documents(&nonroot);
     let pod = &of_kind(&documents, "DaemonSet")[0]["spec"]["template"]["spec"];
@@ -313,6 +315,25 @@ fn a_packed_chart_holds_the_rules_and_dashboards_themselves() {
     }
 }
 
+/// Of two sets one takes the nodes with a label, the other those without: each node has one of them.
+fn check_shares(sets: &[&Value], key: &str) {
+    let has_gpus = |set: &&&Value| {
+        let labels = &set["spec"]["selector"]["matchLabels"];
+        labels["app.kubernetes.io/component"] == "gpu-node"
+    };
+    let (gpu, others): (Vec<&Value>, Vec<&Value>) = sets.iter().partition(has_gpus);
+    assert_eq!((gpu.len(), others.len()), (1, 1), "one for each");
+    let pod = |set: &Value| set["spec"]["template"]["spec"].clone();
+    let (gpu, others) = (pod(gpu[0]), pod(others[0]));
+    let wanted = &gpu["nodeSelector"][key];
+    assert!(wanted.is_string(), "the set of nodes with GPUs asks for {key}");
+    assert!(gpu["affinity"].is_null(), "and for nothing that speaks against it: {}", gpu["affinity"]);
+    let required = &others["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    let differs = json!({"key": key, "operator": "NotIn", "values": [wanted]});
+    assert_eq!(required["nodeSelectorTerms"], json!([{"matchExpressions": [differs]}]));
+    assert!(others["nodeSelector"][key].is_null(), "the others do not ask for it");
+}
+
 #[test]
 fn kustomize_builds_the_base_and_every_overlay() {
     for (name, sets) in [("base", 1), ("overlays/gpu", 2), ("overlays/vm", 1), ("overlays/sidecar", 0)] {
@@ -333,6 +354,7 @@ fn kustomize_builds_the_base_and_every_overlay() {
     );
     let variables = environment(&pod["containers"][0]);
     assert!(variables.is_superset(&["NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"].into()));
+    check_shares(&sets, "nvidia.com/gpu.present");
     let vm = built("overlays/vm");
     assert!(!vm.contains("/sys/class") && !vm.contains("/sys/devices"), "there are no meters to mount");
     let sidecar = documents(&built("overlays/sidecar"));
