@@ -184,4 +184,40 @@ fn the_image_is_built_from_all_that_the_program_includes() {
         }
     }
     assert!(seen > 5, "the tables are included: {seen}");
+/// The Rust files below a folder.
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if entry.is_dir() {
+            rust_files(&entry, found);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            found.push(entry);
+        }
+    }
+}
+
+#[test]
+fn what_the_program_includes_is_copied_to_where_its_image_is_built() {
+    let container = text("deploy/container/Containerfile");
+    let copied: Vec<&str> = container
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY ").filter(|line| !line.starts_with("--")))
+        .flat_map(|line| line.rsplit_once(' ').expect("to where").0.split(' '))
+        .collect();
+    let root = at("").canonicalize().expect("it is there");
+    let mut sources = Vec::new();
+    rust_files(&root.join("src"), &mut sources);
+    let mut included = 0;
+    for source in sources {
+        let code = std::fs::read_to_string(&source).expect("UTF-8");
+        for part in ["include_str!(\"", "include_bytes!(\""].iter().flat_map(|call| code.split(call).skip(1)) {
+            let (path, _) = part.split_once('"').expect("it ends");
+            let file = source.parent().expect("a folder").join(path);
+            let file = file.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            let file = file.strip_prefix(&root).expect("of this repository");
+            let is_there = copied.iter().any(|folder| file.starts_with(folder));
+            assert!(is_there, "{} includes {}, which no COPY copies", source.display(), file.display());
+            included += 1;
+        }
+    }
+    assert!(included > 5, "{included}");
 }
