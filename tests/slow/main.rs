@@ -10,6 +10,7 @@ mod access;
 mod attribution;
 mod bed;
 mod bmc;
+mod chart;
 mod churn;
 mod containers;
 mod crash;

@@ -8,6 +8,11 @@
 {{- default $full .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
 {{- end }}
 
+{{- /* What is of the whole cluster, or in another's namespace: two releases of one name may be in two namespaces. */}}
+{{- define "jouleprint.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "jouleprint.fullname" .) }}
+{{- end }}
+
 {{- define "jouleprint.selector" -}}
 app.kubernetes.io/name: {{ include "jouleprint.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -47,8 +52,39 @@ recursiveReadOnly: IfPossible
 {{- end }}
 {{- end }}
 
+{{- /* What the chart itself decides, since its ports, probes, mounts and names follow from it. */}}
+{{- define "jouleprint.refuseOwn" -}}
+{{- range $key, $instead := dict
+  "web.listen_addresses" "leave it out: ports, probes and monitors are those of 14401"
+  "web.config_file" "set web.tls.secretName or web.configSecret"
+  "host.name" "leave it out: each node has its own name"
+  "jobs.pod_uid" "leave it out: it is for sidecars, deploy/kustomize/overlays/sidecar"
+  "store.path" "set store.hostPath"
+  "path.runtime" "set store.runtimeHostPath"
+  "grid.relay" "set relay.zones"
+}}
+{{- $section := $.config }}
+{{- range splitList "." $key }}
+{{- if hasKey $section . }}{{ $section = index $section . }}{{ else }}{{ $section = dict }}{{ end }}
+{{- end }}
+{{- if $section }}{{ fail (printf "config.%s is the chart's own (%s)" $key $instead) }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- /* 1m30s as 90s: Prometheus takes several units at once, the program one. */}}
+{{- define "jouleprint.seconds" -}}
+{{- $seconds := 0 }}
+{{- range $unit, $factor := dict "w" 604800 "d" 86400 "h" 3600 "m" 60 "s" 1 }}
+{{- $count := regexFind (printf "[0-9]+%s" $unit) $ | trimSuffix $unit | default "0" }}
+{{- $seconds = add $seconds (mul $factor (int64 $count)) }}
+{{- end }}
+{{- $seconds }}s
+{{- end }}
+
 {{- /* What the user says goes before what the chart knows. */}}
 {{- define "jouleprint.config" -}}
+{{- $config := default dict .Values.config }}
+{{- include "jouleprint.refuseOwn" (dict "config" $config) }}
 {{- $path := ternary (dict "sysfs" "/host/sys") (dict "cgroupfs" "/host/sys/fs/cgroup") .Values.mounts.sys }}
 {{- if .Values.allowWritable }}{{ $_ := set $path "allow_writable" true }}{{ end }}
 {{- $kubernetes := dict }}
@@ -56,12 +92,12 @@ recursiveReadOnly: IfPossible
 {{- $folder := printf "/host%s/pod-resources" .Values.mounts.kubeletPath }}
 {{- $_ := set $kubernetes "pod_resources" (ternary $folder "off" .Values.mounts.podResources) }}
 {{- $known := dict "path" $path "jobs" (dict "kubernetes" $kubernetes) }}
-{{- if ne .Values.monitor.kind "none" }}{{ $_ := set $known "scrape_interval_hint" .Values.monitor.interval }}{{ end }}
+{{- if ne .Values.monitor.kind "none" }}{{ $_ := set $known "scrape_interval_hint" (include "jouleprint.seconds" .Values.monitor.interval) }}{{ end }}
 {{- if .Values.relay.enabled }}
 {{- $url := printf "http://%s-relay:14402" (include "jouleprint.fullname" .) }}
 {{- $_ := set $known "grid" (dict "providers" (list (dict "name" "jouleprint" "url" $url))) }}
 {{- end }}
-{{- mergeOverwrite $known (deepCopy .Values.config) | toYaml }}
+{{- mergeOverwrite $known (deepCopy $config) | toYaml }}
 {{- end }}
 
 {{- define "jouleprint.hasUsers" -}}
@@ -69,7 +105,7 @@ recursiveReadOnly: IfPossible
 {{- end }}
 
 {{- define "jouleprint.isTls" -}}
-{{- if and .Values.web.tls.secretName (not .Values.web.configSecret) }}yes{{ end }}
+{{- if .Values.web.tls.secretName }}yes{{ end }}
 {{- end }}
 
 {{- /* Who asks for credentials has none from the kubelet: then only the port is tried. */}}
@@ -93,7 +129,7 @@ httpGet: {path: {{ .path }}, port: http{{ if include "jouleprint.isTls" .root }}
 
 {{- define "jouleprint.endpoint" -}}
 port: http
-path: {{ dig "web" "telemetry_path" "/metrics" .Values.config }}
+path: {{ dig "web" "telemetry_path" "/metrics" (default dict .Values.config) }}
 interval: {{ .Values.monitor.interval }}
 scrapeTimeout: {{ .Values.monitor.scrapeTimeout }}
 honorLabels: false

@@ -34,6 +34,7 @@ spec:
       serviceAccountName: {{ include "jouleprint.serviceAccount" $root }}
       # An account of your own has rights of its own.
       automountServiceAccountToken: {{ or $values.rbac.create (not $values.serviceAccount.create) }}
+      automountServiceAccountToken: {{ $values.serviceAccount.mountToken }}
       {{- with $values.image.pullSecrets }}
       imagePullSecrets:
       {{- range . }}
@@ -48,18 +49,20 @@ spec:
       {{- with $values.priorityClassName }}
       priorityClassName: {{ . }}
       {{- end }}
-      {{- if .isGpu }}
+      {{- if and .isGpu $values.nvidia.runtimeClassName }}
       runtimeClassName: {{ $values.nvidia.runtimeClassName }}
       {{- end }}
+      {{- /* Not a default in values.yaml: helm would add the user's own label to it. */}}
+      {{- $hasGpus := default (dict "nvidia.com/gpu.present" "true") $values.nvidia.nodeSelector }}
       nodeSelector:
-        {{- $selector := merge (dict "kubernetes.io/os" "linux") $values.nodeSelector }}
-        {{- if .isGpu }}{{ $selector = merge $selector $values.nvidia.nodeSelector }}{{ end }}
+        {{- $selector := merge (dict "kubernetes.io/os" "linux") (default dict $values.nodeSelector) }}
+        {{- if .isGpu }}{{ $selector = merge $selector $hasGpus }}{{ end }}
         {{- toYaml $selector | nindent 8 }}
-      {{- $affinity := deepCopy $values.affinity }}
+      {{- $affinity := deepCopy (default dict $values.affinity) }}
       {{- if and $values.nvidia.enabled (not .isGpu) }}
       {{- if $affinity.nodeAffinity }}{{ fail "affinity.nodeAffinity: with nvidia.enabled the chart sets it (use nodeSelector)" }}{{ end }}
       {{- $others := list }}
-      {{- range $key, $value := $values.nvidia.nodeSelector }}
+      {{- range $key, $value := $hasGpus }}
       {{- $differs := dict "key" $key "operator" "NotIn" "values" (list $value) }}
       {{- $others = append $others (dict "matchExpressions" (list $differs)) }}
       {{- end }}
@@ -121,7 +124,7 @@ spec:
           allowPrivilegeEscalation: false
           readOnlyRootFilesystem: true
           capabilities: {drop: [ALL]}
-        resources: {{- toYaml (ternary $values.nvidia.resources $values.resources .isGpu) | nindent 10 }}
+        resources: {{- toYaml (default dict (ternary $values.nvidia.resources $values.resources .isGpu)) | nindent 10 }}
         startupProbe:
           {{- include "jouleprint.probe" (dict "root" $root "path" "/-/healthy") | nindent 10 }}
           # A start waits up to a minute for the store of the pod before.
@@ -140,7 +143,7 @@ spec:
         {{- $_ := set $mounts "class" (list "/sys/class" "/host/sys/class") }}
         {{- $_ := set $mounts "devices" (list "/sys/devices" "/host/sys/devices") }}
         {{- end }}
-        {{- $more := $values.mounts.moreOfSys }}
+        {{- $more := default list $values.mounts.moreOfSys }}
         {{- if .isGpu }}{{ $more = append $more "bus" | uniq }}{{ end }}
         {{- range $more }}
         {{- $_ := set $mounts (printf "sys-%s" .) (list (printf "/sys/%s" .) (printf "/host/sys/%s" .)) }}
@@ -161,6 +164,9 @@ spec:
         {{- end }}
         - {name: store, mountPath: /var/lib/jouleprint}
         - {name: runtime, mountPath: /run/jouleprint}
+        {{- with include "jouleprint.extraMounts" $root | trim }}
+        {{- . | nindent 8 }}
+        {{- end }}
         {{- with include "jouleprint.secretMounts" (dict "root" $root "secrets" $values.secrets) | trim }}
         {{- . | nindent 8 }}
         {{- end }}
@@ -181,9 +187,32 @@ spec:
         emptyDir: {sizeLimit: 1Gi}
         {{- end }}
       {{- end }}
+      {{- with $values.extraVolumes }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
       {{- with include "jouleprint.secretVolumes" (dict "root" $root "secrets" $values.secrets) | trim }}
       {{- . | nindent 6 }}
       {{- end }}
+{{- end }}
+
+{{- /* What is the host's is read-only, whatever is said. */}}
+{{- define "jouleprint.extraMounts" -}}
+{{- $ofHost := dict }}
+{{- $known := dict }}
+{{- range .Values.extraVolumes }}
+{{- $_ := set $known .name true }}
+{{- if .hostPath }}{{ $_ := set $ofHost .name true }}{{ end }}
+{{- end }}
+{{- range .Values.extraVolumeMounts }}
+{{- if not (hasKey $known .name) }}
+{{- fail (printf "extraVolumeMounts: %s is none of extraVolumes (name it there, or take the mount out)" .name) }}
+{{- end }}
+{{- if hasKey $ofHost .name }}
+- {{- merge (include "jouleprint.readOnly" $ | fromYaml) . | toYaml | nindent 2 }}
+{{- else }}
+- {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "jouleprint.secretMounts" -}}
@@ -194,8 +223,8 @@ spec:
 {{- if $web.tls.secretName }}
 - {name: tls, mountPath: /etc/jouleprint-tls, readOnly: true}
 {{- end }}
-{{- range .secrets }}
-- {name: secret-{{ .name }}, mountPath: {{ .mountPath }}, readOnly: true}
+{{- range $index, $secret := .secrets }}
+- {name: secret-{{ $index }}, mountPath: {{ $secret.mountPath }}, readOnly: true}
 {{- end }}
 {{- end }}
 
@@ -209,8 +238,8 @@ spec:
 - name: tls
   secret: {secretName: {{ . }}}
 {{- end }}
-{{- range .secrets }}
-- name: secret-{{ .name }}
-  secret: {secretName: {{ .name }}}
+{{- range $index, $secret := .secrets }}
+- name: secret-{{ $index }}
+  secret: {secretName: {{ $secret.name }}}
 {{- end }}
 {{- end }}
