@@ -221,3 +221,30 @@ fn what_the_program_includes_is_copied_to_where_its_image_is_built() {
     }
     assert!(included > 5, "{included}");
 }
+
+/// The lines of a unit that set a key, without it.
+fn set<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
+    let prefix = format!("{key}=");
+    unit.lines().filter_map(|line| line.strip_prefix(prefix.as_str())).collect()
+}
+
+#[test]
+fn a_unit_waits_for_the_drivers_of_its_devices_and_needs_no_key() {
+    let unit = text("deploy/systemd/jouleprint.service");
+    for key in ["Wants", "After"] {
+        for module in ["ipmi_si", "ipmi_devintf", "nvidia"] {
+            let wanted = format!("modprobe@{module}.service");
+            assert!(set(&unit, key).iter().any(|line| line.contains(&wanted)), "{key} {wanted}");
+        }
+    }
+    assert!(set(&unit, "Requires").is_empty(), "a module that is missing fails nothing");
+    let rights: BTreeSet<&str> = set(&unit, "CapabilityBoundingSet")[0].split(' ').collect();
+    assert_eq!(rights, ["CAP_DAC_READ_SEARCH", "CAP_PERFMON", "CAP_SYS_PTRACE"].into());
+    // systemd.exec(5): what is set stands in for what cannot be loaded, which then is not fatal.
+    let relay = text("deploy/systemd/jouleprint-relay.service");
+    for loaded in set(&relay, "LoadCredential") {
+        let (name, _) = loaded.split_once(':').expect("a name and a file");
+        let stands_in = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(':'));
+        assert!(set(&relay, "SetCredential").iter().any(stands_in), "{loaded} fails the unit if it is missing");
+    }
+}

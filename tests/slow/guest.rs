@@ -93,10 +93,10 @@ fn check_unit(parts: &BTreeMap<String, String>, before: &Page) {
         let line = unit.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{unit}"));
         line.trim().to_owned()
     };
-    // CAP_DAC_READ_SEARCH is bit 2, CAP_SYS_PTRACE bit 19.
+    // CAP_DAC_READ_SEARCH is bit 2, CAP_SYS_PTRACE bit 19, CAP_PERFMON bit 38.
     assert_eq!(
         (status("CapEff:"), status("CapBnd:")),
-        ("0000000000000004".into(), "0000000000080004".into())
+        ("0000000000000004".into(), "0000004000080004".into())
     );
     assert_eq!((status("NoNewPrivs:"), status("Seccomp:")), ("1".into(), "2".into()));
     let mode = |place: &str| {
