@@ -16,7 +16,6 @@ use jouleprint::command::simulate::SimulateArguments;
 use jouleprint::command::when::WhenArguments;
 use jouleprint::command::{
     check, doctor, grid, jobs, metrics, record, regions, replay, report, rules, run, simulate, when,
-    check, doctor, grid, jobs, metrics, record, regions, replay, report, rules, run, when,
 };
 use jouleprint::config::flags::Flags;
 use jouleprint::config::{ConfigError, Settings, place};

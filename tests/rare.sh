@@ -5,9 +5,8 @@
 #                         for the disk counted over ten real minutes, 30 days of churn, pushes into an OpenTelemetry
 #                         Collector built from Debian's sources, and a boot of Debian's kernel in QEMU with a
 #                         BMC, an ACPI power meter and energy counters, another one with systemd and real units,
-#                         and a thousand made-up hosts on one Prometheus with the shipped rules (docs/scale.md)
-#                         BMC, an ACPI power meter and energy counters, and another one with systemd and real units; pictures
-#                         of the dashboards by Grafana's own panels
+#                         a thousand made-up hosts on one Prometheus with the shipped rules (docs/scale.md), and
+#                         pictures of the dashboards by Grafana's own panels
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -32,8 +32,6 @@ spec:
         {{- end }}
     spec:
       serviceAccountName: {{ include "jouleprint.serviceAccount" $root }}
-      # An account of your own has rights of its own.
-      automountServiceAccountToken: {{ or $values.rbac.create (not $values.serviceAccount.create) }}
       automountServiceAccountToken: {{ $values.serviceAccount.mountToken }}
       {{- with $values.image.pullSecrets }}
       imagePullSecrets:
