@@ -58,7 +58,8 @@ const FORECAST_AHEAD: Nanos = hours(48);
 pub struct Count {
     /// The provider.
     pub source: Name,
-    /// What it calls the place, with a number where it is asked twice.
+    /// What it calls the place, with a mark where the user describes what is asked, and a number where the same is
+    /// asked twice.
     pub zone: Name,
     /// Answers that could be used.
     pub answered: u64,

@@ -50,9 +50,11 @@ impl From<std::io::Error> for Unread {
 
 type Outcome = Result<Content, Unread>;
 
+type Reading = watch::Receiver<Option<Outcome>>;
+
 /// What is being read just now; who wants the same file waits for the same reading. It is the machine's disk that
 /// hangs, so this is not one asker's own. As many as there are files in the configuration.
-static UNDER_WAY: Mutex<BTreeMap<PathBuf, watch::Receiver<Option<Outcome>>>> = Mutex::new(BTreeMap::new());
+static UNDER_WAY: Mutex<BTreeMap<PathBuf, Reading>> = Mutex::new(BTreeMap::new());
 
 /// A regular file of at most so many bytes. What is `known` of it is given back as long as the file is the same.
 ///
@@ -65,7 +67,7 @@ pub async fn read(path: &Path, most: u64, known: Option<Content>) -> Outcome {
 
 /// Waits for what reads a file, which goes on if that takes longer.
 async fn within(patience: Duration, path: &Path, work: impl FnOnce() -> Outcome + Send + 'static) -> Outcome {
-    let mut reading = begin(path, work);
+    let mut reading = begin(path, work)?;
     match timeout(patience, reading.wait_for(Option::is_some)).await {
         Ok(Ok(outcome)) => outcome.clone().expect("it was waited for until it was there"),
         Ok(Err(_)) => Err(Unread { fault: Fault::Io, cause: "its reading broke off".to_owned() }),
@@ -76,23 +78,24 @@ async fn within(patience: Duration, path: &Path, work: impl FnOnce() -> Outcome 
     }
 }
 
-fn begin(path: &Path, work: impl FnOnce() -> Outcome + Send + 'static) -> watch::Receiver<Option<Outcome>> {
+fn begin(path: &Path, work: impl FnOnce() -> Outcome + Send + 'static) -> Result<Reading, Unread> {
     let under_way = || UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner);
     let mut readings = under_way();
     // One that broke off tells nobody any more.
     if let Some(reading) = readings.get(path).filter(|reading| reading.has_changed().is_ok()) {
-        return reading.clone();
+        return Ok(reading.clone());
     }
     let (tell, reading) = watch::channel(None);
     readings.insert(path.to_owned(), reading.clone());
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || {
+    // A thread of the runtime's would be waited for at its end, which a command comes to after one answer.
+    std::thread::Builder::new().name("file".to_owned()).spawn(move || {
         let outcome = work();
         // Who comes from now on may want what has changed since.
         under_way().remove(&path);
         tell.send_replace(Some(outcome));
-    });
-    reading
+    })?;
+    Ok(reading)
 }
 
 fn once(path: &Path, most: u64, known: Option<Content>) -> Outcome {
@@ -156,6 +159,9 @@ mod tests {
                 assert!(within(patience, path, more).await.is_err());
             }
             assert_eq!(begun.load(Ordering::SeqCst), 1, "nobody else is sent there");
+        });
+        // The runtime has ended, as that of a command does; it did not wait either.
+        block(async {
             // Others are read meanwhile, and it is again once the disk is back.
             let other = within(Duration::from_secs(60), Path::new("/another"), || content("other")).await;
             assert_eq!(other, content("other"));
