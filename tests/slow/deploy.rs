@@ -70,7 +70,11 @@ fn validate(name: &str, text: &str) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join(format!("{name}.yaml"));
     fs::write(&file, text).expect("written");
-    let output = Command::new(programs.join("kubernetes-validate")).arg("--strict").arg(&file).output().expect("it runs");
+    let output = Command::new(programs.join("kubernetes-validate"))
+        .arg("--strict")
+        .arg(&file)
+        .output()
+        .expect("it runs");
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     assert!(output.status.success(), "{name}: {said}");

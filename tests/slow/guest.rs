@@ -101,12 +101,13 @@ fn check_unit(parts: &BTreeMap<String, String>, before: &Page) {
     assert_eq!((status("NoNewPrivs:"), status("Seccomp:")), ("1".into(), "2".into()));
     let mode = |place: &str| {
         let lines = unit.lines().filter_map(|line| line.split_once(' '));
-        let found = lines.filter(|(path, _)| *path == place).last();
+        let found = lines.rev().find(|(path, _)| *path == place);
         found.map(|(_, options)| options.split(',').next().unwrap_or_default().to_owned())
     };
     for (place, expected) in [
         ("/", "ro"),
         ("/sys", "ro"),
+        ("/run", "ro"),
         ("/sys/fs/cgroup", "ro"),
         ("/var/lib/jouleprint", "rw"),
         ("/run/jouleprint", "rw"),
