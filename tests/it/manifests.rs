@@ -210,3 +210,35 @@ fn a_unit_waits_for_the_drivers_of_its_devices_and_needs_no_key() {
         assert!(set(&relay, "SetCredential").iter().any(stands_in), "{loaded} fails the unit if it is missing");
     }
 }
+
+/// The expression by which the names of a sidecar's series are kept.
+fn kept(rules: &Value) -> &str {
+    let rules = rules.as_array().expect("rules");
+    let rule = rules.iter().find(|rule| rule["action"] == "keep").expect("one that keeps");
+    rule["regex"].as_str().expect("an expression")
+}
+
+#[test]
+fn of_a_sidecar_only_jobs_are_kept_since_each_shows_the_whole_node() {
+    let scrape: Value =
+        serde_saphyr::from_str(&text("deploy/prometheus/scrape-sidecars.yaml")).expect("YAML");
+    let monitor: Value =
+        serde_saphyr::from_str(&text("deploy/kustomize/overlays/sidecar/podmonitor.yaml")).expect("YAML");
+    let kept = [
+        kept(&scrape["scrape_configs"][0]["metric_relabel_configs"]),
+        kept(&monitor["spec"]["podMetricsEndpoints"][0]["metricRelabelings"]),
+    ];
+    assert_eq!(kept[0], kept[1], "with the operator and without");
+    let kept = regex_lite::Regex::new(&format!("^(?:{})$", kept[0])).expect("an expression");
+    let docs = text("docs/metrics.md");
+    let names: BTreeSet<&str> = docs
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(names.len() > 60, "{names:?}");
+    for name in names {
+        let is_own = name.starts_with("jouleprint_job_") || name.starts_with("process_");
+        assert_eq!(kept.is_match(name), is_own || name == "jouleprint_build_info", "{name}");
+    }
+}

@@ -360,6 +360,12 @@ fn kustomize_builds_the_base_and_every_overlay() {
     let vm = built("overlays/vm");
     assert!(!vm.contains("/sys/class") && !vm.contains("/sys/devices"), "there are no meters to mount");
     let sidecar = documents(&built("overlays/sidecar"));
+    // By the label and the port that sidecars are scraped by.
+    let template = &sidecar[0]["spec"]["template"];
+    assert_eq!(template["metadata"]["labels"], json!({"app": "worker", "jouleprint/serves": "pod"}));
+    assert_eq!(template["spec"]["initContainers"][0]["ports"][0]["name"], "jouleprint");
+    let monitor = repository().join("deploy/kustomize/overlays/sidecar/podmonitor.yaml");
+    assert_eq!(checked_monitors(&monitor).expect("as the operator knows them").trim(), "1");
     let ours = &sidecar[0]["spec"]["template"]["spec"]["initContainers"][0];
     assert_eq!((&ours["name"], &ours["restartPolicy"]), (&json!("jouleprint"), &json!("Always")));
     let variables = environment(ours);

@@ -101,23 +101,24 @@ fn laid_out(folder: &Path, path: &str) -> PathBuf {
 #[test]
 fn the_servers_take_the_snippets_that_are_for_them() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let scrapes = ["deploy/prometheus/scrape-static.yaml", "deploy/prometheus/scrape-kubernetes.yaml"];
+    let scrapes = ["static", "kubernetes", "sidecars"].map(|name| format!("deploy/prometheus/scrape-{name}.yaml"));
     let check = |promtool: &Path, path: &str, word: &str| {
         let said = run(Command::new(promtool).args(["check", "config"]).arg(laid_out(folder.path(), path)));
         assert!(said.contains("SUCCESS") && said.contains(word), "{path}: {said}");
     };
     let programs = programs();
     for [_, promtool] in &programs {
-        check(promtool, scrapes[0], "rules found");
+        check(promtool, &scrapes[0], "rules found");
         check(promtool, "deploy/prometheus/remote-write.yaml", "");
     }
     // Debian's own knows neither Kubernetes nor pushes; where there is no other, vmagent reads the first below.
     if let [_, [_, newer]] = programs.as_slice() {
-        check(newer, scrapes[1], "rules found");
+        check(newer, &scrapes[1], "rules found");
+        check(newer, &scrapes[2], "rules found");
         check(newer, "deploy/otlp/prometheus.yaml", "rules found");
     }
     let vmagent = repository().join(".cache/victoria-metrics/usr/bin/vmagent");
-    for path in scrapes {
+    for path in &scrapes {
         let text = fs::read_to_string(repository().join(path)).expect("shipped");
         let file = folder.path().join("vmagent.yaml");
         // As deploy/prometheus/victoriametrics.md says.
