@@ -171,7 +171,8 @@ fn what_the_program_includes_is_copied_to_where_its_image_is_built() {
     let mut included = 0;
     for source in sources {
         let code = std::fs::read_to_string(&source).expect("UTF-8");
-        for part in ["include_str!(\"", "include_bytes!(\""].iter().flat_map(|call| code.split(call).skip(1)) {
+        for part in ["include_str!(\"", "include_bytes!(\""].iter().flat_map(|call| code.split(call).skip(1))
+        {
             let (path, _) = part.split_once('"').expect("it ends");
             let file = source.parent().expect("a folder").join(path);
             let file = file.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", file.display()));
@@ -207,7 +208,10 @@ fn a_unit_waits_for_the_drivers_of_its_devices_and_needs_no_key() {
     for loaded in set(&relay, "LoadCredential") {
         let (name, _) = loaded.split_once(':').expect("a name and a file");
         let stands_in = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(':'));
-        assert!(set(&relay, "SetCredential").iter().any(stands_in), "{loaded} fails the unit if it is missing");
+        assert!(
+            set(&relay, "SetCredential").iter().any(stands_in),
+            "{loaded} fails the unit if it is missing"
+        );
     }
 }
 

@@ -101,7 +101,8 @@ fn laid_out(folder: &Path, path: &str) -> PathBuf {
 #[test]
 fn the_servers_take_the_snippets_that_are_for_them() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let scrapes = ["static", "kubernetes", "sidecars"].map(|name| format!("deploy/prometheus/scrape-{name}.yaml"));
+    let scrapes =
+        ["static", "kubernetes", "sidecars"].map(|name| format!("deploy/prometheus/scrape-{name}.yaml"));
     let check = |promtool: &Path, path: &str, word: &str| {
         let said = run(Command::new(promtool).args(["check", "config"]).arg(laid_out(folder.path(), path)));
         assert!(said.contains("SUCCESS") && said.contains(word), "{path}: {said}");
