@@ -51,7 +51,7 @@ pub fn file(budgets: &[Budget]) -> String {
         let expr = format!("sum(sum_over_time({}{}))", hours(budget), range(1));
         record(&mut text, budget, "budget:jouleprint_emissions_co2e_grams:increase1h", &expr);
     }
-    text.push_str("\n- name: jouleprint-budgets\n  interval: 5m\n  rules:\n");
+    text.push_str("\n- name: jouleprint-budgets\n  interval: 4m\n  rules:\n");
     for budget in budgets {
         state(&mut text, budget);
     }
@@ -59,7 +59,7 @@ pub fn file(budgets: &[Budget]) -> String {
         "  - record: budget:jouleprint_emissions_remaining:ratio\n    \
          expr: 1 - budget:jouleprint_emissions_used_co2e_grams / budget:jouleprint_emissions_limit_co2e_grams\n",
     );
-    text.push_str("\n- name: jouleprint-budget-alerts\n  interval: 5m\n  rules:\n");
+    // In the same group, and so of the same moment.
     alerts(&mut text);
     text
 }
@@ -76,7 +76,7 @@ fn head(budgets: &[Budget]) -> String {
     format!(
         "# Budgets of emissions, printed by `jouleprint rules --budgets`; change the file of budgets, not this.\n\
          # RETENTION: {days} days of `…:increase1h`: --storage.tsdb.retention.time={days}d or more, or evaluate them where\n\
-         # the hours are kept. COST: about {rules} recorded series and as many queries in 5 minutes; six a budget\n\
+         # the hours are kept. COST: about {rules} recorded series and as many queries in 4 minutes; six a budget\n\
          # read up to {samples} samples of every matched series of the hours, two the counters themselves over 2 h{}.\n\
          # Days and months are those of UTC. An hour counts when it has been recorded: up to one hour late, two for a\n\
          # calendar month.\n",
@@ -134,7 +134,7 @@ fn seconds(period: Period) -> String {
     }
 }
 
-/// Everything that is recorded of one budget every five minutes.
+/// Everything that is recorded of one budget every four minutes.
 fn state(text: &mut String, budget: &Budget) {
     let of_it = format!("{{budget={}}}", quoted(&budget.name));
     let limit = format!("budget:jouleprint_emissions_limit_co2e_grams{of_it}");
