@@ -17,7 +17,7 @@ const HOUR: u64 = 3_600_000_000_000;
 pub const HOURS_BACK: u64 = 24;
 const HOURS_AHEAD: u64 = 24;
 
-/// What building adds to the machines.
+/// What the building adds to the machines.
 const PUE_PPM: u32 = 1_250_000;
 
 /// Load of services by the hour of the day, in % of their largest.

@@ -20,7 +20,7 @@ const BOOTED: Nanos = Nanos::from_seconds(100_000);
 /// One kWh in J, mg in g, ppm: as in `emissions_of`.
 const UNITS_A_NANOGRAM: u128 = 3_600_000_000_000;
 
-/// On every so manieth host something cannot be read, as in any fleet.
+/// On every host with such a number something cannot be read, as in any fleet.
 const ODD_ONE: u32 = 40;
 
 /// The host.
