@@ -8,6 +8,8 @@
 #                         a thousand made-up hosts on one Prometheus with the shipped rules (docs/scale.md), and
 #                         pictures of the dashboards by Grafana's own panels
 #                         BMC, an ACPI power meter and energy counters, and another one with systemd, the shipped unit and others
+#                         BMC, an ACPI power meter and energy counters, and another one with systemd and real units;
+#                         pictures of the dashboards by Grafana's own panels
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

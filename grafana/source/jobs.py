@@ -9,6 +9,7 @@ from source.parts import (
     fixed,
     hosts,
     named,
+    newest,
     now,
     series,
     stat,
@@ -23,8 +24,7 @@ INFO = f'jouleprint_job_info{{{CHOSEN},${{group_kind:text}}=~"$group"}}'
 RATE = "[$__rate_interval]"
 NAMES = "k8s_namespace_name, slurm_account, user_name, project"
 
-# A job's description grows as its names become known, so that a range may hold several of one job: the newest.
-NEWEST = f"(topk by ({JOB}) (1, max_over_time(timestamp({INFO})[$__range:5m])) > bool 0)"
+NEWEST = newest(INFO, JOB)
 
 
 def total(metric, by=JOB):

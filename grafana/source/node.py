@@ -10,6 +10,7 @@ from source.parts import (
     clusters,
     hosts,
     named,
+    newest,
     now,
     series,
     stat,
@@ -187,8 +188,6 @@ def board():
     )
 
     board.row("What each has used")
-    # A job's description grows as its names become known, so that a range may hold several of one job: the newest.
-    newest = f"(topk by ({JOB}) (1, max_over_time(timestamp({INFO})[$__range:5m])) > bool 0)"
     total = f"sum by ({JOB}) (max_over_time(jouleprint_job_energy_joules_total{{{ONE}}}[$__range]))"
     board.add(
         table(
@@ -205,7 +204,7 @@ def board():
                 ),
                 (
                     "Energy",
-                    now(f"sum by (job_kind, job_id, name) ({named(total, newest, JOB)}) / 3600"),
+                    now(f"sum by (job_kind, job_id, name) ({named(total, newest(INFO, JOB), JOB)}) / 3600"),
                     {"unit": "watth", "width": 90},
                 ),
                 (

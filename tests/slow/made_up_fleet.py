@@ -1,6 +1,7 @@
 """A small fleet of made-up machines, and the pages that exporters on them would show: `history.py` writes them."""
 
 import math
+import time
 
 STEP = 60
 HOUR = 3600
@@ -60,7 +61,8 @@ class Host:
         self.keys, self.page = {}, {}
         self.energy = self.emissions = 0.0
         self.groups = {}
-        self.ended = set()
+        # It does not change while it counts: a new one tells that counters began again.
+        self.born = int(time.time()) - 86400 * 70 - number * 5000
 
     def jobs(self, t):
         """Those that live at a time: services for good, batch jobs one after the other."""
@@ -465,7 +467,7 @@ class Host:
             hw_id="chassis-1",
             reason="unreachable",
         )
-        self.set("jouleprint_counters_start_timestamp_seconds", t - 86400 * 9 - self.number * 5000, **host)
+        self.set("jouleprint_counters_start_timestamp_seconds", self.born, **host)
         self.set("jouleprint_store_up", 1, **host)
         self.set(
             "jouleprint_store_info", 1, **host, path="/var/lib/jouleprint/ledger.db", restored="continued"
