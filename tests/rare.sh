@@ -4,11 +4,8 @@
 #   tests/rare.sh         300 kills, 3,000 power losses, a store that is not let go of for a minute, waits
 #                         for the disk counted over ten real minutes, 30 days of churn, pushes into an OpenTelemetry
 #                         Collector built from Debian's sources, and a boot of Debian's kernel in QEMU with a
-#                         BMC, an ACPI power meter and energy counters, another one with systemd and real units,
-#                         a thousand made-up hosts on one Prometheus with the shipped rules (docs/scale.md), and
-#                         pictures of the dashboards by Grafana's own panels
-#                         BMC, an ACPI power meter and energy counters, and another one with systemd, the shipped unit and others
-#                         BMC, an ACPI power meter and energy counters, and another one with systemd and real units;
+#                         BMC, an ACPI power meter and energy counters, another one with systemd, the shipped unit and
+#                         others, a thousand made-up hosts on one Prometheus with the shipped rules (docs/scale.md), and
 #                         pictures of the dashboards by Grafana's own panels
 set -euo pipefail
 

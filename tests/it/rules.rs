@@ -63,7 +63,7 @@ struct AlertTest {
     exp_alerts: Vec<serde::de::IgnoredAny>,
 }
 
-const LEVELS: [(&str, &[&str]); 9] = [
+const LEVELS: [(&str, &[&str]); 10] = [
     ("node", &["cluster", "host"]),
     ("node_zone", &["cluster", "host", "grid_zone"]),
     ("node_group", &["cluster", "host", "grid_zone", "group_kind", "group"]),
@@ -71,6 +71,7 @@ const LEVELS: [(&str, &[&str]); 9] = [
     ("zone", &["cluster", "grid_zone"]),
     ("organization", &[]),
     ("group", &["cluster", "group_kind", "group"]),
+    ("job_host", &["cluster", "host", "job_kind", "job_id"]),
     ("job_id", &["cluster", "job_kind", "job_id"]),
     ("budget", &["budget", "owner", "period"]),
 ];
