@@ -24,14 +24,25 @@ const OWN: [&str; 2] = ["/proc", "/sys"];
 /// A mounted part of the host that could be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{key} {place}: {mount} is mounted writable, so that whoever takes this process over could change the host \
-     (mount it read-only, in Kubernetes with readOnly: true and recursiveReadOnly: IfPossible, or allow it with \
-     --path.allow-writable)"
+    "{key} {place}: {mount} is mounted writable, so that whoever takes this process over could change the host ({})",
+    way_out(*.is_below)
 )]
 pub struct Writable {
     key: &'static str,
     place: String,
     mount: String,
+    /// A mount inside what was mounted, and not that itself.
+    is_below: bool,
+}
+
+fn way_out(is_below: bool) -> &'static str {
+    if is_below {
+        "it lies inside what was mounted, where readOnly: true alone does not reach, and Kubernetes before 1.30 or an \
+         older runtime passes over recursiveReadOnly: IfPossible: there only an upgrade or --path.allow-writable helps"
+    } else {
+        "mount it read-only, in Kubernetes with readOnly: true and recursiveReadOnly: IfPossible, or allow it with \
+         --path.allow-writable"
+    }
 }
 
 /// Refuses mounts that can be written at or below any place of the host that was named.
@@ -61,10 +72,15 @@ fn find<'a>(
         let inside = mounts.iter().filter(move |mount| mount.starts_with(&found));
         inside.map(move |mount| (key, place, mount))
     });
+    // Everything lies below the root file system, which is the container's own.
+    let is_below = |mount: &Path| {
+        mounts.iter().any(|other| other != Path::new("/") && other != mount && mount.starts_with(other))
+    };
     mounted.find(|(_, _, mount)| is_writable(mount)).map(|(key, place, mount)| Writable {
         key,
         place: place.display().to_string(),
         mount: mount.display().to_string(),
+        is_below: is_below(mount),
     })
 }
 
@@ -148,6 +164,27 @@ mod tests {
         let line = found.to_string();
         for part in ["path.sysfs /usr: /usr is mounted writable", "readOnly: true", "--path.allow-writable"] {
             assert!(line.contains(part), "{line}");
+        }
+    }
+
+    /// Control groups v1: hierarchies that are mounts inside the one mount that Kubernetes makes read-only.
+    #[test]
+    fn a_mount_inside_another_has_a_way_out_of_its_own() {
+        let mounts = ["/", "/usr", "/usr/bin", "/usr/share/doc"].map(PathBuf::from);
+        for (place, writable, is_below) in
+            [("/usr", "/usr", false), ("/usr", "/usr/bin", true), ("/usr/share", "/usr/share/doc", true)]
+        {
+            let place = Path::new(place);
+            let found =
+                find([("path.sysfs", place)].into_iter(), &mounts, |mount| mount == Path::new(writable));
+            let line = found.expect("it is writable").to_string();
+            assert_eq!(
+                line.contains("there only an upgrade or --path.allow-writable helps"),
+                is_below,
+                "{line}"
+            );
+            assert_eq!(line.contains("mount it read-only"), !is_below, "{line}");
+            assert!(!line.contains('\n') && line.contains("--path.allow-writable"), "{line}");
         }
     }
 
