@@ -63,7 +63,7 @@ struct AlertTest {
     exp_alerts: Vec<serde::de::IgnoredAny>,
 }
 
-const LEVELS: [(&str, &[&str]); 10] = [
+pub(crate) const LEVELS: [(&str, &[&str]); 10] = [
     ("node", &["cluster", "host"]),
     ("node_zone", &["cluster", "host", "grid_zone"]),
     ("node_group", &["cluster", "host", "grid_zone", "group_kind", "group"]),

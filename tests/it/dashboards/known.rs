@@ -3,6 +3,7 @@
 
 use super::board::root;
 use super::query::{Check, parsed};
+use crate::rules::LEVELS;
 use jouleprint::output::catalogue::{Family, Kind, families, relay_families};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +52,11 @@ impl Known {
             for rule in rules(file) {
                 // Alerts stand beside the rules of budgets.
                 let Some(name) = rule.record else { continue };
+                // One may read what it recorded itself: by its name its labels are known.
+                if let Some((level, _)) = name.split_once(':').filter(|_| rule.expr.contains(&name)) {
+                    let of_level = LEVELS.iter().find(|(known, _)| *known == level);
+                    known.add(&name, of_level.unwrap_or_else(|| panic!("{name}: no such level")).1);
+                }
                 let labels = known.left_by(&name, &rule.expr);
                 known.add(
                     &name,
