@@ -181,7 +181,7 @@ fn what_the_chart_decides_is_refused_in_the_configuration() {
 /// The dotted places of all values, the sections among them.
 fn places(values: &Value, before: &[String], found: &mut Vec<Vec<String>>) {
     for (name, value) in values.as_object().into_iter().flatten() {
-        let place = [before, &[name.clone()]].concat();
+        let place = [before, std::slice::from_ref(name)].concat();
         places(value, &place, found);
         found.push(place);
     }
