@@ -2,7 +2,7 @@
 //! query says something: that its metrics and labels exist in the catalogue or in the recording rules.
 
 mod board;
-mod known;
+pub(crate) mod known;
 mod query;
 
 use board::{Board, Panel, boards, equivalents};

@@ -4,6 +4,7 @@
 mod budgets;
 mod labels;
 
+use crate::dashboards::known::LEVELS;
 use labels::{Known, check};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -62,19 +63,6 @@ struct AlertTest {
     alertname: String,
     exp_alerts: Vec<serde::de::IgnoredAny>,
 }
-
-pub(crate) const LEVELS: [(&str, &[&str]); 10] = [
-    ("node", &["cluster", "host"]),
-    ("node_zone", &["cluster", "host", "grid_zone"]),
-    ("node_group", &["cluster", "host", "grid_zone", "group_kind", "group"]),
-    ("cluster", &["cluster"]),
-    ("zone", &["cluster", "grid_zone"]),
-    ("organization", &[]),
-    ("group", &["cluster", "group_kind", "group"]),
-    ("job_host", &["cluster", "host", "job_kind", "job_id"]),
-    ("job_id", &["cluster", "job_kind", "job_id"]),
-    ("budget", &["budget", "owner", "period"]),
-];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

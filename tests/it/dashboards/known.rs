@@ -3,7 +3,6 @@
 
 use super::board::root;
 use super::query::{Check, parsed};
-use crate::rules::LEVELS;
 use jouleprint::output::catalogue::{Family, Kind, families, relay_families};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +12,20 @@ const TARGET: [&str; 3] = ["cluster", "instance", "job"];
 
 /// What Prometheus says of each target itself.
 const OF_TARGETS: [&str; 3] = ["up", "scrape_duration_seconds", "scrape_samples_scraped"];
+
+/// The levels of recorded series, and the labels that each may have.
+pub(crate) const LEVELS: [(&str, &[&str]); 10] = [
+    ("node", &["cluster", "host"]),
+    ("node_zone", &["cluster", "host", "grid_zone"]),
+    ("node_group", &["cluster", "host", "grid_zone", "group_kind", "group"]),
+    ("cluster", &["cluster"]),
+    ("zone", &["cluster", "grid_zone"]),
+    ("organization", &[]),
+    ("group", &["cluster", "group_kind", "group"]),
+    ("job_host", &["cluster", "host", "job_kind", "job_id"]),
+    ("job_id", &["cluster", "job_kind", "job_id"]),
+    ("budget", &["budget", "owner", "period"]),
+];
 
 pub(crate) struct Known(BTreeMap<String, BTreeSet<String>>);
 
