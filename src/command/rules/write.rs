@@ -13,6 +13,7 @@ const BURNS: [Burn; 3] = [
         alert: "JouleprintBudgetBurnsVeryFast",
         severity: "critical",
         long: "6h",
+        hours: 6,
         short: "30m",
         most: 6_000_000,
     },
@@ -20,16 +21,25 @@ const BURNS: [Burn; 3] = [
         alert: "JouleprintBudgetBurnsFast",
         severity: "warning",
         long: "1d",
+        hours: 24,
         short: "2h",
         most: 2_000_000,
     },
-    Burn { alert: "JouleprintBudgetDrifts", severity: "warning", long: "3d", short: "6h", most: 1_200_000 },
+    Burn {
+        alert: "JouleprintBudgetDrifts",
+        severity: "warning",
+        long: "3d",
+        hours: 72,
+        short: "6h",
+        most: 1_200_000,
+    },
 ];
 
 struct Burn {
     alert: &'static str,
     severity: &'static str,
     long: &'static str,
+    hours: u64,
     short: &'static str,
     /// In ppm of the even pace.
     most: u64,
@@ -136,7 +146,13 @@ fn seconds(period: Period) -> String {
 
 /// Everything that is recorded of one budget every four minutes.
 fn state(text: &mut String, budget: &Budget) {
-    let of_it = format!("{{budget={}}}", quoted(&budget.name));
+    // All of them: when an owner changes, the series of the one before is seen for some minutes yet.
+    let of_it = format!(
+        "{{budget={},owner={},period=\"{}\"}}",
+        quoted(&budget.name),
+        quoted(&budget.owner),
+        label(budget.period)
+    );
     let limit = format!("budget:jouleprint_emissions_limit_co2e_grams{of_it}");
     let used = format!("budget:jouleprint_emissions_used_co2e_grams{of_it}");
     let start = format!("budget:jouleprint_emissions_period_start_timestamp_seconds{of_it}");
@@ -213,12 +229,18 @@ fn leaving(hours: &str, days: u64) -> String {
 fn thresholds(text: &mut String, budget: &Budget) {
     let cap = cap(budget);
     let reachable = cap.and_then(|cap| u64::try_from(cap * REACHABLE_PPM / 1_000_000).ok());
-    for (at, Burn { alert, long, most, .. }) in BURNS.iter().enumerate() {
+    for (at, Burn { alert, long, hours, most, .. }) in BURNS.iter().enumerate() {
         let threshold = reachable.map_or(*most, |reachable| reachable.min(*most));
         let least = BURNS.get(at + 1).map_or(1_000_000, |next| next.most);
         let cap = number(cap.and_then(|cap| u64::try_from(cap / 10_000).ok()).unwrap_or(0), 2);
         if threshold <= least {
             let _ = writeln!(text, "  # No {alert}: at its peak this burns {cap} times the even pace.");
+            continue;
+        }
+        // A short period is over, or spent, before a long range can tell.
+        let in_range = u128::from(threshold) * u128::from(*hours);
+        if in_range >= u128::from(budget.hard) * u128::from(shortest_days(budget.period) * 24) {
+            let _ = writeln!(text, "  # No {alert}: {long} at such a pace would have spent it all.");
             continue;
         }
         if threshold < *most {
@@ -283,19 +305,28 @@ fn alerts(text: &mut String) {
 
 /// The most that this budget can burn, in ppm of the even pace. A month is taken for the shortest.
 fn cap(budget: &Budget) -> Option<u128> {
-    let days = match budget.period {
-        Period::Rolling { days } => days,
-        Period::Month => 28,
-    };
-    let peak = u128::from(budget.peak?) * u128::from(days * 24);
+    let peak = u128::from(budget.peak?) * u128::from(shortest_days(budget.period) * 24);
     Some(peak * 1_000_000 / u128::from(budget.milligrams))
 }
 
-fn record(text: &mut String, budget: &Budget, name: &str, expr: &str) {
-    let period = match budget.period {
+/// How many days a period has at the least.
+fn shortest_days(period: Period) -> u64 {
+    match period {
+        Period::Rolling { days } => days,
+        Period::Month => 28,
+    }
+}
+
+/// The `period` label.
+fn label(period: Period) -> String {
+    match period {
         Period::Rolling { days } => format!("{days}d"),
         Period::Month => "month".to_owned(),
-    };
+    }
+}
+
+fn record(text: &mut String, budget: &Budget, name: &str, expr: &str) {
+    let period = label(budget.period);
     let _ = writeln!(text, "  - record: {name}");
     expression(text, expr);
     let _ = writeln!(

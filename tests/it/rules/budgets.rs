@@ -181,7 +181,8 @@ fn no_name_breaks_out_of_its_rule() {
                     .unwrap_or_else(|error| panic!("{name:?}: {error}\n{}", rule.expr));
                 for (label, value) in selectors(&expr) {
                     match label.as_str() {
-                        "budget" => assert_eq!(value, name),
+                        "budget" | "owner" => assert_eq!(value, name),
+                        "period" => assert_eq!(value, "month"),
                         "group" if several => {
                             let pattern =
                                 regex_lite::Regex::new(&format!("^(?s:{value})$")).expect("a pattern");
@@ -220,6 +221,15 @@ fn a_threshold_can_be_reached_or_is_left_out() {
         ("  peak_grams_per_hour: 1.5g", vec![]),
     ] {
         assert_eq!(thresholds(&format!("  grams: 1000g\n  period: 30d\n{peak}")), expected, "{peak}");
+    }
+    // A range that would spend it all cannot warn of it.
+    for (period, expected) in [
+        ("1d", vec![]),
+        ("2d", vec!["6h vector(6)"]),
+        ("3d", vec!["6h vector(6)", "1d vector(2)"]),
+        ("4d", vec!["6h vector(6)", "1d vector(2)", "3d vector(1.2)"]),
+    ] {
+        assert_eq!(thresholds(&format!("  grams: 1000g\n  period: {period}")), expected, "{period}");
     }
     // A month is taken for one of 28 days.
     assert_eq!(
