@@ -11,6 +11,8 @@ mod known;
 #[path = "../it/dashboards/query.rs"]
 mod query;
 
+mod live;
+
 use crate::http;
 use crate::prometheus::{Prometheus, programs, version};
 use crate::rig::wait_for;
