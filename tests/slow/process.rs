@@ -22,8 +22,12 @@ fn id_of(measured: &Measured, pid: u32) -> Option<String> {
 /// process.
 fn under(procfs: &Path, options: &str, hidden: Option<u32>) -> Vec<String> {
     std::fs::create_dir(procfs).expect("made");
-    let hide = hidden.map_or(String::new(), |pid| format!("mount --bind /dev/null \"$0/{pid}/stat\" && "));
-    let script = format!("mount -t proc -o {options} proc \"$0\" && {hide}exec \"$@\"");
+    // Read-only, as parts of a host have to be.
+    let bound = "mount -o remount,bind,ro";
+    let hide = hidden.map_or(String::new(), |pid| {
+        format!("mount --bind /dev/null \"$0/{pid}/stat\" && {bound} \"$0/{pid}/stat\" && ")
+    });
+    let script = format!("mount -t proc -o {options} proc \"$0\" && {hide}{bound} \"$0\" && exec \"$@\"");
     let under = ["unshare", "-m", "--propagation", "private", "sh", "-c", &script];
     under.iter().map(|word| (*word).to_owned()).chain([procfs.display().to_string()]).collect()
 }
