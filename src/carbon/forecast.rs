@@ -116,7 +116,10 @@ pub fn ask_at_once(url: &str, zone: &str) -> Result<Vec<Series>, ForecastError> 
         place: http_client::bare(url),
         why: error.to_string(),
     })?;
-    runtime.block_on(ask(url, zone))
+    let answer = runtime.block_on(ask(url, zone));
+    // A name server that hangs is not waited for.
+    runtime.shutdown_background();
+    answer
 }
 
 /// From the configured providers of a place, for who does nothing else meanwhile. See [`from_providers`].
@@ -144,6 +147,7 @@ pub fn from_wishes_at_once(
         }
     }
     let (series, more) = runtime.block_on(from_providers(&mut providers, &client, ask, suffices));
+    runtime.shutdown_background();
     complaints.extend(more);
     (series, complaints)
 }

@@ -147,10 +147,14 @@ pub fn write(path: &Path, kept: &Kept) -> io::Result<()> {
         pages: pages.collect(),
     };
     let text = serde_json::to_vec(&written)?;
-    let new = path.with_extension("json.new");
-    let mut file = File::create(&new)?;
-    file.write_all(&text)?;
-    // Without it a power loss may leave the name with nothing behind it.
-    file.sync_data()?;
-    std::fs::rename(&new, path)
+    // Commands that are measured side by side each write one.
+    let new = path.with_extension(format!("json.{}", std::process::id()));
+    let put = || {
+        let mut file = File::create(&new)?;
+        file.write_all(&text)?;
+        // Without it a power loss may leave the name with nothing behind it.
+        file.sync_data()?;
+        std::fs::rename(&new, path)
+    };
+    put().inspect_err(|_| drop(std::fs::remove_file(&new)))
 }

@@ -167,7 +167,11 @@ pub async fn seek(wish: &Wish) -> Found {
 /// # Errors
 /// This process has no descriptors left.
 pub fn locate_at_once(wish: &Wish) -> io::Result<Found> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(locate(wish)))
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let found = runtime.block_on(locate(wish));
+    // A name server or a disk that hangs is not waited for.
+    runtime.shutdown_background();
+    Ok(found)
 }
 
 /// Those of the environment and of the file. The file may lie on a disk that hangs: others go on meanwhile.

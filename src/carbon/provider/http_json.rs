@@ -36,8 +36,21 @@ impl Shape {
     }
 }
 
-/// A pair of a query whose name has one of these in it may be a key, which is renewed.
-const SECRET_NAMES: [&str; 6] = ["key", "token", "secret", "pass", "auth", "sig"];
+/// A pair of a query with one of these among the words of its name may be a key, which is renewed.
+const SECRET_WORDS: [&str; 12] = [
+    "key",
+    "apikey",
+    "accesskey",
+    "token",
+    "authtoken",
+    "accesstoken",
+    "secret",
+    "pass",
+    "password",
+    "auth",
+    "sig",
+    "signature",
+];
 
 /// How long a figure holds whose time is not said, and that no other follows.
 const USUAL_SLOT: Nanos = Nanos::from_seconds(3_600);
@@ -61,8 +74,8 @@ impl Questions for HttpJson {
     fn described(&self, site: &Site) -> Option<String> {
         let query = site.base.split_once('?').map_or("", |(_, query)| query);
         let is_open = |pair: &&str| {
-            let name = pair.split('=').next().unwrap_or_default().to_ascii_lowercase();
-            !SECRET_NAMES.iter().any(|secret| name.contains(secret))
+            let name = pair.split('=').next().unwrap_or_default();
+            !words(name).iter().any(|word| SECRET_WORDS.contains(&word.as_str()))
         };
         let query: Vec<&str> = query.split('&').filter(is_open).collect();
         Some(format!("{} {} {}", http_client::bare(&site.base), query.join("&"), self.shape.described()))
@@ -145,4 +158,47 @@ fn time(node: Node<'_>) -> Option<Nanos> {
     let milliseconds =
         if thousandths / 1_000 >= MILLISECONDS_FROM { thousandths / 1_000 } else { thousandths };
     milliseconds.checked_mul(1_000_000).map(Nanos::new)
+}
+
+/// The words of `apiKey`, `api_key` or `api-key`, in small letters: `authority` is none of a key's.
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut was_small = false;
+    for character in name.chars() {
+        if !character.is_ascii_alphanumeric() || was_small && character.is_ascii_uppercase() {
+            words.push(String::new());
+        }
+        was_small = character.is_ascii_lowercase();
+        if let Some(word) = words.last_mut().filter(|_| character.is_ascii_alphanumeric()) {
+            word.push(character.to_ascii_lowercase());
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_a_name_tell_keys_from_other_questions() {
+        for (name, is_secret) in [
+            ("key", true),
+            ("apiKey", true),
+            ("api_key", true),
+            ("API-KEY", true),
+            ("X-Auth-Token", true),
+            ("accesstoken", true),
+            ("sig", true),
+            ("authority", false),
+            ("signal", false),
+            ("keyword", false),
+            ("bypass", false),
+            ("zone", false),
+            ("", false),
+        ] {
+            let found = words(name).iter().any(|word| SECRET_WORDS.contains(&word.as_str()));
+            assert_eq!(found, is_secret, "{name}");
+        }
+    }
 }

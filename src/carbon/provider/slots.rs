@@ -104,9 +104,13 @@ impl<'a> Gathering<'a> {
         outcome
     }
 
-    /// A part was asked for and refused. Of several refusals that with the longest wait is kept, else the first.
+    /// A part was asked for and refused. Of several refusals that with the longest wait is kept, else one that
+    /// may pass rather than a right that is lacking for one part, else the first.
     pub fn miss(&mut self, refusal: Refusal) {
-        let is_graver = self.missed.as_ref().is_none_or(|known| known.retry_after < refusal.retry_after);
+        let is_graver = self.missed.as_ref().is_none_or(|known| {
+            let is_passing = |refusal: &Refusal| refusal.fault != Fault::PermissionDenied;
+            (known.retry_after, is_passing(known)) < (refusal.retry_after, is_passing(&refusal))
+        });
         if is_graver {
             self.missed = Some(refusal);
         }
@@ -313,6 +317,27 @@ mod tests {
     }
 
     const ABOUT: About = About::average(Basis::Direct, Boundary::Production);
+
+    #[test]
+    fn a_right_that_one_part_lacks_hides_no_failure_that_passes() {
+        let site = site();
+        let refusal = |fault: Fault, seconds: Option<u64>| {
+            let retry_after = seconds.map(Duration::from_secs);
+            Refusal { retry_after, ..site.refusal(fault, "refused") }
+        };
+        let (lacking, passing) = (Fault::PermissionDenied, Fault::Timeout);
+        for (missed, expected) in [
+            ([(lacking, None), (passing, None)], passing),
+            ([(passing, None), (lacking, None)], passing),
+            ([(lacking, Some(60)), (passing, None)], lacking),
+            ([(passing, None), (lacking, Some(60))], lacking),
+            ([(Fault::Limit, None), (passing, None)], Fault::Limit),
+        ] {
+            let mut heard = Gathering::new(&site, ask());
+            missed.into_iter().for_each(|(fault, wait)| heard.miss(refusal(fault, wait)));
+            assert_eq!(heard.missed().map(|refusal| refusal.fault), Some(expected), "{missed:?}");
+        }
+    }
 
     #[test]
     fn times_are_understood_in_every_form_that_providers_write() {

@@ -100,7 +100,12 @@ fn place(settings: &Settings, is_offline: bool) -> Found {
 
 fn found(wish: &location::Wish) -> Found {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let seek = |runtime: tokio::runtime::Runtime| runtime.block_on(location::seek(wish));
+    let seek = |runtime: tokio::runtime::Runtime| {
+        let found = runtime.block_on(location::seek(wish));
+        // A name server or a disk that hangs is not waited for.
+        runtime.shutdown_background();
+        found
+    };
     runtime.map_or_else(|_| location::configured(location::NOWHERE), seek)
 }
 
@@ -175,6 +180,7 @@ fn ask(settings: &Settings, found: &Found, now: Nanos, is_offline: bool) -> (Vec
         asked.sort_by_key(|(at, _)| *at);
         asked.into_iter().map(|(_, asked)| asked).collect()
     });
+    runtime.shutdown_background();
     (asked, closed)
 }
 

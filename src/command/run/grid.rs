@@ -1,7 +1,6 @@
 //! What the configured providers say of the electricity while a command runs. They are asked by the exporter's
 //! own task, in a thread that begins after the command. Where no provider is configured nothing of this is there.
 
-use crate::carbon::kept;
 use crate::carbon::poll::{Lookout, Open, Pace, Setting, watch};
 use crate::carbon::provider;
 use crate::config::Settings;
@@ -14,6 +13,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch as mailbox;
+
+/// What was heard, for the next command: a file of its own, since the exporter may be of another place, and
+/// knows more.
+const KEPT: &str = "run-grid.json";
 
 /// So long the first ticks wait for an answer; then they are charged by what is known.
 pub const PATIENCE: Nanos = Nanos::from_seconds(3);
@@ -46,7 +49,7 @@ pub fn wish(settings: &Settings) -> Option<Setting> {
         choice: settings.carbon.clone(),
         pue: settings.pue,
         wishes: settings.grid.clone(),
-        kept: folder.map(|folder| folder.join(kept::FILE)),
+        kept: folder.map(|folder| folder.join(KEPT)),
     })
 }
 

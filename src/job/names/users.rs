@@ -88,6 +88,8 @@ impl Users {
             let unit = match owner {
                 Owner::User(user) => Unit::Of(Some(user)),
                 Owner::NotYet if looks < MAX_LOOKS => Unit::Open(looks + 1),
+                // What systemd starts as root may become somebody's in the next moment.
+                Owner::Machine if looks == 0 => Unit::Open(1),
                 Owner::NotYet | Owner::Hidden | Owner::Machine => Unit::Of(None),
             };
             self.units.insert(id.clone(), unit);
@@ -244,6 +246,16 @@ mod tests {
         let row = |unit: &str, id: &str, name: &str| (unit.to_owned(), id.to_owned(), name.to_owned());
         let known = [row("a.service", &user.to_string(), "anna"), row("c.service", "", "")];
         assert_eq!(words(&mut users), known, "a unit without a process may still get one");
+        // What root runs is nobody's at the second look: systemd's child is root before it is somebody.
+        std::os::unix::fs::chown(at("proc/7"), Some(0), None).unwrap_or_default();
+        let is_root =
+            std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(at("proc/7")).expect("there")) == 0;
+        let mut again = Users::new(users.wish.clone());
+        assert_eq!(words(&mut again).len(), if is_root { 1 } else { 2 });
+        assert_eq!(
+            words(&mut again).iter().filter(|(_, user, _)| user.is_empty()).count(),
+            1 + usize::from(is_root)
+        );
         for _ in 1..MAX_LOOKS {
             assert_eq!(words(&mut users).len(), 2);
         }

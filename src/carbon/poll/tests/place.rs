@@ -114,7 +114,7 @@ fn a_disk_that_hangs_keeps_nobody_from_asking() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("grid.json");
     // Whoever opens it for writing waits until somebody reads.
-    let hanging = folder.path().join("grid.json.new");
+    let hanging = folder.path().join(format!("grid.json.{}", std::process::id()));
     let made = std::process::Command::new("mkfifo").arg(&hanging).status().expect("mkfifo is there");
     assert!(made.success());
     let script = Shared::default();
