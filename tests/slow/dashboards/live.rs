@@ -25,6 +25,11 @@ const EMPTY: [&str; 4] = [
     "overview / Against the time before",
 ];
 
+/// Now, since 1970.
+fn seconds() -> u64 {
+    std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_secs()
+}
+
 /// A relay with figures of a day back and a day ahead.
 fn relay(folder: &Path, now: u64) -> (Daemon, SocketAddr) {
     let mut table = "timestamp,zone,gco2e_per_kwh\n".to_owned();
@@ -79,9 +84,8 @@ fn rules(folder: &Path) -> String {
 #[test]
 fn a_fleet_an_exporter_and_a_relay_fill_the_dashboards() {
     let [program, _] = programs().pop().expect("one");
-    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
     let home = tempfile::tempdir().expect("a temporary folder");
-    let (_relay, relay) = relay(home.path(), now);
+    let (_relay, relay) = relay(home.path(), seconds());
     let config = format!(
         "zone: DE\nscrape_interval_hint: 1s\ngrid: {{providers: [{{name: jouleprint, url: 'http://{relay}'}}]}}\n"
     );
@@ -106,8 +110,7 @@ fn a_fleet_an_exporter_and_a_relay_fill_the_dashboards() {
         let hours = "count_over_time(organization:hw_host_energy_joules:increase1h[10m]) >= 12";
         server.api("query", "query", hours)["result"].as_array()?.first().map(|_| ())
     });
-    let end: f64 = server.value("vector(time())");
-    let end = end as u64;
+    let end = seconds();
     let (mut count, mut odd, mut empty) = (0, Vec::new(), Vec::new());
     for (name, board) in &boards() {
         for panel in &board.panels {
