@@ -31,7 +31,8 @@ def board():
         "Whether the exporters run, read their sources, keep their counters and deliver them, and what they cost.",
         [
             clusters(),
-            choice("job", "Job", "label_values(jouleprint_build_info, job)"),
+            # Other programs have `up` and `process_*` too, under jobs that are not in this list.
+            choice("job", "Job", "label_values(jouleprint_build_info, job)", listed=True),
             hosts(),
         ],
         start="now-6h",

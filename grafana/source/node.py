@@ -133,6 +133,7 @@ def board():
     )
     accounts = f"sum by (account) ({rate('jouleprint_residual_energy_joules_total')})"
     jobs = f"sum by (job_kind, job_id) ({rate('jouleprint_job_energy_joules_total')})"
+    emitting = f"sum by (job_kind, job_id) ({rate('jouleprint_job_emissions_co2e_grams_total')})"
     top = f"""topk(10, sum by (job_kind, job_id)
         (max_over_time(jouleprint_job_energy_joules_total{{{ONE}}}[$__range] @ end())))"""
     board.add(
@@ -164,6 +165,7 @@ def board():
                     f"""sum by (job_kind, name) ({named(f"({rate('jouleprint_job_emissions_co2e_grams_total')} and on (job_kind, job_id) {top})", INFO, JOB)}) * 3600""",
                     "{{job_kind}} {{name}}",
                 ),
+                target(f"sum({emitting} unless on (job_kind, job_id) {top}) * 3600", "other jobs"),
                 target(
                     f"sum by (account) ({rate('jouleprint_residual_emissions_co2e_grams_total')}) * 3600 > 0",
                     "{{account}}",

@@ -54,14 +54,21 @@ def before(rule, by=""):
     return f"sum{grouping}(sum_over_time({rule}[$__range] offset $__range))"
 
 
+def is_recorded_before(rule):
+    """Whether the range before was recorded about as long as the range itself, and by as many."""
+    count = f"sum(count_over_time({rule}[$__range]))"
+    earlier = f"sum(count_over_time({rule}[$__range] offset $__range))"
+    return f"({earlier} >= 0.9 * {count})"
+
+
 def named(expr):
     """What belongs to no group has an empty name, which nobody sees."""
     return f'label_replace({expr}, "group", "(no group)", "group", "")'
 
 
-def weighted(share):
-    """A share of all chosen clusters: shares are never averaged, so each counts with its power."""
-    return f"sum({share}{{{CLUSTER}}} * on (cluster) {WATTS}) / (sum({WATTS}) > 0)"
+def share(part):
+    """A part of the last hour's energy of all chosen clusters: shares are never averaged, so it is one of sums."""
+    return f"sum({part}{{{CLUSTER}}}) / (sum(node:hw_host_energy_joules:rate1h{{{CLUSTER}}}) > 0)"
 
 
 def equivalents():
@@ -88,7 +95,8 @@ def board():
         start="now-30d",
         refresh="15m",
     )
-    top_groups = f"topk(8, sum by (group) (sum_over_time({SHARED}[$__range] @ end())))"
+    # A day's bar is that of the day's end, and so is the end of the range: without the offset today is missed.
+    top_groups = f"topk(8, sum by (group) (sum_over_time({SHARED}[$__range] @ end() offset -$__interval)))"
     by_day = f"sum by (group) (sum_over_time({SHARED}{DAY}))"
 
     board.add(
@@ -107,7 +115,10 @@ def board():
             "Against the time before",
             """Emissions of the chosen time against the equally long time before it: +10 % is more than before. Empty
             until both are recorded.""",
-            now(f"({over(EMISSIONS)} - {before(EMISSIONS)}) / ({before(EMISSIONS)} > 0)"),
+            now(
+                f"""({over(EMISSIONS)} - {before(EMISSIONS)}) / ({before(EMISSIONS)} > 0)
+                and on () {is_recorded_before(EMISSIONS)}"""
+            ),
             "percentunit",
             thresholds=steps((None, "green"), (0, "text"), (0.1, "orange")),
             decimals=1,
@@ -153,7 +164,7 @@ def board():
             "Measured",
             """How much of the energy of the last hour comes from power meters. The rest is estimated from processor
             models and load, and is never mixed with it.""",
-            now(weighted("cluster:jouleprint_measured_share:ratio_rate1h")),
+            now(share("node:hw_host_energy_joules:measured_rate1h")),
             "percentunit",
             thresholds=steps((None, "orange"), (0.5, "text"), (0.9, "green")),
             decimals=0,
@@ -166,7 +177,7 @@ def board():
             "Idle",
             """How much of the energy of the last hour machines used for nothing but being on. It belongs to no job; the
             panels by team share it out in proportion.""",
-            now(weighted("cluster:jouleprint_idle_share:ratio_rate1h")),
+            now(share("node:jouleprint_residual_energy_joules:idle_rate1h")),
             "percentunit",
             decimals=0,
         ),

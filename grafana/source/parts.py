@@ -328,8 +328,8 @@ def cell(name):
     return '${__data.fields["' + name + '"]}'
 
 
-def choice(name, title, query, *, many=True, every=True):
-    """A variable whose values are those of a label."""
+def choice(name, title, query, *, many=True, every=True, listed=False):
+    """A variable whose values are those of a label; where `listed`, all of them are those of the list and no others."""
     made = {
         "name": name,
         "label": title,
@@ -346,8 +346,9 @@ def choice(name, title, query, *, many=True, every=True):
         "options": [],
         "current": {},
     }
-    if every:
+    if every and not listed:
         made["allValue"] = ".*"
+    if every:
         made["current"] = {
             "selected": True,
             "text": ["All"] if many else "All",

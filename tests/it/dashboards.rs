@@ -33,6 +33,10 @@ const UNITS: [&str; 11] = [
 /// Panels that @grafana/ui draws, so that pictures of all of them can be looked at.
 const KINDS: [&str; 4] = ["bargauge", "stat", "table", "timeseries"];
 
+/// Variables of which all are those listed: they tell the exporters' `up` and `process_*` from the series of the
+/// same names that every other program has.
+const LISTED: [&str; 1] = ["job"];
+
 /// Lines of Grafana's grid.
 const COLUMNS: u64 = 24;
 
@@ -173,7 +177,11 @@ fn every_variable_is_asked_for_as_grafana_does_and_is_used() {
             faults.unless(variable.json["query"]["query"] == definition, &place, || {
                 "query and definition differ".into()
             });
-            if variable.json["includeAll"] == true {
+            if LISTED.contains(&variable.name.as_str()) {
+                faults.unless(variable.json.get("allValue").is_none(), &place, || {
+                    "all is what is listed".into()
+                });
+            } else if variable.json["includeAll"] == true {
                 // So that a label that nobody sets matches too.
                 faults.unless(variable.json["allValue"] == ".*", &place, || "all is .*".into());
             }

@@ -239,6 +239,8 @@ fn read(selector: &VectorSelector, function: Option<&str>, faults: &mut Vec<Stri
     match function {
         Some("sum_over_time") if !is_hourly => faults.push(format!("{name} is not of hours")),
         Some("rate") if !is_counter => faults.push(format!("the rate of {name}, which is no counter")),
+        // How many hours are recorded is a question of its own.
+        Some("count_over_time") if is_hourly => {}
         Some("rate" | "sum_over_time") => {}
         _ if is_hourly => faults.push(format!("{name} is to be added up by sum_over_time")),
         // A job's total is the largest value of its counter: increase() would leave its first out.
