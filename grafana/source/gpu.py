@@ -37,8 +37,8 @@ IDLE = f'rate(jouleprint_residual_energy_joules_total{{{GPU},hw_type="gpu",accou
 
 
 def idle_given(by):
-    """The parts of accelerators that were given to jobs which draw next to nothing there."""
-    return f"sum by ({by}) ({GIVEN}) unless (sum by ({by}) ({JOBS}) >= $idle_watts)"
+    """The parts of accelerators that were given to jobs which are known to draw next to nothing there."""
+    return f"sum by ({by}) ({GIVEN}) and on ({by}) (sum by ({by}) ({JOBS}) < $idle_watts)"
 
 
 def placed(expr):
@@ -132,7 +132,10 @@ def board():
     )
 
     described = (f"jouleprint_job_info{{{HOST}}}", "cluster, host, job_kind, job_id")
-    jobs, given = named(JOBS, *described), named(GIVEN, *described)
+    owner = "cluster, job_kind, job_id"
+    top = f"""topk(10, sum by ({owner})
+        (max_over_time(jouleprint_job_energy_joules_total{{{GPU},hw_type="gpu"}}[$__range] @ end())))"""
+    jobs, given = named(f"({JOBS} and on ({owner}) {top})", *described), named(GIVEN, *described)
     board.row("By device")
     board.add(
         series(
@@ -148,9 +151,11 @@ def board():
     board.add(
         series(
             "Power by job",
-            "What jobs draw of the chosen accelerators, beyond idle unless the exporter charges jobs with that, and idle.",
+            """What jobs draw of the chosen accelerators, beyond idle unless the exporter charges jobs with that: the ten
+            that have used most of them, the others together, and idle.""",
             [
-                target(f"topk(15, sum by (job_kind, name) ({jobs}))", "{{job_kind}} {{name}}"),
+                target(f"sum by (job_kind, name) ({jobs})", "{{job_kind}} {{name}}"),
+                target(f"sum({JOBS} unless on ({owner}) {top})", "others"),
                 target(f"sum({IDLE})", "idle"),
             ],
             "watt",

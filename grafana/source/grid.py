@@ -25,8 +25,14 @@ AVERAGE = f'{ZONE},signal="average"'
 INTENSITY = "jouleprint_grid_carbon_intensity_grams_per_kilowatt_hour"
 FORECAST = "jouleprint_grid_carbon_intensity_forecast_grams_per_kilowatt_hour"
 
-# Every host shows its zone's figure, and so does the relay: the newest to know is not to be told from the others.
-IN_FORCE = f"max by (grid_zone) ({INTENSITY}{{{AVERAGE}}})"
+# Every host shows its zone's figure, and so does the relay. An exporter that reaches no provider has a yearly figure
+# of the zone or of the world: it counts where nobody has a better one.
+FIGURE = f"{INTENSITY}{{{AVERAGE}}}"
+YEARLY = f'jouleprint_grid_intensity_info{{{AVERAGE},fallback=~"table|world"}}'
+IN_FORCE = (
+    f"(max by (grid_zone) ({FIGURE} unless on (cluster, instance, grid_zone, signal) {YEARLY})"
+    f" or max by (grid_zone) ({FIGURE}))"
+)
 AHEAD = ["1h", "2h", "3h", "6h", "12h", "18h", "24h", "48h"]
 
 # Of the lowest fifth of the world's grids up to its dirtiest, roughly.

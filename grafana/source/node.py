@@ -72,7 +72,7 @@ def board():
             "Carbon intensity of the electricity in force where the machine stands.",
             now(
                 f"""max(jouleprint_grid_carbon_intensity_grams_per_kilowatt_hour{{cluster=~"$cluster",signal="average"}}
-                and on (grid_zone) jouleprint_host_info{{{ONE}}})"""
+                and on (cluster, instance, grid_zone) jouleprint_host_info{{{ONE}}})"""
             ),
             "massg",
         ),

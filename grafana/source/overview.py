@@ -96,7 +96,9 @@ def board():
         refresh="15m",
     )
     # A day's bar is that of the day's end, and so is the end of the range: without the offset today is missed.
-    top_groups = f"topk(8, sum by (group) (sum_over_time({SHARED}[$__range] @ end() offset -$__interval)))"
+    # Of a range of a few hours the day itself counts.
+    top_groups = f"""topk(8, sum by (group) (sum_over_time({SHARED}[$__range] @ end() offset -$__interval)
+        or sum_over_time({SHARED}[$__interval] @ end() offset -$__interval)))"""
     by_day = f"sum by (group) (sum_over_time({SHARED}{DAY}))"
 
     board.add(
