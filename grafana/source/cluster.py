@@ -50,10 +50,10 @@ def board():
     board.add(
         stat(
             "Power now",
-            "What the chosen machines draw, mean of five minutes.",
-            target(f"sum({WATTS})"),
+            """What the chosen machines draw, mean of the last five minutes, measured and estimated together; Measured in
+            the table of machines says how much is which.""",
+            now(f"sum({WATTS})"),
             "watt",
-            graph=True,
         ),
         4,
         4,
@@ -61,7 +61,8 @@ def board():
     board.add(
         stat(
             "Energy",
-            "Electricity in the chosen time; counted by full hours.",
+            """Electricity in the chosen time, counted by full hours, measured and estimated together; Measured in the
+            table of machines says how much is which.""",
             now(f"{energy} / 3600"),
             "watth",
         ),
@@ -92,9 +93,8 @@ def board():
         stat(
             "Machines",
             "Machines whose energy was counted in the last five minutes.",
-            target(f"count({WATTS})"),
+            now(f"count({WATTS})"),
             "short",
-            graph=True,
             decimals=0,
         ),
         4,

@@ -76,7 +76,7 @@ def board():
         4,
     )
     board.add(
-        stat("Power now", "What all chosen accelerators draw.", target(f"sum({POWER})"), "watt", graph=True),
+        stat("Power now", "What all chosen accelerators draw.", now(f"sum({POWER})"), "watt"),
         4,
         4,
     )

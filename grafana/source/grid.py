@@ -52,10 +52,9 @@ def board():
         stat(
             "Intensity now",
             "Grams of CO2 equivalent for each kilowatt hour that are charged now, by grid zone.",
-            target(IN_FORCE, "{{grid_zone}}"),
+            now(IN_FORCE, "{{grid_zone}}"),
             "massg",
             names=True,
-            graph=True,
         ),
         10,
         5,

@@ -42,10 +42,9 @@ def board():
         stat(
             "Exporters up",
             "Exporters and relays that Prometheus reads.",
-            target(f"sum(up{{{OWN}}})"),
+            now(f"sum(up{{{OWN}}})"),
             "short",
             decimals=0,
-            graph=True,
         ),
         4,
         4,
@@ -90,7 +89,7 @@ def board():
         stat(
             "Oldest page",
             "Age of the oldest readings that any exporter shows. A tick is 5 s and Prometheus reads every few ticks.",
-            target(f"max(time() - jouleprint_snapshot_timestamp_seconds{{{HOST}}})"),
+            now(f"max(time() - jouleprint_snapshot_timestamp_seconds{{{HOST}}})"),
             "s",
             decimals=0,
             thresholds=steps((None, "green"), (180, "orange"), (600, "red")),

@@ -101,9 +101,8 @@ def board():
         stat(
             "Power now",
             "What the chosen jobs draw now, without idle and system energy unless the exporter charges jobs with it.",
-            target(f"sum({rate('jouleprint_job_energy_joules_total')} and on ({PART}) {INFO})"),
+            now(f"sum({rate('jouleprint_job_energy_joules_total')} and on ({PART}) {INFO})"),
             "watt",
-            graph=True,
         ),
         5,
         4,

@@ -45,10 +45,9 @@ def board():
     board.add(
         stat(
             "Power now",
-            "What the machine draws, as far as it is metered.",
-            target(f'sum(hw_host_power_watts{{{ONE},origin!=""}})'),
+            "What the machine draws, measured and estimated together; Measured says how much is which.",
+            now(f'sum(hw_host_power_watts{{{ONE},origin!=""}})'),
             "watt",
-            graph=True,
         ),
         4,
         4,
@@ -56,7 +55,8 @@ def board():
     board.add(
         stat(
             "Energy",
-            "Electricity of the chosen time; counted by full hours.",
+            """Electricity of the chosen time, counted by full hours, measured and estimated together; Measured says how
+            much is which.""",
             now(f"{energy} / 3600"),
             "watth",
         ),
@@ -94,9 +94,8 @@ def board():
         stat(
             "Jobs",
             "Jobs that live on the machine now.",
-            target(f"sum(jouleprint_jobs{{{ONE}}})"),
+            now(f"sum(jouleprint_jobs{{{ONE}}})"),
             "short",
-            graph=True,
             decimals=0,
         ),
         3,

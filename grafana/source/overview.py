@@ -132,7 +132,8 @@ def board():
     board.add(
         stat(
             "Energy",
-            "Electricity of all metered machines in the chosen time, without cooling and other use of the data centre.",
+            """Electricity of all machines with an exporter in the chosen time, without cooling and other use of the data
+            centre, measured and estimated together; Measured says how much is which.""",
             now(f"{over(ENERGY)} / 3600"),
             "watth",
         ),
@@ -142,10 +143,10 @@ def board():
     board.add(
         stat(
             "Power now",
-            "What all metered machines draw, mean of five minutes.",
-            target(f"sum({WATTS})"),
+            """What all machines with an exporter draw, mean of the last five minutes, measured and estimated together;
+            Measured says how much is which.""",
+            now(f"sum({WATTS})"),
             "watt",
-            graph=True,
         ),
         4,
         4,
@@ -165,7 +166,7 @@ def board():
         stat(
             "Measured",
             """How much of the energy of the last hour comes from power meters. The rest is estimated from processor
-            models and load, and is never mixed with it.""",
+            models and load. The other figures have measured and estimated together.""",
             now(share("node:hw_host_energy_joules:measured_rate1h")),
             "percentunit",
             thresholds=steps((None, "orange"), (0.5, "text"), (0.9, "green")),
