@@ -27,6 +27,8 @@ EMISSIONS = f"node:jouleprint_host_emissions_co2e_grams:increase1h{{{HOST}}}"
 WATTS = f"node:hw_host_energy_joules:rate5m{{{HOST}}}"
 GROUP_WATTS = f"group:jouleprint_group_energy_joules:rate5m{{{GROUP}}}"
 GROUP_HOURS = f"group:jouleprint_group_energy_joules:increase1h{{{GROUP}}}"
+# What belongs to no group has no list of jobs that a link could lead to.
+IN_GROUP_HOURS = f'group:jouleprint_group_energy_joules:increase1h{{{GROUP},group!=""}}'
 
 
 def named(expr):
@@ -175,11 +177,9 @@ def board():
     board.add(
         bars(
             "Energy by group",
-            "Energy of the jobs of each group in the chosen time, the 15 largest. A bar leads to the group's jobs.",
-            now(
-                named(f"topk(15, sum by (group) (sum_over_time({GROUP_HOURS}[$__range])) / 3600)"),
-                "{{group}}",
-            ),
+            """Energy of the jobs of each group in the chosen time, the 15 largest, of all machines of the clusters. Idle,
+            system and jobs without a group are not in it. A bar leads to the group's jobs.""",
+            now(f"topk(15, sum by (group) (sum_over_time({IN_GROUP_HOURS}[$__range])) / 3600)", "{{group}}"),
             "watth",
             links=[to("jobs", "Jobs of this group", group_kind="${group_kind}", group=label("group"))],
         ),
@@ -233,7 +233,8 @@ def board():
     board.add(
         series(
             "Emissions by cluster",
-            "Grams of CO2 equivalent an hour, with PUE, at the intensity of the time of use.",
+            """Grams of CO2 equivalent an hour, with PUE, at the intensity of the time of use. Of all machines of the
+            clusters.""",
             target(
                 f"sum by (cluster) (cluster:jouleprint_host_emissions_co2e_grams:rate5m{{{CLUSTER}}}) * 3600",
                 "{{cluster}}",
@@ -247,7 +248,7 @@ def board():
     board.add(
         series(
             "Grams per kWh by cluster",
-            "Emissions for each metered kilowatt hour over the hour before, PUE included.",
+            """Emissions for each kilowatt hour over the hour before, PUE included. Of all machines of the clusters.""",
             target(
                 f"cluster:jouleprint_effective_intensity_grams_per_kilowatt_hour:ratio_rate1h{{{CLUSTER}}}",
                 "{{cluster}}",
@@ -260,7 +261,8 @@ def board():
     board.add(
         series(
             "Idle share by cluster",
-            "How much of the energy over the hour before machines used for nothing but being on.",
+            """How much of the energy over the hour before machines used for nothing but being on. Of all machines of the
+            clusters.""",
             target(f"cluster:jouleprint_idle_share:ratio_rate1h{{{CLUSTER}}}", "{{cluster}}"),
             "percentunit",
             top=1,

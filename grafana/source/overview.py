@@ -25,6 +25,8 @@ from source.parts import (
 )
 
 GROUP = f'{CLUSTER},group_kind="$group_kind"'
+# What belongs to no group has no list of jobs that a link could lead to.
+IN_GROUP = f'{GROUP},group!=""'
 EMISSIONS = f"cluster:jouleprint_host_emissions_co2e_grams:increase1h{{{CLUSTER}}}"
 ENERGY = f"cluster:hw_host_energy_joules:increase1h{{{CLUSTER}}}"
 WATTS = f"cluster:hw_host_energy_joules:rate5m{{{CLUSTER}}}"
@@ -234,13 +236,14 @@ def board():
         12,
         9,
     )
-    group_energy = f"group:jouleprint_group_energy_joules:increase1h{{{GROUP}}}"
-    group_emissions = f"group:jouleprint_group_emissions_co2e_grams:increase1h{{{GROUP}}}"
+    group_energy = f"group:jouleprint_group_energy_joules:increase1h{{{IN_GROUP}}}"
+    group_emissions = f"group:jouleprint_group_emissions_co2e_grams:increase1h{{{IN_GROUP}}}"
     board.add(
         table(
             "Teams",
             """What the jobs of each group used and emitted in the chosen time, and what they emitted with their part of
-            idle and system energy (overhead). The share is of that. A group's name leads to its jobs.""",
+            what belongs to no group (overhead): idle, system and jobs without a group, which have no line of their own.
+            The share is of that. A group's name leads to its jobs.""",
             [
                 (
                     "Group",
@@ -251,12 +254,12 @@ def board():
                         )
                     },
                 ),
-                ("Energy", now(f"{named(over(group_energy, 'group'))} / 3600"), {"unit": "watth"}),
-                ("Emissions", now(named(over(group_emissions, "group"))), {"unit": "massg"}),
-                ("With overhead", now(named(over(SHARED, "group"))), {"unit": "massg"}),
+                ("Energy", now(f"{over(group_energy, 'group')} / 3600"), {"unit": "watth"}),
+                ("Emissions", now(over(group_emissions, "group")), {"unit": "massg"}),
+                ("With overhead", now(over(SHARED, "group")), {"unit": "massg"}),
                 (
                     "Share",
-                    now(f"{named(over(SHARED, 'group'))} / on () group_left () ({over(SHARED)} > 0)"),
+                    now(f"{over(SHARED, 'group')} / on () group_left () ({over(SHARED)} > 0)"),
                     {"unit": "percentunit", "cell": GAUGE, "top": 1, "decimals": 1},
                 ),
             ],
