@@ -29,6 +29,9 @@ const DAY_SECONDS: u64 = 86_400;
 const OWN: [(&str, &str); 4] =
     [("$__rate_interval", "4m"), ("$__interval", "1d"), ("$__range_s", "21600"), ("$__range", "6h")];
 
+/// The history has fewer jobs with accelerators than the panel names, so that there are no others.
+const NO_OTHERS: &str = "gpu / Power by job / B";
+
 /// A Prometheus on a history that `history.py` made with its rules; when the history ends.
 fn with_history(program: &Path, promtool: &Path) -> (Prometheus, u64) {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -132,7 +135,7 @@ fn prometheus_answers_every_query_of_every_dashboard() {
                         found += values.len();
                         count += 1;
                     }
-                    if found == 0 {
+                    if found == 0 && place != NO_OTHERS {
                         faults.push(format!("{place}: nothing: {}", target.expr));
                     }
                 }

@@ -60,7 +60,8 @@ def recorded(hosts, start, end, write):
                         totals[shared] = totals.get(shared, 0.0) + used[at] / named[at] * everything
         for (name, *labels), value in totals.items():
             inner = ",".join(f'{label}="{text}"' for label, text in labels if text)
-            write(f"{name}{{{inner}}} {value:.3f} {t}\n")
+            # A rule records an hour when it is over.
+            write(f"{name}{{{inner}}} {value:.3f} {t + HOUR}\n")
 
 
 def budgets(start, end, write):
