@@ -37,8 +37,12 @@ IDLE = f'rate(jouleprint_residual_energy_joules_total{{{GPU},hw_type="gpu",accou
 
 
 def idle_given(by):
-    """The parts of accelerators that were given to jobs which are known to draw next to nothing there."""
-    return f"sum by ({by}) ({GIVEN}) and on ({by}) (sum by ({by}) ({JOBS}) < $idle_watts)"
+    """The parts of accelerators that were given to jobs which draw next to nothing there.
+
+    Of devices that are read: a job that has used nothing at all there need not have a counter, so that its own does
+    not tell whether anything is known.
+    """
+    return f"sum by ({by}) ({GIVEN} and on ({DEVICE}) {POWER}) unless (sum by ({by}) ({JOBS}) >= $idle_watts)"
 
 
 def placed(expr):
