@@ -152,6 +152,13 @@ fn check(entry: Entry) -> Result<Budget, String> {
                 "budget {name:?}: overhead: proportional is for groups; hosts, zones and clusters have it all already"
             ));
         }
+        let is_nobody =
+            |(label, values): &(&str, Vec<String>)| *label == "group" && values.iter().any(String::is_empty);
+        if selection.matchers.iter().any(is_nobody) {
+            return Err(format!(
+                "budget {name:?}: overhead is shared out over groups that have a name (leave out group \"\", or overhead)"
+            ));
+        }
         if selection.has("host") || selection.has("grid_zone") {
             return Err(format!(
                 "budget {name:?}: overhead is shared out over a cluster, not by host or grid_zone \

@@ -275,6 +275,15 @@ fn alerts(text: &mut String) {
         &format!("{share} >= {soft} < {hard}"),
         ("An emission budget is nearly spent.", &has_used),
     );
+    let sees_nothing = format!(
+        "There have been no emissions of what {what} matches for a day ({{{{ $labels.period }}}}): is a name misspelt?"
+    );
+    alert(
+        text,
+        ("JouleprintBudgetSeesNothing", "warning", Some("24h")),
+        "budget:jouleprint_emissions_limit_co2e_grams unless budget:jouleprint_emissions_used_co2e_grams",
+        ("An emission budget sees nothing.", &sees_nothing),
+    );
     let ends = format!(
         "At the pace of the last three days {what} ends with {{{{ $value | humanizePercentage }}}} of its grams \
          ({{{{ $labels.period }}}})."

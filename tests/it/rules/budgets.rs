@@ -27,7 +27,7 @@ fn the_example_is_printed_as_it_is_shipped() {
     let all = read(&all);
     check_rules(&mut known, &all);
     let alerts: Vec<&Rule> = all.iter().filter(|rule| rule.alert.starts_with("JouleprintBudget")).collect();
-    assert_eq!(alerts.len(), 6, "the alerts are there");
+    assert_eq!(alerts.len(), 7, "the alerts are there");
     alerts.into_iter().for_each(complete);
     // Without budgets: what is shipped, and nothing else.
     let shipped = read(&printed(&[], RulesFormat::Prometheus, false));
@@ -83,6 +83,10 @@ fn mistakes_are_named_with_their_line() {
         (
             "  grams: 1kg\n  period: 30d\n  overhead: proportional\n  match: {group_kind: k, group: g, host: h}",
             vec!["not by host or grid_zone"],
+        ),
+        (
+            "  grams: 1kg\n  period: 30d\n  overhead: proportional\n  match: {group_kind: k, group: [g, '']}",
+            vec!["groups that have a name", "line 2"],
         ),
         ("  grams: 1kg\n  period: 30d\n  match: {group: g}", vec!["group and group_kind belong together"]),
         ("  grams: 1kg\n  period: 30d\n  match: {group_kind: [a, b], group: g}", vec!["one kind", "line 6"]),
