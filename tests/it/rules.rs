@@ -33,6 +33,8 @@ pub(crate) struct Rule {
     pub(crate) expr: String,
     #[serde(default, rename = "for")]
     pub(crate) duration: String,
+    #[serde(default, rename = "keep_firing_for")]
+    pub(crate) keeps: String,
     #[serde(default)]
     pub(crate) labels: std::collections::BTreeMap<String, String>,
     #[serde(default)]
@@ -223,6 +225,7 @@ pub(crate) fn complete(rule: &Rule) {
         "{alert}: for {}",
         rule.duration
     );
+    assert!(["", "1d"].contains(&rule.keeps.as_str()), "{alert}: keep_firing_for {}", rule.keeps);
 }
 
 #[test]

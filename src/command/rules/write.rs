@@ -12,6 +12,7 @@ const BURNS: [Burn; 3] = [
     Burn {
         alert: "JouleprintBudgetBurnsVeryFast",
         severity: "critical",
+        timing: None,
         long: "6h",
         hours: 6,
         short: "30m",
@@ -20,6 +21,7 @@ const BURNS: [Burn; 3] = [
     Burn {
         alert: "JouleprintBudgetBurnsFast",
         severity: "warning",
+        timing: None,
         long: "1d",
         hours: 24,
         short: "2h",
@@ -28,6 +30,8 @@ const BURNS: [Burn; 3] = [
     Burn {
         alert: "JouleprintBudgetDrifts",
         severity: "warning",
+        // Six hours are a day or a night, and so above and below by turns.
+        timing: Some("keep_firing_for: 1d"),
         long: "3d",
         hours: 72,
         short: "6h",
@@ -38,6 +42,8 @@ const BURNS: [Burn; 3] = [
 struct Burn {
     alert: &'static str,
     severity: &'static str,
+    /// A line of the alert that says for how long, if it does.
+    timing: Option<&'static str>,
     long: &'static str,
     hours: u64,
     short: &'static str,
@@ -265,14 +271,18 @@ fn alerts(text: &mut String) {
     );
     alert(
         text,
-        ("JouleprintBudgetExhausted", "critical", None),
+        ("JouleprintBudgetExhausted", "critical", Some("keep_firing_for: 1d")),
         &format!("{share} >= {hard}"),
         ("An emission budget is spent.", &has_used),
     );
     alert(
         text,
         ("JouleprintBudgetNearlySpent", "warning", None),
-        &format!("{share} >= {soft} < {hard}"),
+        // What rolls on at an even pace is always that full.
+        &format!(
+            "{share} >= {soft} < {hard}\nand (\n  budget:jouleprint_emissions_burn:ratio_rate3d > 1\n  \
+             or budget:jouleprint_emissions_limit_co2e_grams{{period=\"month\"}}\n)"
+        ),
         ("An emission budget is nearly spent.", &has_used),
     );
     let sees_nothing = format!(
@@ -280,7 +290,7 @@ fn alerts(text: &mut String) {
     );
     alert(
         text,
-        ("JouleprintBudgetSeesNothing", "warning", Some("24h")),
+        ("JouleprintBudgetSeesNothing", "warning", Some("for: 24h")),
         "budget:jouleprint_emissions_limit_co2e_grams unless budget:jouleprint_emissions_used_co2e_grams",
         ("An emission budget sees nothing.", &sees_nothing),
     );
@@ -290,13 +300,13 @@ fn alerts(text: &mut String) {
     );
     alert(
         text,
-        ("JouleprintBudgetWillBeExceeded", "warning", Some("6h")),
+        ("JouleprintBudgetWillBeExceeded", "warning", Some("for: 6h")),
         &format!(
             "budget:jouleprint_emissions_projected_co2e_grams / budget:jouleprint_emissions_limit_co2e_grams > {hard}"
         ),
         ("An emission budget will not last.", &ends),
     );
-    for Burn { alert: name, severity, long, short, .. } in BURNS {
+    for Burn { alert: name, severity, timing, long, short, .. } in &BURNS {
         let rate = |range: &str| format!("budget:jouleprint_emissions_burn:ratio_rate{range}");
         let limit = format!("budget:jouleprint_emissions_burn_limit:ratio_rate{long}");
         let emits = format!(
@@ -305,7 +315,7 @@ fn alerts(text: &mut String) {
         );
         alert(
             text,
-            (name, severity, None),
+            (name, severity, *timing),
             &format!("{} > {limit} and {} > {limit}", rate(long), rate(short)),
             ("An emission budget burns faster than it lasts.", &emits),
         );
@@ -348,14 +358,14 @@ fn record(text: &mut String, budget: &Budget, name: &str, expr: &str) {
 
 fn alert(
     text: &mut String,
-    (name, severity, duration): (&str, &str, Option<&str>),
+    (name, severity, timing): (&str, &str, Option<&str>),
     expr: &str,
     (summary, description): (&str, &str),
 ) {
     let _ = writeln!(text, "  - alert: {name}");
     expression(text, expr);
-    if let Some(duration) = duration {
-        let _ = writeln!(text, "    for: {duration}");
+    if let Some(timing) = timing {
+        let _ = writeln!(text, "    {timing}");
     }
     let _ = writeln!(
         text,
