@@ -123,21 +123,28 @@ fn selected(name: &str, budget: &Budget) -> String {
 }
 
 /// Grams a second over less than the hours tell, from the counters themselves.
-fn pace(budget: &Budget, window: &str) -> String {
+fn pace(budget: &Budget, short: &str, count: Option<u64>) -> String {
     let has_group = budget.selection.has("group");
     let counter = if has_group {
         "jouleprint_group_emissions_co2e_grams_total"
     } else {
         "jouleprint_host_emissions_co2e_grams_total"
     };
-    let own = format!("sum(rate({}[{window}]))", selected(counter, budget));
-    match budget.overhead {
-        Overhead::None => own,
-        // The counters do not have the overhead: it is taken to be as large as over the last day.
-        Overhead::Proportional => {
+    let own = format!("sum(rate({}[{short}]))", selected(counter, budget));
+    let all = hours(budget);
+    match (budget.overhead, count) {
+        (Overhead::None, _) => own,
+        // The counters do not have the overhead, and it does not go up and down with what a group uses.
+        (Overhead::Proportional, Some(count)) => {
+            format!("sum(sum_over_time({all}{})) / {}", range(count), count * 3600)
+        }
+        // Less than an hour: it is taken to be what it was over the last day.
+        (Overhead::Proportional, None) => {
             let plain = selected("group:jouleprint_group_emissions_co2e_grams:increase1h", budget);
-            let (all, day) = (hours(budget), range(24));
-            format!("{own}\n* sum(sum_over_time({all}{day}))\n/ (sum(sum_over_time({plain}{day})) > 0)")
+            let day = range(24);
+            format!(
+                "(\n  {own}\n  + (sum(sum_over_time({all}{day})) - sum(sum_over_time({plain}{day}))) / 86400\n)"
+            )
         }
     }
 }
@@ -190,8 +197,8 @@ fn state(text: &mut String, budget: &Budget) {
     };
     record(text, budget, "budget:jouleprint_emissions_period_start_timestamp_seconds", &first);
     record(text, budget, "budget:jouleprint_emissions_used_co2e_grams", &sum);
-    for short in ["30m", "2h"] {
-        let expr = format!("{}\n* {period} / {grams}", pace(budget, short));
+    for (short, count) in [("30m", None), ("2h", Some(2))] {
+        let expr = format!("{}\n* {period} / {grams}", pace(budget, short, count));
         record(text, budget, &format!("budget:jouleprint_emissions_burn:ratio_rate{short}"), &expr);
     }
     for (name, count) in [("6h", 6), ("1d", 24), ("3d", 72)] {
