@@ -164,7 +164,7 @@ fn a_command_is_charged_by_what_a_provider_says_while_it_runs_and_never_waits_fo
         move |_| if wait_for(&begun) { Does::Says(relayed(77)) } else { Does::Breaks }
     });
     let config = relay_config(folder.path(), &server.url);
-    let kept = folder.path().join("grid.json");
+    let kept = folder.path().join("run-grid.json");
     let script = format!(
         "touch {}; i=0; while [ ! -e {} ] && [ $i -lt 20000000 ]; do i=$((i+1)); done; cat /proc/$PPID/task/*/comm",
         begun.display(),
