@@ -98,9 +98,10 @@ def board():
         refresh="15m",
     )
     # A day's bar is that of the day's end, and so is the end of the range: without the offset today is missed.
-    # Of a range of a few hours the day itself counts.
+    # Of a range of a few hours the day itself counts, and in its first hour the day before.
     top_groups = f"""topk(8, sum by (group) (sum_over_time({SHARED}[$__range] @ end() offset -$__interval)
-        or sum_over_time({SHARED}[$__interval] @ end() offset -$__interval)))"""
+        or sum_over_time({SHARED}[$__interval] @ end() offset -$__interval)
+        or sum_over_time({SHARED}[$__interval] @ end())))"""
     by_day = f"sum by (group) (sum_over_time({SHARED}{DAY}))"
 
     board.add(

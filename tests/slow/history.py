@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes a Prometheus data folder with the past of a small fleet, and the recording rules evaluated over it.
 
-    history.py FOLDER PROMETHEUS PROMTOOL --rules FILE... [--hosts N] [--hours H] [--days D]
+    history.py FOLDER PROMETHEUS PROMTOOL --rules FILE... [--hosts N] [--hours H] [--days D] [--end SECONDS]
 
 FOLDER/data has every series that the dashboards ask for: H hours of pages at a sample a minute, and before
 them D days of what the hourly rules would have recorded. Prints when it ends. What is wrong in a fleet is in
@@ -159,11 +159,12 @@ def main():
     parser.add_argument("--hosts", type=int, default=3)
     parser.add_argument("--hours", type=int, default=7)
     parser.add_argument("--days", type=int, default=4)
+    parser.add_argument("--end", type=int, default=int(time.time()), help="when it ends, in seconds")
     asked = parser.parse_args()
     data = asked.folder / "data"
     data.mkdir(parents=True, exist_ok=True)
 
-    end = int(time.time()) // STEP * STEP
+    end = asked.end // STEP * STEP
     start = end - asked.hours * HOUR
     hosts = [Host(number) for number in range(asked.hosts)]
     relay = Relay()
