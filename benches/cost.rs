@@ -2,8 +2,8 @@
 //! against bare `pread`s of the same files, rendering against `memcpy` and a client library, and the
 //! whole program with its defaults, scraped as Prometheus does.
 //!
-//! `cargo bench --bench cost [-- --short] [tick|processes|process-mode|render|push|whole|gpus]`, as root, for it makes real
-//! control groups. The machine may be noisy: floor and ours take turns in many short rounds and the
+//! `cargo bench --bench cost [-- --short] [tick|processes|process-mode|render|push|whole|gpus|predict]`, as root, for it
+//! makes real control groups. The machine may be noisy: floor and ours take turns in many short rounds and the
 //! median of their ratios counts. Ratios are asserted, times and sizes are only printed.
 
 mod bed;
@@ -19,9 +19,13 @@ use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use jouleprint::clock;
 use jouleprint::config::Settings;
 use jouleprint::config::flags::Flags;
+use jouleprint::engine::prediction::course::MAX_POINTS;
+use jouleprint::engine::prediction::predict;
 use jouleprint::job::process::{Charge, Ground, Processes, stat};
 use jouleprint::kernel_file::Buffer;
+use jouleprint::model::quantity::{Energy, Nanos};
 use jouleprint::model::snapshot::Snapshot;
+use jouleprint::model::speech::{Point, STEP};
 use jouleprint::output::catalogue::{Kind, Number, Sink, families};
 use jouleprint::output::http::Site;
 use jouleprint::output::otlp::baseline::Baselines;
@@ -81,6 +85,9 @@ fn main() -> ExitCode {
         if wanted("push") {
             pushing(&mut report)?;
             whole_with_pushes(&mut report, Duration::from_secs(if is_short { 20 } else { 60 }))?;
+        }
+        if wanted("predict") {
+            predictions(&mut report);
         }
         if wanted("whole") {
             whole(&mut report, Duration::from_secs(if is_short { 20 } else { 60 }))?;
@@ -767,6 +774,37 @@ fn headers(format: Format) -> HeaderMap {
 
 fn series_in(text: &[u8]) -> usize {
     text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#').count()
+}
+
+/// The whole of one job from the longest course that is kept of it: what a job adds that says how far it is.
+fn predictions(report: &mut Report) {
+    const ROUNDS: u64 = 400;
+    const TARGET_MILLISECONDS: f64 = 2.0;
+    let mut chance = clock::Jitter::from_seed(1);
+    let mut point = Point { at: Nanos::ZERO, done: 0, energy: Energy::ZERO };
+    let points: Vec<Point> = (0..MAX_POINTS)
+        .map(|_| {
+            point.at += Nanos::new(5_000_000_000 + chance.below(500_000_000));
+            point.energy += Energy::from_micro(100_000_000 + chance.below(20_000_000));
+            point.done += STEP;
+            point
+        })
+        .collect();
+    let total = STEP * MAX_POINTS as u64 * 10;
+    let predicted = |seed: u64| {
+        timed(|| {
+            black_box(predict(black_box(&points), total, seed));
+        })
+    };
+    let took: Vec<f64> = (0..ROUNDS).map(predicted).collect();
+    let median = median(took);
+    let is_met = median / 1e6 <= TARGET_MILLISECONDS;
+    report.figure(
+        &format!("a prediction from {MAX_POINTS} points"),
+        milliseconds(median),
+        "",
+        Some(("≤ 2 ms", is_met)),
+    );
 }
 
 fn timed(work: impl FnOnce()) -> f64 {

@@ -247,6 +247,7 @@ fn state(jobs: usize) -> Checkpoint {
     });
     let identities = (0..jobs).map(|job| JobTotals {
         held: Vec::new(),
+        speech: None,
         job: Arc::new(JobIdentity {
             number: job as u64 + 17,
             id: JobId::new(JobKind::Pod, &format!("0f0a1e5c-{job:04}-4cbe-9a53-1a3d6b0c7e11")),

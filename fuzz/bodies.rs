@@ -7,6 +7,8 @@ mod providers;
 mod store;
 
 use jouleprint::command::replay::Replay;
+use jouleprint::command::run::limit::Limit;
+use jouleprint::command::run::output::Pattern;
 use jouleprint::config::flags::Flags;
 use jouleprint::config::{Settings, socket_addresses};
 use jouleprint::job::account::{parse_cpu_stat, parse_usage_percpu};
@@ -14,12 +16,15 @@ use jouleprint::job::gpu::device::{Device, MAX_DEVICES};
 use jouleprint::job::gpu::permitted;
 use jouleprint::job::names::{containers, kubelet, pod_logs, pod_resources, slurm};
 use jouleprint::job::process::stat;
+use jouleprint::job::register::read_labels;
 use jouleprint::job::rule::Rule;
 use jouleprint::job::slurm::cluster_name;
+use jouleprint::job::speech::{progress, read_mark, read_progress};
 use jouleprint::job::{Resolvers, processor};
 use jouleprint::kernel_file::{parse_list, parse_number};
 use jouleprint::model::identity::JobKind;
 use jouleprint::model::quantity::{Intensity, MicroWatts, Pue};
+use jouleprint::model::speech::Statement;
 use jouleprint::output::negotiate;
 use jouleprint::output::prometheus::{Format, render};
 use jouleprint::source::amdgpu::metrics;
@@ -34,7 +39,7 @@ use jouleprint::source::redfish::shape;
 pub(crate) fn any(bytes: &[u8]) {
     let Some((chosen, bytes)) = bytes.split_first() else { return };
     let text = String::from_utf8_lossy(bytes);
-    match chosen % 14 {
+    match chosen % 15 {
         0 => kernel_files(bytes),
         1 => processors(bytes),
         2 => {
@@ -51,7 +56,26 @@ pub(crate) fn any(bytes: &[u8]) {
         10 => names(bytes),
         11 => accelerators(bytes),
         12 => redfish(bytes),
+        13 => words_of_jobs(bytes),
         _ => providers::answer(bytes),
+    }
+}
+
+/// What jobs say of themselves, and what `run` is told of limits and finds in lines.
+fn words_of_jobs(bytes: &[u8]) {
+    drop(read_labels(bytes));
+    drop(read_mark(bytes));
+    if let Ok(Statement::Progress(progress)) = read_progress(bytes) {
+        assert!(progress.total > 0 && progress.done <= progress.total, "{progress:?}");
+    }
+    let text = String::from_utf8_lossy(bytes);
+    if let Some((done, total)) = text.split_once('/') {
+        drop(progress(done, total));
+    }
+    drop(Limit::parse_emissions(&text));
+    drop(Limit::parse_energy(&text));
+    if let Ok(pattern) = Pattern::parse(r"([0-9]+)[^0-9]+([0-9]+)") {
+        let _ = pattern.find(&text);
     }
 }
 

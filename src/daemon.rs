@@ -10,7 +10,7 @@ mod keeping;
 mod looking;
 mod naming;
 pub(crate) mod roots;
-mod socket;
+pub(crate) mod socket;
 
 use crate::carbon;
 use crate::clock;
@@ -20,6 +20,7 @@ use crate::confine::{confine, confine_to_devices};
 use crate::http_client::{ClientError, bare};
 use crate::job::own::OwnProcess;
 use crate::job::processor::{Processors, Topology};
+use crate::job::register::Callers;
 use crate::model::quantity::{Nanos, Pue};
 use crate::model::reading::{Accounting, Factor, Fault, Finding};
 use crate::output::access::{Access, AccessError};
@@ -33,12 +34,12 @@ use crate::source::hardware::Hardware;
 use crate::source::nvml::Confinement;
 use crate::store::OpenError;
 use crate::store::lock::LockError;
+use arc_swap::ArcSwap;
 use grid::GridDesk;
 use keeping::Keeping;
-use socket::Desk;
+use socket::Opened;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -143,8 +144,9 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     let mailbox = Arc::new(Mailbox::default());
     let desk = socket::open(&settings, &mailbox.latest, parts.directory.as_mut())?;
     let mut sampler = Sampler::new(parts);
-    if let Some((desk, _)) = &desk {
-        sampler.wake_by(Arc::clone(&desk.wake));
+    if let Some(Opened { desk, .. }) = &desk {
+        desk.wake.iter().for_each(|wake| sampler.wake_by(Arc::clone(wake)));
+        sampler.listen_to(Arc::clone(&desk.inbox));
     }
     let mut push = open_push(&settings, &keeping)?;
     if let Some(push) = &push {
@@ -321,7 +323,7 @@ fn open_push(settings: &Settings, keeping: &Keeping) -> Result<Option<Push>, Sta
 struct Outlets {
     access: Arc<Access>,
     listeners: Vec<TcpListener>,
-    desk: Option<(Arc<Desk>, UnixListener)>,
+    desk: Option<Opened>,
     push: Option<Push>,
     grid: GridDesk,
 }
@@ -345,10 +347,10 @@ async fn serve_until_told(
         let listener = tokio::net::TcpListener::from_std(listener).map_err(system("preparing a listener"))?;
         servers.spawn(serve(Arc::clone(&site), Arc::clone(&outlets.access), listener, stopped.clone()));
     }
-    let wake = outlets.desk.as_ref().map(|(desk, _)| Arc::clone(&desk.wake));
+    let wake = outlets.desk.as_ref().and_then(|opened| opened.desk.wake.clone());
     servers.spawn(outlets.grid.asking(stopped.clone(), wake));
-    let desk = outlets.desk.as_ref().map(|(desk, _)| Arc::clone(desk));
-    if let Some((desk, listener)) = outlets.desk {
+    let callers = outlets.desk.as_ref().map(|opened| Arc::clone(&opened.callers));
+    if let Some(Opened { desk, listener, .. }) = outlets.desk {
         let listener =
             tokio::net::UnixListener::from_std(listener).map_err(system("preparing a listener"))?;
         servers.spawn(socket::serve(desk, listener, stopped.clone()));
@@ -359,7 +361,7 @@ async fn serve_until_told(
     loop {
         match signals.next().await {
             Told::Stop => break,
-            Told::Reload => reload(flags, settings, mailbox, desk.as_deref(), &outlets.grid),
+            Told::Reload => reload(flags, settings, mailbox, callers.as_deref(), &outlets.grid),
         }
     }
     let told = clock::monotonic();
@@ -429,7 +431,13 @@ async fn told(signal: &mut Signal) {
 }
 
 /// Takes up the file anew, or keeps what is in force and says why.
-fn reload(flags: &Flags, started_with: &Settings, mailbox: &Mailbox, desk: Option<&Desk>, grid: &GridDesk) {
+fn reload(
+    flags: &Flags,
+    started_with: &Settings,
+    mailbox: &Mailbox,
+    callers: Option<&ArcSwap<Callers>>,
+    grid: &GridDesk,
+) {
     let loaded = Settings::load(flags).and_then(|settings| Ok((update(&settings, started_with)?, settings)));
     match loaded {
         Ok((update, settings)) => {
@@ -453,8 +461,8 @@ fn reload(flags: &Flags, started_with: &Settings, mailbox: &Mailbox, desk: Optio
                 || settings.otlp != started_with.otlp;
             grid.take_up(&settings);
             mailbox.update(update);
-            if let Some((desk, callers)) = desk.zip(looking::callers(&settings).ok()) {
-                desk.callers.store(Arc::new(callers));
+            if let Some((known, callers)) = callers.zip(looking::callers(&settings).ok()) {
+                known.store(Arc::new(callers));
             }
             tracing::info!("configuration taken up, counters kept");
             if needs_restart {

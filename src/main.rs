@@ -4,18 +4,20 @@ use anyhow::Error;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jouleprint::command::doctor::{DoctorArguments, Health};
+use jouleprint::command::job::JobArguments;
 use jouleprint::command::record::RecordArguments;
 use jouleprint::command::regions::RegionsArguments;
 use jouleprint::command::report::Outcome;
 use jouleprint::command::report::arguments::{JobsArguments, ReportArguments};
 use jouleprint::command::rules::RulesArguments;
-use jouleprint::command::run::OWN_FAILURE;
 use jouleprint::command::run::arguments::RunArguments;
 use jouleprint::command::run::child::follow;
+use jouleprint::command::run::{Finish, OWN_FAILURE, STOPPED};
 use jouleprint::command::simulate::SimulateArguments;
+use jouleprint::command::top::Abilities;
 use jouleprint::command::when::WhenArguments;
 use jouleprint::command::{
-    check, doctor, grid, jobs, metrics, record, regions, replay, report, rules, run, simulate, when,
+    check, doctor, grid, job, jobs, metrics, record, regions, replay, report, rules, run, simulate, top, when,
 };
 use jouleprint::config::flags::Flags;
 use jouleprint::config::{ConfigError, Settings, place};
@@ -78,10 +80,19 @@ enum Command {
     /// Without an option the exporter of this host is asked, if one is running; otherwise, and with any option
     /// about records, they are read from the store.
     Jobs(Box<JobsArguments>),
+    /// Say what the job around us is at and how far it has come, or show what it has used and will use
+    ///
+    /// The exporter of this host is told, or `jouleprint run` around us. Who is speaking the kernel says.
+    Job(JobArguments),
+    /// Watch the jobs of this host by power: g/h, energy, progress, details of each
+    ///
+    /// Keys: ? lists them. Without a terminal there is one listing. An exporter must be running.
+    Top,
     /// Run a command, and say what it used
     ///
     /// Its exit code, streams, signals and terminal are as without us; the summary goes to standard error.
-    /// Exit code 125: we failed, and it was not run; 126, 127: it cannot be started, there is no such command.
+    /// Exit code 124: it was ended for what it used (--stop); 125: we failed, and it was not run; 126, 127: it
+    /// cannot be started, there is no such command.
     Run(Box<RunArguments>),
     /// Compare what the same energy would emit in other regions of a cloud, or in other grid zones
     ///
@@ -131,7 +142,7 @@ fn main() -> ExitCode {
     // Beside somebody else's output, or an answer of our own, only what is wrong is worth a line.
     let (usual, own_failure) = match arguments.command {
         Some(Command::Run(_)) => ("error", OWN_FAILURE),
-        Some(Command::Regions(_) | Command::Rules(_) | Command::When(_)) => ("error", 2),
+        Some(Command::Regions(_) | Command::Rules(_) | Command::Top | Command::When(_)) => ("error", 2),
         _ => ("info", 2),
     };
     if let Err(message) = start_log(&arguments.flags, usual) {
@@ -170,9 +181,21 @@ fn start(arguments: &Arguments) -> Result<ExitCode, Error> {
         }
         Some(Command::Record(recording)) => record::run(&arguments.flags, recording)?,
         Some(Command::Report(arguments)) => return Ok(ExitCode::from(code(report::run(arguments)?))),
+        Some(Command::Job(arguments_of_job)) => {
+            let sockets = place::job_sockets(arguments.flags.job_socket.clone());
+            return Ok(ExitCode::from(job::run(arguments_of_job, sockets).unwrap_or_else(|error| {
+                complain(&error.to_string());
+                1
+            })));
+        }
         Some(Command::Jobs(jobs)) => {
             let sockets = place::job_sockets(arguments.flags.job_socket.clone());
             return Ok(ExitCode::from(code(jobs::run(jobs, sockets)?)));
+        }
+        Some(Command::Top) => {
+            let sockets = place::job_sockets(arguments.flags.job_socket.clone());
+            let abilities = Abilities { is_screen: place::is_screen(), has_colours: place::has_colours() };
+            top::run(sockets, abilities)?;
         }
         Some(Command::Regions(asked)) => regions::run(&arguments.flags, asked)?,
         Some(Command::When(asked)) => {
@@ -190,7 +213,8 @@ fn start(arguments: &Arguments) -> Result<ExitCode, Error> {
 /// The command's own end is ours too, be it by a signal.
 fn measure(flags: &Flags, command: &RunArguments) -> u8 {
     match run::run(flags, command) {
-        Ok(end) => follow(end),
+        Ok(Finish::Followed(end)) => follow(end),
+        Ok(Finish::Stopped) => STOPPED,
         Err(error) => {
             complain(&error.to_string());
             error.exit_code()
@@ -206,6 +230,13 @@ fn forget_environment(arguments: &mut Arguments, matches: &ArgMatches) {
             |(_, matches): (&str, &ArgMatches)| matches.value_source(name) == Some(ValueSource::CommandLine);
         matches.subcommand().is_some_and(is_typed)
     };
+    // Inside `run` that is its socket, where its command speaks, and no exporter's.
+    let asks = matches!(arguments.command, Some(Command::Jobs(_) | Command::Job(_) | Command::Top));
+    let source = matches.subcommand().map_or(matches, |(_, matches)| matches).value_source("job_socket");
+    let is_inherited = source == Some(ValueSource::EnvVariable);
+    if place::is_inside_run() && is_inherited && !asks {
+        arguments.flags.job_socket = None;
+    }
     if !is_typed("zone") {
         match &mut arguments.command {
             Some(Command::Report(report)) => report.selection.zone = None,

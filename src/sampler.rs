@@ -3,6 +3,7 @@
 //! reader or for the disk, and no reader waits for it.
 
 pub mod keeper;
+pub mod predictions;
 mod pricing;
 mod states;
 pub mod wake;
@@ -15,6 +16,7 @@ use crate::job::gpu::{Around, Holders};
 use crate::job::own::OwnProcess;
 use crate::job::processor::Processors;
 use crate::job::register::Callers;
+use crate::job::speech::Inbox;
 use crate::kernel_file::Buffer;
 use crate::model::checkpoint::{Buckets, Checkpoint};
 use crate::model::gpu::{Sight, Use};
@@ -27,6 +29,7 @@ use crate::model::time::Moment;
 use crate::source::Sources;
 use arc_swap::ArcSwapOption;
 use keeper::Keeper;
+use predictions::Predictions;
 use pricing::Pricing;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use states::{States, note};
@@ -123,6 +126,8 @@ pub struct Sampler {
     buffer: Buffer,
     push: Option<Arc<Mutex<PushState>>>,
     wake: Option<Arc<Wake>>,
+    inbox: Option<Arc<Inbox>>,
+    predictions: Predictions,
 }
 
 /// New settings for a running sampler.
@@ -192,12 +197,19 @@ impl Sampler {
             buffer: Buffer::default(),
             push: None,
             wake: None,
+            inbox: None,
+            predictions: Predictions::default(),
         }
     }
 
     /// Ticks from now on whenever it is asked to, too.
     pub fn wake_by(&mut self, wake: Arc<Wake>) {
         self.wake = Some(wake);
+    }
+
+    /// Listens from now on to what jobs say of themselves.
+    pub fn listen_to(&mut self, inbox: Arc<Inbox>) {
+        self.inbox = Some(inbox);
     }
 
     /// Shows from now on how pushes fare.
@@ -230,6 +242,8 @@ impl Sampler {
             return None;
         }
         let cpus = cpus.unwrap_or(0);
+        // Before the groups: whoever has spoken is then seen.
+        let speech = self.inbox.as_ref().map(|inbox| inbox.take()).unwrap_or_default();
         let groups = match &mut self.consumers {
             Some(consumers) => consumers.collect(&mut self.buffer),
             None => Groups::default(),
@@ -272,6 +286,7 @@ impl Sampler {
             cpus,
             groups,
             namings,
+            speech,
             plan,
             factor,
         })
@@ -317,15 +332,19 @@ impl Sampler {
         sources.extend(self.directory.as_ref().map(Directory::sources).unwrap_or_default());
         sources.extend(self.holders.as_ref().map(Holders::states).unwrap_or_default());
         sources.extend(self.pricing.grid().iter().flat_map(|grid| grid.sources.iter().cloned()));
+        let totals = Arc::new(self.engine.totals());
+        let plan = self.pricing.grid().map(|grid| &*grid.plan);
+        self.predictions.look(&totals, &at, plan, self.pricing.factor());
         Snapshot {
             at,
             interval: self.interval,
             machine: Arc::clone(&self.machine),
-            totals: Arc::new(self.engine.totals()),
+            totals,
             factor: Arc::clone(self.pricing.factor()),
             grid: self.pricing.grid().cloned(),
             sources,
             gpus: states::gpus(&self.sources),
+            predictions: Arc::clone(&self.predictions.all),
             sampler: self.state.clone(),
             store: None,
             push: self.push.as_ref().map(|state| state.lock().expect("nothing panics with it").clone()),

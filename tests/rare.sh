@@ -5,7 +5,8 @@
 #                         for the disk counted over ten real minutes, 30 days of churn, pushes into an OpenTelemetry
 #                         Collector built from Debian's sources, and a boot of Debian's kernel in QEMU with a
 #                         BMC, an ACPI power meter and energy counters, another one with systemd, the shipped unit and
-#                         others, a thousand made-up hosts on one Prometheus with the shipped rules (docs/scale.md), and
+#                         others, a training loop of scikit-learn beside what is predicted of it, a kubelet
+#                         that is asked every ten seconds, a thousand made-up hosts on one Prometheus with the shipped rules (docs/scale.md), and
 #                         pictures of the dashboards by Grafana's own panels
 set -euo pipefail
 
@@ -19,12 +20,24 @@ slow() {
     cargo test --locked --features rare --test slow -- --test-threads=1 --nocapture --exact "$@"
 }
 
+# A library that learns, for a training loop that says how far it is.
+learns=.cache/scikit-learn
+if ! "$learns/bin/python" -c 'import sklearn' 2>/dev/null; then
+    echo "installing scikit-learn into $learns"
+    rm -rf "$learns"
+    python3 -m venv "$learns"
+    "$learns/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: 'scikit-learn>=1.5,<2'
+fi
+
 date --utc +'rare tier, %F %H:%M UTC'
 uname -rm
 KILLS=${KILLS:-300} slow kill::what_was_shown_survives_every_kill
 STATES=${STATES:-3000} slow crash::after_a_power_loss_at_any_moment_nothing_shown_is_taken_back
 slow rare::a_store_that_is_not_let_go_of_is_not_waited_for_longer_than_a_minute
 slow rare::ten_minutes_of_the_real_program_wait_for_the_disk_ten_times_at_most
+slow drawn::a_fleet_in_prometheus_is_what_it_drew
+slow prediction::a_training_loop_ends_near_what_was_predicted_when_a_tenth_was_done
+slow holders::the_kubelet_is_asked_every_ten_seconds_where_nothing_happens
 DAYS=${DAYS:-30} slow soak::ten_jobs_a_second_for_a_day_grow_nothing
 tests/slow/collector.sh
 slow otlp::a_collector_has_by_grpc_what_a_scrape_shows_and_passes_it_on

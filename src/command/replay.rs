@@ -85,6 +85,7 @@ impl Replay {
             grid: None,
             factor: Arc::new(tick.factor.clone()),
             gpus: Vec::new(),
+            predictions: Arc::default(),
             sources: Vec::new(),
             sampler: SamplerState::default(),
             store: None,

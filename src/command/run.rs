@@ -7,6 +7,7 @@
 
 pub mod accelerators;
 pub mod arguments;
+pub mod care;
 pub mod cgroup;
 pub mod child;
 pub mod csv;
@@ -14,9 +15,13 @@ pub mod daemon;
 pub mod grid;
 pub mod json;
 pub mod keep;
+pub mod limit;
 pub mod live;
 pub mod meter;
 pub mod outcome;
+pub mod output;
+pub mod said;
+pub mod socket;
 pub mod summary;
 pub mod tree;
 
@@ -34,6 +39,7 @@ use crate::model::identity::{JobId, JobKind};
 use crate::model::quantity::{CpuTime, Nanos, Pue};
 use crate::model::time::Moment;
 use arguments::{LabelError, RunArguments, environment};
+use care::{Care, NoTerminal};
 use cgroup::OwnGroup;
 use child::{Child, End, Signals, SpawnError};
 use daemon::{Daemon, Host};
@@ -42,6 +48,7 @@ use jiff::Timestamp;
 use live::Live;
 use meter::{Job, Meters};
 use outcome::{Method, Outcome};
+use said::Said;
 use signal_hook::consts::SIGCHLD;
 use std::io::{self, Write};
 use std::path::Path;
@@ -63,6 +70,18 @@ const NO_ZONE: &str = "WORLD";
 /// The code to end with when we failed and not the command, as `env` and `timeout` do.
 pub const OWN_FAILURE: u8 = 125;
 
+/// The code to end with when the command was ended by us, as `timeout` does.
+pub const STOPPED: u8 = 124;
+
+/// How it all ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// As the command did.
+    Followed(End),
+    /// It was told to end, for what it used or was going to.
+    Stopped,
+}
+
 /// Why the command was not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -72,6 +91,9 @@ pub enum RunError {
     /// A label is wrong.
     #[error(transparent)]
     Label(#[from] LabelError),
+    /// Nobody can be asked.
+    #[error(transparent)]
+    Terminal(#[from] NoTerminal),
     /// The kernel refuses something basic.
     #[error("{what}: {error}")]
     System {
@@ -91,7 +113,9 @@ impl RunError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             RunError::Spawn(error) => error.shell_code(),
-            RunError::Start(_) | RunError::Label(_) | RunError::System { .. } => OWN_FAILURE,
+            RunError::Start(_) | RunError::Label(_) | RunError::Terminal(_) | RunError::System { .. } => {
+                OWN_FAILURE
+            }
         }
     }
 }
@@ -100,14 +124,21 @@ impl RunError {
 ///
 /// # Errors
 /// The command was not started.
-pub fn run(flags: &Flags, arguments: &RunArguments) -> Result<End, RunError> {
+pub fn run(flags: &Flags, arguments: &RunArguments) -> Result<Finish, RunError> {
     let settings = Settings::load(flags).map_err(StartError::from)?;
     let user = rustix::process::getuid().as_raw();
     let user_name = Users::read(Path::new("/etc/passwd")).name(&user.to_string());
     let description = arguments.description(user, &user_name)?;
+    let mut care = Care::new(arguments)?;
     let mut measured = Measured::start(&settings, flags, description, user)?;
     let (child, started) = measured.spawn(arguments)?;
-    let end = measured.follow(&child, started, Live::new(arguments));
+    let end = measured.follow(&child, started, Live::new(arguments), |measured, child, is_signal| {
+        if is_signal {
+            care.let_go(child, &measured.account);
+        } else {
+            care.look(arguments, &measured.meters, child, &measured.account);
+        }
+    });
     let (outcome, checkpoint) = measured.finish(arguments, started, end);
     // First what nobody can hold up: a pipe may have no reader.
     if let Some(folder) = place::runs(arguments.runs.clone())
@@ -116,12 +147,14 @@ pub fn run(flags: &Flags, arguments: &RunArguments) -> Result<End, RunError> {
         complain(&format!("this run is not kept: {error} (--runs.path none keeps nothing)"));
     }
     deliver(&outcome, arguments);
-    Ok(end)
+    Ok(if care.has_stopped() { Finish::Stopped } else { Finish::Followed(end) })
 }
 
 /// By what the command's use is told.
-enum Account {
+pub enum Account {
+    /// A control group of its own, and what that showed before.
     Group(OwnGroup, CpuTime),
+    /// Its process tree.
     Tree(Tree),
 }
 
@@ -130,6 +163,14 @@ impl Account {
         match self {
             Account::Group(..) => Method::Cgroup,
             Account::Tree(_) => Method::ProcessTree,
+        }
+    }
+
+    /// The processes that are the command's, as far as we can list them.
+    fn processes(&self) -> Vec<u32> {
+        match self {
+            Account::Group(group, _) => group.processes(),
+            Account::Tree(tree) => tree.processes(),
         }
     }
 
@@ -156,6 +197,7 @@ struct Measured {
     // Whom to ask once the command is there, and who is being asked.
     wish: Option<Setting>,
     asking: Option<Asking>,
+    said: Said,
     signals: Signals,
     used: CpuTime,
     interval: Nanos,
@@ -192,6 +234,7 @@ impl Measured {
             Account::Tree(_) => "".into(),
         };
         let job = Job { id: JobId::new(JobKind::Run, &id), user, cgroup };
+        let said = Said::open(&job.id, &id);
         let host = settings.host_label();
         let mut meters = Meters::open(settings, &host, job, at_start.as_ref(), factor)?;
         // An exporter that lends its intensity asks the same providers.
@@ -215,6 +258,7 @@ impl Measured {
             wants_factor,
             wish,
             asking: None,
+            said,
             signals,
             used: CpuTime::ZERO,
             interval: settings.interval.min(TICK),
@@ -227,7 +271,7 @@ impl Measured {
 
     /// Reads everything, and starts the command right after. It is born in its control group.
     fn spawn(&mut self, arguments: &RunArguments) -> Result<(Child, Moment), RunError> {
-        let variables = environment(&self.id, &self.description);
+        let variables = environment(&self.id, &self.description, self.said.path());
         let mut is_inside = false;
         if let Account::Group(group, _) = &self.account {
             match group.enter() {
@@ -243,15 +287,15 @@ impl Measured {
         }
         let host = self.host_reading(clock::monotonic(), true);
         let started = clock::now();
-        self.meters.tick(started, CpuTime::ZERO, host.as_ref(), |_| Some(false));
+        self.meters.tick(started, (CpuTime::ZERO, Vec::new()), host.as_ref(), |_| Some(false));
         match &mut self.account {
             Account::Group(group, before) => *before = group.used(&mut self.buffer).unwrap_or_default(),
             Account::Tree(tree) => tree.begin(),
         }
         // What came before there was a command was meant for it all the same.
         let early = self.signals.take();
-        let child = Child::spawn(&arguments.command, &variables);
-        if let Ok(child) = &child {
+        let child = Child::spawn(&arguments.command, &variables, arguments.progress_pattern.is_some());
+        if let Ok((child, _)) = &child {
             early.into_iter().for_each(|signal| child.send(signal));
         }
         if let (Account::Group(group, _), true) = (&self.account, is_inside)
@@ -259,7 +303,10 @@ impl Measured {
         {
             self.notes.push(format!("jouleprint stayed in the command's control group: {error}"));
         }
-        let child = child?;
+        let (child, streams) = child?;
+        if let Err(error) = self.said.begin(&self.account, streams, arguments) {
+            self.notes.push(format!("what the command says is not heard: starting a thread: {error}"));
+        }
         self.asking = self.wish.take().and_then(|wish| {
             let asking = Asking::begin(wish).inspect_err(|error| {
                 self.notes.push(format!("no provider is asked: starting a thread: {error}"));
@@ -292,12 +339,19 @@ impl Measured {
     }
 
     /// Ticks until the command has ended.
-    fn follow(&mut self, child: &Child, started: Moment, mut live: Live) -> End {
+    fn follow(
+        &mut self,
+        child: &Child,
+        started: Moment,
+        mut live: Live,
+        mut look: impl FnMut(&Measured, &Child, bool),
+    ) -> End {
         let mut due = started.monotonic + self.interval;
         loop {
             for signal in self.signals.take() {
                 if signal != SIGCHLD {
                     child.pass_on(signal);
+                    look(self, child, true);
                 } else if let Some(end) = child.attend() {
                     self.ended = clock::now();
                     live.clear();
@@ -315,6 +369,7 @@ impl Measured {
                 }
                 self.take_price(now.since(&started) < grid::PATIENCE);
                 self.tick(now, host.as_ref());
+                look(self, child, false);
                 live.show(&self.meters, now.since(&started));
                 // What has been missed, as while we were stopped, is not made up for.
                 while due <= now.monotonic {
@@ -333,12 +388,21 @@ impl Measured {
             Account::Tree(tree) => tree.used(),
         };
         self.used = self.used.max(used);
+        let heard = self.said.heard();
+        self.said.tell_on(&heard, at.monotonic, self.daemon.as_ref(), &self.account);
         let account = &self.account;
-        self.meters.tick(at, self.used, host, |pid| account.has(pid));
+        self.meters.tick(at, (self.used, heard), host, |pid| account.has(pid));
+        self.said.publish(|| self.meters.snapshot(at, self.interval));
     }
 
     /// The last tick, and what it all comes to.
     fn finish(&mut self, arguments: &RunArguments, started: Moment, end: End) -> (Outcome, Checkpoint) {
+        let signals = &self.signals;
+        let is_told_to_end = || signals.take().iter().any(|signal| *signal != SIGCHLD);
+        if self.said.hear_out(is_told_to_end) {
+            self.notes
+                .push("its output is still open; who writes there after this finds no reader".to_owned());
+        }
         let host = self.host_reading(self.ended.monotonic, true);
         self.tick(self.ended, host.as_ref());
         // After the meters were read: what is drawn while we wait is nobody's.
@@ -368,6 +432,13 @@ impl Measured {
         }
         let lasted = self.ended.since(&started);
         let totals = Arc::new(self.meters.totals());
+        let phases = totals.jobs.first().and_then(|job| {
+            let speech = job.speech.as_ref()?;
+            Some(speech.phases.at(self.ended.monotonic, &totals.amounts_of_job(0), job.cpu))
+        });
+        if let Some(told) = self.said.described() {
+            self.description.fill(&told);
+        }
         let (meters, notes) = outcome::meter_uses(&self.meters, &totals, lasted);
         self.notes.extend(notes);
         self.notes.extend(self.meters.accelerators().notes());
@@ -383,6 +454,7 @@ impl Measured {
             method,
             cpu: self.used,
             parts: outcome::parts(&self.meters, &totals),
+            phases: phases.unwrap_or_default(),
             meters,
             factor: self.meters.factor().clone(),
             has_equivalents: !arguments.no_equivalents,

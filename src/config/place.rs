@@ -58,6 +58,18 @@ pub fn job_sockets(wanted: Option<PathBuf>) -> Vec<PathBuf> {
     }
 }
 
+/// Whether this process was started by `jouleprint run`.
+#[must_use]
+pub fn is_inside_run() -> bool {
+    std::env::var_os("JOULEPRINT_RUN_ID").is_some()
+}
+
+/// The folder in which a command's own socket is made.
+#[must_use]
+pub fn of_sockets() -> PathBuf {
+    absolute("XDG_RUNTIME_DIR").filter(|folder| folder.is_dir()).unwrap_or_else(std::env::temp_dir)
+}
+
 /// Which accelerators what we start is told to use, by the variables of each vendor. Of AMD's two the one
 /// counts within what the other leaves.
 #[must_use]
@@ -66,6 +78,18 @@ pub fn visible_devices() -> Vec<(Vendor, String)> {
     let amd = of(Vendor::Amd, "ROCR_VISIBLE_DEVICES").or_else(|| of(Vendor::Amd, "HIP_VISIBLE_DEVICES"));
     let all = [of(Vendor::Nvidia, "CUDA_VISIBLE_DEVICES"), amd, of(Vendor::Intel, "ZE_AFFINITY_MASK")];
     all.into_iter().flatten().collect()
+}
+
+/// Whether the terminal can do more than to print line after line.
+#[must_use]
+pub fn is_screen() -> bool {
+    std::env::var("TERM").is_ok_and(|term| !term.is_empty() && term != "dumb")
+}
+
+/// Whether colours are welcome (no-color.org).
+#[must_use]
+pub fn has_colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// The folder in which a user's own runs are kept: as `wanted`, else below the user's state.

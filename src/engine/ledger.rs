@@ -3,10 +3,12 @@
 
 mod groups;
 mod position;
+mod voices;
 
 use super::grid::Grid;
 use super::groups::{Groups, NONE};
 use super::history::History;
+use super::speech::Voice;
 use super::split::split;
 use super::sums::{Sums, table};
 use crate::model::description::{Description, Naming};
@@ -133,6 +135,8 @@ struct JobRow {
     cpu: CpuTime,
     // Accelerators that it was given: column, and how much of it in ppm.
     held: Vec<(u32, u32)>,
+    // What it has said of itself, if anything.
+    voice: Option<Box<Voice>>,
     groups: [u32; 2],
     ended: Option<Nanos>,
     // When its totals last changed.
@@ -238,6 +242,7 @@ impl Ledger {
             Some(&row) => row,
             None => self.make_row(job)?,
         };
+        self.begin_anew(row);
         let job = self.job_mut(row);
         job.groups[hierarchy as usize] += 1;
         job.ended = None;
@@ -427,6 +432,7 @@ impl Ledger {
                 description: Arc::clone(&job.description),
                 power: job.row.power(),
                 held: job.held.clone(),
+                speech: job.voice.as_ref().map(|voice| Arc::new(voice.speech())),
             })
             .collect();
         totals.residual_power = self.residual.iter().map(Row::power).collect();
@@ -462,6 +468,7 @@ impl Ledger {
             standing: Arc::new(standing),
             cpu: CpuTime::ZERO,
             held: Vec::new(),
+            voice: None,
             groups: [0, 0],
             ended: Some(self.now.monotonic),
             changed: self.now.monotonic,

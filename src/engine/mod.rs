@@ -1,9 +1,10 @@
-//! The core: readings in, totals out. Pure and synchronous: no clock, no files, no logs, no floats.
-//! The same ticks give the same totals.
+//! The core: readings in, totals out. Pure and synchronous: no clock, no files, no logs, and no floats in the step
+//! and its state. The same ticks give the same totals.
 //!
 //! A tick passes through [`usage`] (who used the processors), one [`meter`] a domain (how much energy
 //! that was), [`floor`] and [`mod@split`] (whose it is) and the [`grid`] (how many grams) into the [`ledger`], its
-//! [`groups`] of jobs and its [`history`] by the hour.
+//! [`groups`] of jobs and its [`history`] by the hour. Beside it stands the [`prediction`], which books nothing and so
+//! may use floats.
 
 pub mod floor;
 pub mod gpu;
@@ -14,7 +15,9 @@ pub mod history;
 pub mod ledger;
 pub mod meter;
 mod position;
+pub mod prediction;
 pub mod root;
+pub mod speech;
 pub mod split;
 pub mod sums;
 pub mod usage;
@@ -129,6 +132,7 @@ impl Engine {
             self.grow(domains);
         }
         self.ledger.price(tick.plan.as_ref(), &tick.factor);
+        let before = self.ledger.listen(&tick.speech, self.last.unwrap_or(tick.at.monotonic));
         let usage = self.observer.step(tick, &mut self.ledger);
         let unplaced = tick.namings.iter().filter(|naming| !self.ledger.describe(naming)).collect();
         self.observer.remember(unplaced);
@@ -147,6 +151,7 @@ impl Engine {
             let step = reading.map(|value| self.domains[index].meter.read(&tick.at, value));
             self.book(index, step, tick, &usage, gpus.remove(&index).as_ref());
         }
+        self.ledger.hear(&tick.speech, &before);
         self.ledger.retire();
         self.release_rows();
     }

@@ -21,6 +21,7 @@ pub mod rule;
 pub mod run;
 pub mod sidecar;
 pub mod slurm;
+pub mod speech;
 pub mod systemd;
 pub mod tree;
 pub mod watch;
@@ -129,22 +130,26 @@ impl Resolvers {
         }
     }
 
-    /// The job whose processes stand in the group at `path`: the innermost of those around it.
-    #[must_use]
-    pub fn innermost(&self, path: &str) -> Option<JobId> {
-        self.around(path).into_iter().next()
-    }
-
     /// All jobs around the group at `path`, the innermost first.
     #[must_use]
     pub fn around(&self, path: &str) -> Vec<JobId> {
+        self.groups_around(path).map(|(id, _)| id).collect()
+    }
+
+    /// The innermost of them, and the path of its group.
+    #[must_use]
+    pub fn innermost_group(&self, path: &str) -> Option<(JobId, String)> {
+        self.groups_around(path).next()
+    }
+
+    fn groups_around<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (JobId, String)> + 'a {
         let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
-        let roles = (1..=names.len()).rev().map(|length| self.role(&names[..length]));
-        let jobs = roles.filter_map(|role| match role {
-            GroupRole::Job(id) | GroupRole::Slice(id) => Some(id),
+        (1..=names.len()).rev().filter_map(move |length| match self.role(&names[..length]) {
+            GroupRole::Job(id) | GroupRole::Slice(id) => {
+                Some((id, format!("/{}", names[..length].join("/"))))
+            }
             GroupRole::Passage | GroupRole::Residual(_) => None,
-        });
-        jobs.collect()
+        })
     }
 
     fn qualified(&self, id: &JobId, path: &[&str]) -> JobId {

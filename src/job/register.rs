@@ -4,13 +4,14 @@
 use super::Resolvers;
 use super::directory::Told;
 use super::hierarchy::Root;
+use super::speech::Usage;
 use crate::kernel_file::{has_ended, read_lossy};
 use crate::model::description::{Attribute, Description};
 use crate::model::identity::JobId;
 use arc_swap::ArcSwap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -41,6 +42,17 @@ pub enum Refusal {
         "this is no set of labels: {0} (expected an object with project, experiment, executable, labels)"
     )]
     Malformed(String),
+    /// The message is no such statement.
+    #[error("{problem} (expected {expected})")]
+    Statement {
+        /// What is wrong.
+        problem: String,
+        /// What it should look like.
+        expected: &'static str,
+    },
+    /// More is said than a tick takes in.
+    #[error("too much was said since the last tick; say it again in some seconds, and marks more seldom")]
+    Busy,
     /// Too many jobs have labels.
     #[error("{MAX_TOLD} jobs have labels already; try again when some of them have ended")]
     Full,
@@ -54,6 +66,15 @@ pub struct Callers {
     // Of each root, where the paths begin that we are shown; `None` where that is not known.
     starts: Vec<Option<String>>,
     resolvers: Resolvers,
+}
+
+/// Who is speaking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Speaker {
+    /// The job.
+    pub job: JobId,
+    /// Where its CPU time is counted, where that can be seen.
+    pub usage: Option<Usage>,
 }
 
 /// Where a process stands.
@@ -108,21 +129,37 @@ impl Callers {
     ///
     /// # Errors
     /// It is not known, or in no job.
-    pub fn job_of(&self, speaker: Option<(i32, u32)>) -> Result<JobId, Refusal> {
-        let (pid, user) = speaker.filter(|(pid, _)| *pid > 0).ok_or(Refusal::Foreign)?;
-        // Another process may have got the number since.
-        let status = read_lossy(&self.procfs.join(pid.to_string()).join("status")).unwrap_or_default();
-        if effective_user(&status) != Some(user) {
-            return Err(Refusal::Gone(pid));
-        }
+    pub fn speaker(&self, peer: Option<(i32, u32)>) -> Result<Speaker, Refusal> {
+        let pid = self.process(peer)?;
         let groups = read_lossy(&self.procfs.join(pid.to_string()).join("cgroup"));
         let groups = groups.map_err(|_| Refusal::Gone(pid))?;
         // The first hierarchy is the one that charges.
         let found = self.roots.iter().zip(&self.starts).find_map(|(root, start)| {
-            self.resolvers.innermost(&absolute(start.as_deref(), root.version.path_in(&groups)?)?)
+            let path = absolute(start.as_deref(), root.version.path_in(&groups)?)?;
+            let (job, group) = self.resolvers.innermost_group(&path)?;
+            let usage = below(start.as_deref(), &group)
+                .map(|group| Usage { group: root.path.join(group), version: root.version });
+            Some(Speaker { job, usage })
         });
         found.ok_or(Refusal::NoJob(pid))
     }
+
+    /// The number of that process, if it is still the same.
+    ///
+    /// # Errors
+    /// It has none, or has ended.
+    pub fn process(&self, peer: Option<(i32, u32)>) -> Result<i32, Refusal> {
+        let (pid, user) = peer.filter(|(pid, _)| *pid > 0).ok_or(Refusal::Foreign)?;
+        // Another process may have got the number since.
+        let status = read_lossy(&self.procfs.join(pid.to_string()).join("status")).unwrap_or_default();
+        if effective_user(&status) == Some(user) { Ok(pid) } else { Err(Refusal::Gone(pid)) }
+    }
+}
+
+/// Where a group is below the root that we are shown, if it is there.
+fn below<'a>(start: Option<&str>, group: &'a str) -> Option<&'a str> {
+    let rest = group.strip_prefix(start?.trim_end_matches('/'))?;
+    (rest.is_empty() || rest.starts_with('/')).then(|| rest.trim_start_matches('/'))
 }
 
 /// The path from the root of the hierarchy: in a private namespace `/` is where that was made, and what is
@@ -191,7 +228,7 @@ impl Register {
         Register { told, writing: Mutex::default() }
     }
 
-    /// Notes what a job says of itself, in place of what it said before. Jobs for which `is_known` is false
+    /// Notes what a job says of itself, in place of what it said before. Jobs that are not `known`
     /// make room, when that is needed.
     ///
     /// # Errors
@@ -200,12 +237,13 @@ impl Register {
         &self,
         job: JobId,
         description: Description,
-        is_known: impl Fn(&JobId) -> bool,
+        known: impl FnOnce() -> HashSet<JobId>,
     ) -> Result<(), Refusal> {
         let _turn = self.writing.lock().expect("nothing panics with it");
         let mut all = Told::clone(&self.told.load());
         if all.len() >= MAX_TOLD && !all.contains_key(&job) {
-            all.retain(|id, _| is_known(id));
+            let known = known();
+            all.retain(|id, _| known.contains(id));
             if all.len() >= MAX_TOLD {
                 return Err(Refusal::Full);
             }
@@ -244,13 +282,19 @@ mod tests {
             fs::write(proc.path().join(format!("{pid}/cgroup")), groups).expect("written");
             fs::write(proc.path().join(format!("{pid}/status")), "Name:\tx\nUid:\t7\t8\t9\t9\n")
                 .expect("written");
-            assert_eq!(callers.job_of(Some((pid, 7))), Err(Refusal::Gone(pid)), "somebody else's by now");
-            let found = callers.job_of(Some((pid, 8))).map(|id| id.id().to_string());
+            assert_eq!(callers.speaker(Some((pid, 7))), Err(Refusal::Gone(pid)), "somebody else's by now");
+            let found = callers.speaker(Some((pid, 8)));
+            let group = |found: &Speaker| found.usage.as_ref().map(|usage| usage.group.display().to_string());
+            if pid == 10 {
+                let group = found.as_ref().ok().and_then(group);
+                assert_eq!(group.as_deref(), Some("/cg/slurm/uid_0/job_7"));
+            }
+            let found = found.map(|found| found.job.id().to_string());
             assert_eq!(found, expected.map(str::to_owned), "{groups}");
         }
-        assert_eq!(callers.job_of(Some((99, 8))), Err(Refusal::Gone(99)));
-        assert_eq!(callers.job_of(Some((0, 8))), Err(Refusal::Foreign));
-        assert_eq!(callers.job_of(None), Err(Refusal::Foreign));
+        assert_eq!(callers.speaker(Some((99, 8))), Err(Refusal::Gone(99)));
+        assert_eq!(callers.speaker(Some((0, 8))), Err(Refusal::Foreign));
+        assert_eq!(callers.speaker(None), Err(Refusal::Foreign));
     }
 
     #[test]
@@ -322,12 +366,13 @@ mod tests {
     fn when_there_is_no_room_jobs_that_are_gone_make_some() {
         let told = Register::default();
         let job = |number: usize| JobId::new(JobKind::Run, &number.to_string());
+        let all = || (0..=MAX_TOLD).map(job).collect();
         for number in 0..MAX_TOLD {
-            told.tell(job(number), Description::default(), |_| true).expect("room");
+            told.tell(job(number), Description::default(), all).expect("room");
         }
-        assert_eq!(told.tell(job(MAX_TOLD), Description::default(), |_| true), Err(Refusal::Full));
-        told.tell(job(0), Description::default(), |_| true).expect("it has its place");
-        told.tell(job(MAX_TOLD), Description::default(), |id| *id == job(0)).expect("room");
+        assert_eq!(told.tell(job(MAX_TOLD), Description::default(), all), Err(Refusal::Full));
+        told.tell(job(0), Description::default(), all).expect("it has its place");
+        told.tell(job(MAX_TOLD), Description::default(), || [job(0)].into()).expect("room");
         assert_eq!(told.told.load().len(), 2);
     }
 }

@@ -47,7 +47,7 @@ pub fn own_pod(root: &Root, own_mount: &Path, own_cgroup: &Path) -> Option<Strin
         start => start,
     };
     let pods = Resolvers::new(Vec::new(), vec![JobKind::Pod]);
-    pods.innermost(&path).map(|id| id.id().to_string())
+    pods.around(&path).first().map(|id| id.id().to_string())
 }
 
 /// Where the paths begin that we are shown of this hierarchy: empty for its root, and in a private namespace

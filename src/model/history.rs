@@ -5,6 +5,7 @@ use super::description::Description;
 use super::identity::{JobId, Name};
 use super::quantity::{CpuTime, Emissions, Energy, Nanos};
 use super::snapshot::Column;
+use super::speech::Phase;
 use std::sync::Arc;
 
 /// Everything a store holds of the past, up to its last commit.
@@ -69,6 +70,8 @@ pub struct JobRecord {
     pub is_live: bool,
     /// What was known of it beside its id; nothing for jobs folded together.
     pub description: Arc<Description>,
+    /// What it was at, and what of its energy and emissions that used; nothing for jobs folded together.
+    pub phases: Vec<Phase>,
     /// The CPU time charged to it.
     pub cpu: CpuTime,
     /// Energy by hardware, measured and estimated apart.

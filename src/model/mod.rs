@@ -11,4 +11,5 @@ pub mod identity;
 pub mod quantity;
 pub mod reading;
 pub mod snapshot;
+pub mod speech;
 pub mod time;

@@ -6,6 +6,7 @@ use super::gpu::Use;
 use super::grid::{Plan, Step};
 use super::identity::{HwType, JobId, Name, Origin, Residual};
 use super::quantity::{CpuTime, Energy, Intensity, MicroWatts, Nanos, Pue};
+use super::speech::Heard;
 use super::time::Moment;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -417,6 +418,9 @@ pub struct Tick {
     /// What has become known of jobs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namings: Vec<Naming>,
+    /// What jobs have said of themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub speech: Vec<Heard>,
     /// Which figure is charged when, where that has changed. A tick before the first one charges `factor`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Arc<Plan>>,

@@ -7,6 +7,7 @@ use super::groups::GroupKind;
 use super::identity::{HwType, JobId, Name, Origin};
 use super::quantity::{CpuTime, Emissions, Energy, MicroWatts, Nanos};
 use super::reading::{Factor, Fault, FloorMethod, Machine};
+use super::speech::{Amount, Amounts, Prediction, Speech};
 use super::time::Moment;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub sources: Vec<SourceState>,
     /// The accelerators as they were last seen.
     pub gpus: Vec<Sight>,
+    /// What jobs will come to that have said how far they are, by the job's number.
+    pub predictions: Arc<BTreeMap<u64, Prediction>>,
     /// How the sampler itself fares.
     pub sampler: SamplerState,
     /// How the store fares; `None` if none is wanted.
@@ -124,6 +127,14 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// What the job in this row has used by kind of hardware and origin.
+    #[must_use]
+    pub fn amounts_of_job(&self, row: usize) -> Amounts {
+        let (columns, cells) = (self.columns.len(), self.columns.len() * self.zones.len());
+        let energy = &self.job_table.energy[row * columns..][..columns];
+        amounts(&self.columns, energy, &self.job_table.emissions[row * cells..][..cells])
+    }
+
     /// One row of emissions with the zone and the column of each cell, the columns of a zone together.
     pub fn by_zone<'a>(
         &'a self,
@@ -133,6 +144,22 @@ impl Totals {
         let cells = self.zones.iter().flat_map(move |zone| columns.iter().map(move |column| (zone, column)));
         cells.zip(row).map(|((zone, column), emissions)| (zone, column, *emissions))
     }
+}
+
+/// What a row has used by kind of hardware and origin, parts of devices included: `zone × column` of emissions.
+#[must_use]
+pub fn amounts(columns: &[Column], energy: &[Energy], emissions: &[Emissions]) -> Amounts {
+    let mut amounts = Amounts::default();
+    let mut add = |column: &Column, energy, emissions| {
+        amounts.add(Amount { hw_type: column.hw_type, origin: column.origin, energy, emissions });
+    };
+    for (column, energy) in columns.iter().zip(energy) {
+        add(column, *energy, Emissions::ZERO);
+    }
+    for (column, grams) in columns.iter().cycle().zip(emissions) {
+        add(column, Energy::ZERO, *grams);
+    }
+    amounts
 }
 
 /// Rows of totals.
@@ -203,6 +230,8 @@ pub struct JobTotals {
     pub power: MicroWatts,
     /// Accelerators that it was given: column, and how much of the device in ppm.
     pub held: Vec<(u32, u32)>,
+    /// What it has said of itself, if anything.
+    pub speech: Option<Arc<Speech>>,
 }
 
 /// What is said about a job beside its counters.

@@ -1,10 +1,13 @@
 //! The newest snapshot as JSON, for programs that want to know what is so now: `/api/v1/jobs`, `/api/v1/job`,
 //! `/api/v1/host`. Numbers are written from integers, exactly as on the page.
 
+mod own;
+mod speech;
+
 use super::catalogue::Number;
 use super::prometheus::number;
 use crate::model::description::Attribute;
-use crate::model::identity::{JobId, Name, Residual};
+use crate::model::identity::{Name, Residual};
 use crate::model::quantity::{self, Nanos};
 use crate::model::reading::{Domain, Factor, Floor, Place};
 use crate::model::snapshot::{Column, JobTotals, Snapshot, Totals};
@@ -12,6 +15,8 @@ use serde::Serialize;
 use serde::ser::Serializer;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+
+pub use own::{Trouble, own};
 
 /// A number with all its digits.
 struct Exact(Number);
@@ -68,6 +73,12 @@ struct Job<'a> {
     gpus: Vec<Held<'a>>,
     energy: Vec<Energy<'a>>,
     emissions: Vec<Emissions<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<speech::Progress>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prediction: Option<speech::Prediction>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    phases: Vec<speech::Phase>,
 }
 
 /// An accelerator that a job was given, and how much of it.
@@ -139,15 +150,8 @@ pub fn jobs(snapshot: &Snapshot) -> Vec<u8> {
                 energy: energy_of(totals, energies),
             })
             .collect(),
-        jobs: (0..totals.jobs.len()).map(|row| entry(totals, row)).collect(),
+        jobs: (0..totals.jobs.len()).map(|row| entry(snapshot, row)).collect(),
     })
-}
-
-/// One job; `None` if it is not on the page.
-#[must_use]
-pub fn job(snapshot: &Snapshot, id: &JobId) -> Option<Vec<u8>> {
-    let row = snapshot.totals.jobs.iter().position(|job| job.job.id == *id)?;
-    Some(written(&entry(&snapshot.totals, row)))
 }
 
 /// The meters of the cut, each with its own energy, and the factor in force.
@@ -171,8 +175,9 @@ pub fn host(snapshot: &Snapshot) -> Vec<u8> {
     written(&Host { host, at: time(snapshot.at.wall), domains: domains.collect(), factor })
 }
 
-fn entry(totals: &Totals, row: usize) -> Job<'_> {
-    let JobTotals { job, cpu, ended, description, power, held } = &totals.jobs[row];
+fn entry(snapshot: &Snapshot, row: usize) -> Job<'_> {
+    let totals = &*snapshot.totals;
+    let JobTotals { job, cpu, ended, description, power, held, speech: _ } = &totals.jobs[row];
     let (columns, zones) = (totals.columns.len(), totals.zones.len());
     let energies = &totals.job_table.energy[row * columns..][..columns];
     let grams = &totals.job_table.emissions[row * columns * zones..][..columns * zones];
@@ -205,6 +210,9 @@ fn entry(totals: &Totals, row: usize) -> Job<'_> {
                 co2e_grams: Exact(Number::Nano(grams.as_nano())),
             })
             .collect(),
+        progress: speech::progress(snapshot, row),
+        prediction: speech::prediction(snapshot, row),
+        phases: speech::phases(snapshot, row),
     }
 }
 

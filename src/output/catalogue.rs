@@ -10,6 +10,7 @@ mod intensity;
 mod own;
 mod push;
 mod relay;
+mod speech;
 mod store;
 
 use crate::model::quantity::Nanos;
@@ -140,6 +141,7 @@ pub const HTTP_REQUESTS: (&str, &str) =
 pub fn families() -> impl Iterator<Item = &'static Family> {
     [
         accounts::FAMILIES,
+        speech::FAMILIES,
         gpus::FAMILIES,
         groups::FAMILIES,
         grid::FAMILIES,

@@ -126,6 +126,7 @@ fn record(job: &JobRecord, dictionary: &mut Dictionary, number: u64) -> Result<R
         cpu: job.cpu,
         amounts,
         description: Arc::clone(&job.description),
+        phases: job.phases.clone(),
         is_live: false,
     })
 }
@@ -198,6 +199,7 @@ mod tests {
             last_seen: Nanos::from_seconds(second + 1),
             is_live: false,
             description: Arc::new(description),
+            phases: Vec::new(),
             cpu: CpuTime::from_seconds(1),
             energy: vec![(column(), Energy::from_micro(100))],
             emissions: vec![("FR".into(), column(), Emissions::from_nano(7))],
@@ -293,7 +295,7 @@ mod tests {
             plain.write(&sql, &mut head.seals.record).expect("written");
             head.write(&sql).expect("written");
             let later = "DROP TABLE restated; DROP TABLE group_kind; DROP TABLE group_name; DROP TABLE group_live;
-                ALTER TABLE record DROP COLUMN description; ALTER TABLE cell DROP COLUMN gpu_instance; PRAGMA user_version = 2";
+                ALTER TABLE record DROP COLUMN description; ALTER TABLE record DROP COLUMN phases; ALTER TABLE cell DROP COLUMN gpu_instance; PRAGMA user_version = 2";
             sql.execute_batch(later).expect("older");
         }
         let history = read(folder.path()).expect("read as it is");

@@ -9,6 +9,8 @@ use super::trouble::{Failure, signed};
 use crate::model::description::Description;
 use crate::model::identity::{JobKind, Name};
 use crate::model::quantity::{CpuTime, Emissions, Energy, Nanos};
+use crate::model::snapshot;
+use crate::model::speech::Phase;
 use rusqlite::{Connection, Row, params};
 use std::sync::Arc;
 
@@ -29,6 +31,8 @@ pub(super) struct Record {
     pub(super) amounts: Amounts,
     /// What was known of it beside its id.
     pub(super) description: Arc<Description>,
+    /// What it was at.
+    pub(super) phases: Vec<Phase>,
     /// Whether it lived at the last commit; only for jobs on the page.
     pub(super) is_live: bool,
 }
@@ -42,6 +46,10 @@ pub(super) fn of_job(
 ) -> Result<Record, Failure> {
     let row: JobRow = serde_json::from_slice(image.get(Table::Job, number).unwrap_or_default())?;
     let account = account(image, state, number)?;
+    let phases = row.speech.as_ref().map(|speech| {
+        let used = snapshot::amounts(&state.columns, &account.energy, &account.emissions);
+        speech.phases.at(row.ended.map_or(state.at.monotonic, |end| end.monotonic), &used, account.cpu)
+    });
     let mut amounts = Amounts::default();
     let nowhere = Name::from("");
     for (column, energy) in state.columns.iter().zip(account.energy) {
@@ -63,6 +71,7 @@ pub(super) fn of_job(
         cpu: account.cpu,
         amounts,
         description: row.description,
+        phases: phases.unwrap_or_default(),
         is_live: row.ended.is_none(),
     })
 }
@@ -75,13 +84,17 @@ impl Record {
             true => String::new(),
             false => serde_json::to_string(&self.description)?,
         };
-        let digest = self.digest(self.kind.as_str(), &cells, &description);
+        let phases = match self.phases.is_empty() {
+            true => String::new(),
+            false => serde_json::to_string(&self.phases)?,
+        };
+        let digest = self.digest(self.kind.as_str(), &cells, &description, &phases);
         // A number that is there already was closed before: what was written then is what was shown.
         let written = sql
             .prepare_cached(
                 "INSERT OR IGNORE INTO record(number, host, kind, id, user, cgroup, first_seen, last_seen, cpu,
-                    cells, digest, description)
-                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                    cells, digest, description, phases)
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?
             .execute(params![
                 self.number,
@@ -95,7 +108,8 @@ impl Record {
                 signed(self.cpu.get())?,
                 cells,
                 digest,
-                description
+                description,
+                phases
             ])?;
         if written > 0 {
             seal.add_signed(digest);
@@ -105,18 +119,23 @@ impl Record {
 
     /// What [`Record::read`] reads.
     pub(super) const SELECT: &'static str = "SELECT number, host, kind, id, user, cgroup, first_seen,
-        last_seen, cpu, cells, digest, description FROM record";
+        last_seen, cpu, cells, digest, description, phases FROM record";
 
-    /// The same of a file from before descriptions were kept.
+    /// The same of a file from before phases were kept, and of one from before descriptions were.
+    const SELECT_WITHOUT_PHASES: &'static str = "SELECT number, host, kind, id, user, cgroup, first_seen,
+        last_seen, cpu, cells, digest, description, '' FROM record";
     const SELECT_WITHOUT_DESCRIPTION: &'static str =
         "SELECT number, host, kind, id, user, cgroup, first_seen,
-        last_seen, cpu, cells, digest, '' FROM record";
+        last_seen, cpu, cells, digest, '', '' FROM record";
 
     /// How to read a file that may be of an earlier version.
     pub(super) fn select(sql: &Connection) -> Result<&'static str, Failure> {
-        let mut columns =
-            sql.prepare("SELECT 1 FROM pragma_table_info('record') WHERE name = 'description'")?;
-        Ok(if columns.exists([])? { Self::SELECT } else { Self::SELECT_WITHOUT_DESCRIPTION })
+        let mut columns = sql.prepare("SELECT 1 FROM pragma_table_info('record') WHERE name = ?1")?;
+        Ok(match (columns.exists(["phases"])?, columns.exists(["description"])?) {
+            (true, _) => Self::SELECT,
+            (false, true) => Self::SELECT_WITHOUT_PHASES,
+            (false, false) => Self::SELECT_WITHOUT_DESCRIPTION,
+        })
     }
 
     /// Reads a row, and its digest, which must be that of the row.
@@ -124,6 +143,7 @@ impl Record {
         let kind: String = row.get(2)?;
         let cells: Vec<u8> = row.get(9)?;
         let description: String = row.get(11)?;
+        let phases: String = row.get(12)?;
         let record = Record {
             number: row.get(0)?,
             host: row.get(1)?,
@@ -138,23 +158,28 @@ impl Record {
             amounts: Amounts::unpack(&cells)?,
             // One with an attribute that another version knows is a job all the same.
             description: serde_json::from_str(&description).unwrap_or_default(),
+            phases: serde_json::from_str(&phases).unwrap_or_default(),
             is_live: false,
         };
         let digest = row.get(10)?;
-        if record.digest(&kind, &cells, &description) != digest {
+        if record.digest(&kind, &cells, &description, &phases) != digest {
             return Err(Failure::Malformed(format!("the digest of job record {} is wrong", record.number)));
         }
         Ok((record, digest))
     }
 
-    /// Without a description it is what it was before there were any.
-    fn digest(&self, kind: &str, cells: &[u8], description: &str) -> i64 {
+    /// Without a description, and without phases, it is what it was before there were any.
+    fn digest(&self, kind: &str, cells: &[u8], description: &str, phases: &str) -> i64 {
         let names = Fields::of("record").number(self.number).text(&self.host).text(kind);
         let names = names.text(&self.id).number(self.user.map_or(-1, i64::from)).text(&self.cgroup);
         let times = [self.first_seen, self.last_seen, self.cpu];
         let times = times.iter().fold(names, |fields, time| fields.number(time.get().cast_signed()));
         let all = times.bytes(cells);
-        if description.is_empty() { all.digest() } else { all.text(description).digest() }
+        match (description, phases) {
+            ("", "") => all.digest(),
+            (description, "") => all.text(description).digest(),
+            (description, phases) => all.text(description).text(phases).digest(),
+        }
     }
 }
 
@@ -278,6 +303,7 @@ mod tests {
             cpu: Nanos::new(3),
             amounts: Amounts::default(),
             description: Arc::default(),
+            phases: Vec::new(),
             is_live: false,
         }
     }
@@ -288,12 +314,36 @@ mod tests {
         let sql = Connection::open_in_memory().expect("in memory");
         let cells = known.amounts.pack();
         let read = |kind: &str, digest: i64| {
-            let row = format!("SELECT 17, 'n1', '{kind}', 'a', NULL, '/a', 1, 2, 3, ?1, ?2, ''");
+            let row = format!("SELECT 17, 'n1', '{kind}', 'a', NULL, '/a', 1, 2, 3, ?1, ?2, '', ''");
             sql.query_row(&row, params![cells, digest], |row| Ok(Record::read(row))).expect("a row")
         };
-        let digest = known.digest("wasm", &cells, "");
+        let digest = known.digest("wasm", &cells, "", "");
         assert_eq!(read("wasm", digest).expect("whole"), (known.clone(), digest));
         assert!(read("custom", digest).is_err(), "the word itself is under the digest");
+    }
+
+    #[test]
+    fn phases_are_kept_under_the_digest() {
+        let sql = Connection::open_in_memory().expect("in memory");
+        sql.execute_batch(
+            "CREATE TABLE record(number, host, kind, id, user, cgroup, first_seen, last_seen, cpu, cells, digest,
+                description, phases)",
+        )
+        .expect("a table");
+        let amounts = crate::model::speech::Amounts(vec![crate::model::speech::Amount {
+            hw_type: crate::model::identity::HwType::Gpu,
+            origin: crate::model::identity::Origin::Measured,
+            energy: Energy::from_micro(u64::MAX),
+            emissions: Emissions::from_nano(1),
+        }]);
+        let phase = Phase { name: "a \"b\"".into(), time: Nanos::new(5), cpu: Nanos::new(6), amounts };
+        let known = Record { phases: vec![phase], ..record(JobKind::Run) };
+        known.write(&sql, &mut Seal::default()).expect("written");
+        let read = || sql.query_row(Record::SELECT, [], |row| Ok(Record::read(row))).expect("a row");
+        assert_eq!(read().expect("whole").0, known);
+        sql.execute("UPDATE record SET phases = replace(phases, '\"time\":5', '\"time\":6')", [])
+            .expect("changed");
+        assert!(read().is_err(), "a changed phase is found");
     }
 
     #[test]
@@ -301,7 +351,7 @@ mod tests {
         let sql = Connection::open_in_memory().expect("in memory");
         let cells = Amounts::default().pack();
         let read = |description: &str, digest: i64| {
-            let row = "SELECT 17, 'n1', 'run', 'a', NULL, '/a', 1, 2, 3, ?1, ?2, ?3";
+            let row = "SELECT 17, 'n1', 'run', 'a', NULL, '/a', 1, 2, 3, ?1, ?2, ?3, ''";
             let read = sql.query_row(row, params![cells, digest, description], |row| Ok(Record::read(row)));
             read.expect("a row")
         };
@@ -309,12 +359,12 @@ mod tests {
         let mut known = Description::default();
         known.set(crate::model::description::Attribute::Project, "p\"1");
         let text = serde_json::to_string(&known).expect("JSON");
-        let digest = plain.digest("run", &cells, &text);
+        let digest = plain.digest("run", &cells, &text, "");
         let (record, _) = read(&text, digest).expect("whole");
         assert_eq!(*record.description, known);
         assert!(read(&text.replace("p\\\"1", "p\\\"2"), digest).is_err(), "a flipped bit is found");
         let newer = "{\"attributes\":{\"mood\":\"good\"}}";
-        let (record, _) = read(newer, plain.digest("run", &cells, newer)).expect("whole");
+        let (record, _) = read(newer, plain.digest("run", &cells, newer, "")).expect("whole");
         assert!(record.description.is_empty());
     }
 }

@@ -87,6 +87,10 @@ const MIGRATIONS: &[&str] = &[
     -- revised, and before all of these one row a zone for what is settled.
     CREATE TABLE restated(id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 ",
+    "
+    -- What a job was at, and what of its energy and emissions that used, as JSON; empty for nothing.
+    ALTER TABLE record ADD COLUMN phases TEXT NOT NULL DEFAULT '';
+",
 ];
 
 /// The version that is written.

@@ -14,6 +14,7 @@ use crate::model::identity::{JobId, Name, Residual};
 use crate::model::quantity::{CpuTime, Emissions, Energy, MicroWatts, Nanos};
 use crate::model::reading::{Domain, Hierarchy, Machine};
 use crate::model::snapshot::{self, DomainTotals, JobIdentity, JobTotals, Totals};
+use crate::model::speech::{Phases, Speech};
 use crate::model::time::Moment;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -39,6 +40,7 @@ struct KnownJob {
     identity: Arc<JobIdentity>,
     description: Arc<Description>,
     standing: Option<Arc<Standing>>,
+    speech: Option<Arc<Speech>>,
     ended: Option<End>,
 }
 
@@ -70,6 +72,9 @@ pub(super) struct JobRow {
     /// How it stands with the groups, by the number of each kind.
     #[serde(default)]
     pub(super) standing: Option<Arc<Standing>>,
+    /// What it has said of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) speech: Option<Arc<Speech>>,
     pub(super) ended: Option<End>,
 }
 
@@ -157,7 +162,12 @@ impl Known {
         let is_known = known.is_some_and(|known| {
             let is_same = Arc::ptr_eq(&known.identity, &job.job);
             let stands = known.standing.as_ref().map(Arc::as_ptr) == standing.map(Arc::as_ptr);
-            known.ended == end && is_same && stands && Arc::ptr_eq(&known.description, &job.description)
+            let says = match (&known.speech, &job.speech) {
+                (Some(known), Some(speech)) => speech.is_kept_by(known),
+                (known, speech) => known.is_some() == speech.is_some(),
+            };
+            let is_called = Arc::ptr_eq(&known.description, &job.description);
+            known.ended == end && is_same && stands && says && is_called
         });
         if is_known && image.push_from(last, Table::Job, id) {
             return Ok(());
@@ -169,12 +179,13 @@ impl Known {
             cgroup: Arc::clone(&job.job.cgroup),
             description: Arc::clone(&job.description),
             standing: standing.cloned(),
+            speech: job.speech.clone(),
             ended: end,
         };
         image.push(Table::Job, id, |bytes| serde_json::to_writer(bytes, &row))?;
         let (identity, description) = (Arc::clone(&job.job), Arc::clone(&job.description));
-        let standing = standing.cloned();
-        news.jobs.push((id, KnownJob { identity, description, standing, ended: end }));
+        let (standing, speech) = (standing.cloned(), job.speech.clone());
+        news.jobs.push((id, KnownJob { identity, description, standing, speech, ended: end }));
         Ok(())
     }
 
@@ -304,14 +315,19 @@ pub(super) fn restore(
     let mut groups = groups::restore(image, state, &mut known)?;
     for (id, body) in image.table(Table::Job) {
         let row: JobRow = serde_json::from_slice(body)?;
-        let standing = row.standing.clone();
+        let (standing, speech) = (row.standing.clone(), row.speech.clone());
         let account = account(image, state, id)?;
         let ended = row.ended;
         let description = Arc::clone(&row.description);
         let job = Arc::new(row.identity(unsigned(id)?));
         let identity = Arc::clone(&job);
-        let known_job =
-            KnownJob { identity, description: Arc::clone(&description), standing: standing.clone(), ended };
+        let known_job = KnownJob {
+            identity,
+            description: Arc::clone(&description),
+            standing: standing.clone(),
+            speech: speech.clone(),
+            ended,
+        };
         known.jobs.insert(id, known_job);
         groups.standings.push(standing.unwrap_or_default());
         totals.jobs.push(JobTotals {
@@ -321,6 +337,7 @@ pub(super) fn restore(
             description,
             power: MicroWatts::ZERO,
             held: Vec::new(),
+            speech,
         });
         append(&mut totals.job_table, account);
     }
@@ -413,6 +430,7 @@ fn restore_usage(image: &Image, state: &State, known: &mut Known) -> Result<Usag
 /// Makes of a state what another boot may take up: no clock of the old boot means anything now, nor does
 /// any position. What ended before the boot ended, for the page, with it.
 pub(super) fn forget_positions(checkpoint: &mut Checkpoint, known: &mut Known) {
+    let ended = checkpoint.at.monotonic;
     checkpoint.at = Moment { wall: checkpoint.at.wall, ..Moment::default() };
     for position in &mut checkpoint.domains {
         position.last = None;
@@ -426,7 +444,16 @@ pub(super) fn forget_positions(checkpoint: &mut Checkpoint, known: &mut Known) {
     checkpoint.usage.deficit = 0;
     let totals = Arc::make_mut(&mut checkpoint.totals);
     totals.cpu_deficit = CpuTime::ZERO;
-    for job in &mut totals.jobs {
+    for row in 0..totals.jobs.len() {
+        let until = totals.amounts_of_job(row);
+        let job = &mut totals.jobs[row];
+        // What a job was at, and how far it was, ended with the boot.
+        job.speech = job.speech.as_ref().map(|speech| {
+            let all = speech.phases.at(job.ended.unwrap_or(ended), &until, job.cpu);
+            let phases =
+                Phases { all, until, cpu: job.cpu, refused: speech.phases.refused, ..Phases::default() };
+            Arc::new(Speech { phases: Arc::new(phases), ..Speech::default() })
+        });
         job.ended = job.ended.map(|_| Nanos::ZERO);
     }
     // In wall time the ends stay where they were.

@@ -55,6 +55,10 @@ fn what_is_wrong_is_one_line_that_names_it_and_the_way_out() {
         (vec!["replay", &empty], vec!["the file is empty"]),
         (vec!["replay", &other_version], vec!["format 9", "reads 1"]),
         (vec!["replay", "/nowhere.jsonl"], vec!["/nowhere.jsonl"]),
+        (
+            vec!["top", "--job.socket", "/nowhere.sock"],
+            vec!["no exporter answers on /nowhere.sock", "start `jouleprint`", "--job.socket"],
+        ),
         (vec!["report", "--since", "soon"], vec!["--since \"soon\"", "2026-11-17", "UTC"]),
         (vec!["report", "--since", "today", "--until", "yesterday"], vec!["is not before --until"]),
         (vec!["report", "--by", "job,day"], vec!["--by job,day", "one record", "job goes with"]),

@@ -206,6 +206,7 @@ fn tick(dice: &mut Dice, number: u64, machine: &Machine, living: &mut Vec<GroupS
         cpus: u32::try_from(dice.roll(16)).unwrap(),
         groups: Groups { crowded, births, deaths, attributes, readings },
         namings: namings(dice),
+        speech: Vec::new(),
         plan: None,
         factor: factor(["DE", "FR", "PL"][usize::try_from(dice.roll(3)).unwrap()], "344.14"),
     }

@@ -69,6 +69,7 @@ fn tick(seconds: u64) -> Tick {
         groups: Groups::default(),
         gpus: Vec::new(),
         namings: Vec::new(),
+        speech: Vec::new(),
         plan: None,
         factor: factor("DE", "344.14"),
     }
@@ -378,6 +379,7 @@ impl Sim {
             factor: Arc::new(tick.factor),
             grid: None,
             gpus: Vec::new(),
+            predictions: Arc::default(),
             sources: Vec::new(),
             sampler: SamplerState::default(),
             store: None,

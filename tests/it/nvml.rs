@@ -111,6 +111,7 @@ impl Ledger {
             cpus: 1,
             groups: Groups::default(),
             namings: Vec::new(),
+            speech: Vec::new(),
             plan: None,
             factor: crate::world::factor("DE", "360"),
         });

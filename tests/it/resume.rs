@@ -94,6 +94,7 @@ fn tick(seconds: u64, busy_seconds: u64, meters: &[Value], groups: Groups) -> Ti
         cpus: 4,
         groups,
         namings: Vec::new(),
+        speech: Vec::new(),
         plan: None,
         factor: factor("DE", "344.14"),
     }

@@ -359,6 +359,13 @@ fn kustomize_builds_the_base_and_every_overlay() {
     check_shares(&sets, "nvidia.com/gpu.present");
     let vm = built("overlays/vm");
     assert!(!vm.contains("/sys/class") && !vm.contains("/sys/devices"), "there are no meters to mount");
+    // The host's processes, and nothing else that the base does not ask for.
+    let speaking = documents(&built("overlays/jobsocket"));
+    let mut pod = of_kind(&speaking, "DaemonSet")[0]["spec"]["template"]["spec"].clone();
+    assert_eq!(complaints(&pod), ["hostPID"]);
+    pod.as_object_mut().expect("a pod").remove("hostPID");
+    let base = documents(&built("base"));
+    assert_eq!(pod, of_kind(&base, "DaemonSet")[0]["spec"]["template"]["spec"]);
     let sidecar = documents(&built("overlays/sidecar"));
     // By the label and the port that sidecars are scraped by.
     let template = &sidecar[0]["spec"]["template"];

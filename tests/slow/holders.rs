@@ -292,6 +292,7 @@ fn holders_follow_the_pods_of_a_real_grpc_server() {
 }
 
 #[test]
+#[cfg(feature = "rare")]
 fn the_kubelet_is_asked_every_ten_seconds_where_nothing_happens() {
     let mut server = PodResources::start();
     let mut node = Node::new(&server, vec![gpu(0, Partition::Whole)]);

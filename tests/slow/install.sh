@@ -15,7 +15,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 needed=(prometheus:promtool prometheus-alertmanager:prometheus-alertmanager util-linux:unshare util-linux:taskset openssl:openssl curl:curl strace:strace e2fsprogs:mkfs.ext4
     slurmctld:slurmctld slurmd:slurmd slurm-client:sbatch munge:munged runc:runc podman:podman
     busybox-static:busybox ipmitool:ipmitool python3-pip:pip3 systemd:systemd-analyze
-    gcc:cc make:make less:less stress-ng:stress-ng)
+    gcc:cc make:make less:less stress-ng:stress-ng tmux:tmux)
 
 missing=()
 for pair in "${needed[@]}"; do

@@ -18,6 +18,8 @@ mod daemon;
 mod dashboards;
 mod deploy;
 mod disk;
+#[cfg(feature = "rare")]
+mod drawn;
 mod gpu;
 mod groups;
 #[cfg(feature = "rare")]
@@ -35,6 +37,8 @@ mod otlp;
 #[path = "../it/page.rs"]
 mod page;
 mod powercap;
+#[cfg(feature = "rare")]
+mod prediction;
 mod process;
 mod prometheus;
 #[cfg(feature = "rare")]
@@ -52,7 +56,9 @@ mod simulate;
 mod slurm;
 mod soak;
 mod socket;
+mod speech;
 #[cfg(feature = "rare")]
 mod thousand;
+mod top;
 mod trouble;
 mod unit;

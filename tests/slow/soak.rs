@@ -91,6 +91,7 @@ fn tick(number: u64) -> Tick {
         cpus: 64,
         groups: Groups { births: births.collect(), deaths, readings, ..Groups::default() },
         namings: Vec::new(),
+        speech: Vec::new(),
         plan: None,
         factor: factor(),
     }

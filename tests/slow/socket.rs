@@ -30,7 +30,7 @@ fn host() -> Host {
 }
 
 /// The status and the answer to one request, made by a process inside `groups`.
-fn ask(socket: &Path, groups: &[PathBuf], method: &str, target: &str, body: &str) -> (u16, Value) {
+pub(crate) fn ask(socket: &Path, groups: &[PathBuf], method: &str, target: &str, body: &str) -> (u16, Value) {
     let mut command = inside(groups, false);
     command.args([
         "curl",

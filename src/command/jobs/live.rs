@@ -1,74 +1,20 @@
 //! Jobs by power, now: what each draws, what idle and system draw, and together what the machine does.
 
 use crate::command::local::{AskError, Local};
+use crate::command::now::{Grid, Job, Now, moment, printable};
 use crate::command::report::amount::duration;
 use crate::command::report::table::fitted;
 use crate::command::report::{say, terminal_width};
-use crate::model::description::Attribute;
 use crate::model::quantity::Nanos;
 use crate::{clock, command::report::ReportError};
 use comfy_table::CellAlignment;
-use hyper::Method;
-use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
-
-/// The exporter answers from memory.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// The shortest and the longest tick there is.
-const TICKS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
 /// Lines that fit a screen or two.
 const MAX_LINES: usize = 50;
 
 /// Clears the screen and goes to its upper left corner.
 const CLEAR: &str = "\x1b[2J\x1b[H";
-
-/// What the exporter says, as far as it is shown here.
-#[derive(Debug, Deserialize)]
-pub(super) struct Now {
-    host: String,
-    at: String,
-    tick_seconds: f64,
-    grid: Grid,
-    power_watts: f64,
-    accounts: Vec<Account>,
-    jobs: Vec<Job>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Grid {
-    grid_zone: String,
-    grams_per_kilowatt_hour: f64,
-    pue: f64,
-    source: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Account {
-    account: String,
-    power_watts: f64,
-    energy: Vec<Energy>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Job {
-    job_kind: String,
-    job_id: String,
-    state: String,
-    first_seen: String,
-    attributes: BTreeMap<String, String>,
-    power_watts: f64,
-    energy: Vec<Energy>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Energy {
-    origin: String,
-    joules: f64,
-}
 
 /// What is asked of the exporter.
 #[derive(Debug)]
@@ -88,7 +34,7 @@ pub struct Asked {
 pub fn run(asked: &Asked) -> Result<Option<()>, ReportError> {
     let exporter = Local::new(asked.sockets.clone())?;
     loop {
-        let now = match now(&exporter) {
+        let now = match Now::ask(&exporter) {
             Ok(now) => now,
             Err(AskError::Nobody { .. }) if !asked.watch => return Ok(None),
             Err(error) => return Err(ReportError::Exporter(error)),
@@ -106,72 +52,44 @@ pub fn run(asked: &Asked) -> Result<Option<()>, ReportError> {
         } else {
             say(&format!("{text}\n"))?
         }
-        let tick =
-            Duration::try_from_secs_f64(now.tick_seconds).unwrap_or(TICKS[1]).clamp(TICKS[0], TICKS[1]);
-        clock::sleep(Nanos::new(u64::try_from(tick.as_nanos()).expect("a few seconds")));
+        clock::sleep(Nanos::new(u64::try_from(now.tick().as_nanos()).expect("a few seconds")));
     }
-}
-
-fn now(exporter: &Local) -> Result<Now, AskError> {
-    let body = exporter.ask(&Method::GET, "/api/v1/jobs", Vec::new(), PATIENCE)?;
-    serde_json::from_slice(&body).map_err(|error| AskError::Broken {
-        path: "its socket".to_owned(),
-        why: format!("this is no list of jobs ({error}; is it of another version?)"),
-    })
 }
 
 /// One line for each job by power, then who is no job, then all together.
 fn text(now: &Now, lines: usize, width: Option<usize>) -> String {
-    let mut live: Vec<&Job> = now.jobs.iter().filter(|job| job.state == "live").collect();
+    let mut live: Vec<&Job> = now.jobs.iter().filter(|job| job.is_live()).collect();
     live.sort_by(|one, other| other.power_watts.total_cmp(&one.power_watts));
     let hidden = live.split_off(lines.min(live.len()));
-    let row = |name: String, kind: &str, watts: f64, energy: Option<&[Energy]>, since: String| {
+    let row = |name: String, kind: &str, watts: f64, joules: Option<f64>, since: String| {
         let share = if now.power_watts > 0.0 { 100.0 * watts / now.power_watts } else { 0.0 };
         vec![
             name,
             kind.to_owned(),
             format!("{watts:.2}"),
             format!("{share:.1}"),
-            format!("{:.2}", grams_per_hour(watts, &now.grid)),
-            energy.map_or(String::new(), |energy| format!("{:.2}", watt_hours(energy))),
+            format!("{:.2}", now.grams_per_hour(watts)),
+            joules.map_or(String::new(), |joules| format!("{:.2}", joules / 3_600.0)),
             since,
         ]
     };
     let mut rows: Vec<Vec<String>> = live
         .iter()
-        .map(|job| row(name(job), &job.job_kind, job.power_watts, Some(&job.energy), lasted(job, &now.at)))
+        .map(|job| row(job.name(), &job.job_kind, job.power_watts, Some(job.joules()), lasted(job, &now.at)))
         .collect();
     if !hidden.is_empty() {
         let watts = hidden.iter().map(|job| job.power_watts).sum();
         rows.push(row(format!("{} more jobs", hidden.len()), "", watts, None, String::new()));
     }
-    let ended = now.jobs.iter().filter(|job| job.state != "live" && job.power_watts > 0.0);
-    let (count, watts) = ended.fold((0, 0.0), |(count, sum), job| (count + 1, sum + job.power_watts));
-    if count > 0 {
-        rows.push(row(format!("{count} jobs that have just ended"), "", watts, None, String::new()));
-    }
-    for account in &now.accounts {
-        let is_usual = matches!(account.account.as_str(), "idle" | "system");
-        if is_usual || account.power_watts > 0.0 {
-            let name = format!("({})", account.account);
-            rows.push(row(name, "", account.power_watts, Some(&account.energy), String::new()));
-        }
-    }
+    let rest = now.rest();
+    rows.extend(rest.into_iter().map(|rest| row(rest.name, "", rest.watts, rest.joules, String::new())));
     rows.push(row("all".to_owned(), "", now.power_watts, None, String::new()));
-    let origins: Vec<&Energy> = now
-        .accounts
-        .iter()
-        .flat_map(|account| &account.energy)
-        .chain(now.jobs.iter().flat_map(|job| &job.energy))
-        .collect();
-    let is_estimated = origins.iter().any(|energy| energy.origin == "estimated");
-    let is_measured = origins.iter().any(|energy| energy.origin == "measured");
-    let origin = match (is_measured, is_estimated) {
-        (true, true) => "partly measured, partly estimated",
-        (false, true) => "estimated",
-        (_, false) => "measured",
+    let origin = match now.share_measured() {
+        Some(share) if share <= 0.0 => "estimated",
+        Some(share) if share < 1.0 => "partly measured, partly estimated",
+        _ => "measured",
     };
-    let Grid { grid_zone, grams_per_kilowatt_hour, pue, source } = &now.grid;
+    let Grid { grid_zone, grams_per_kilowatt_hour, pue, source, .. } = &now.grid;
     let (left, right) = (CellAlignment::Left, CellAlignment::Right);
     let heads = [
         ("job", left),
@@ -191,38 +109,9 @@ fn text(now: &Now, lines: usize, width: Option<usize>) -> String {
     )
 }
 
-/// By what people know it.
-fn name(job: &Job) -> String {
-    let get = |attribute: Attribute| job.attributes.get(attribute.as_str()).map(String::as_str);
-    let known = match (get(Attribute::Namespace), get(Attribute::Pod)) {
-        (Some(namespace), Some(pod)) => Some(format!("{namespace}/{pod}")),
-        _ => None,
-    };
-    let slurm = || get(Attribute::SlurmJobName).map(|name| format!("{name} ({})", job.job_id));
-    let container = || get(Attribute::Container).map(str::to_owned);
-    let run = || match (get(Attribute::Executable), get(Attribute::Project)) {
-        (Some(program), Some(project)) => Some(format!("{program} ({project})")),
-        (program, _) => program.map(str::to_owned),
-    };
-    let known = known.or_else(slurm).or_else(container).or_else(run);
-    printable(&known.unwrap_or_else(|| job.job_id.clone()))
-}
-
-fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
-}
-
-fn grams_per_hour(watts: f64, grid: &Grid) -> f64 {
-    watts / 1e3 * grid.grams_per_kilowatt_hour * grid.pue
-}
-
-fn watt_hours(energy: &[Energy]) -> f64 {
-    energy.iter().map(|energy| energy.joules).sum::<f64>() / 3_600.0
-}
-
 /// Since it was first seen.
 fn lasted(job: &Job, at: &str) -> String {
-    let times = [&job.first_seen, at].map(|text| text.parse::<jiff::Timestamp>().ok());
+    let times = [job.first_seen.as_str(), at].map(moment);
     let [Some(first), Some(at)] = times else { return String::new() };
     let nanoseconds = u64::try_from(at.as_nanosecond() - first.as_nanosecond()).unwrap_or(0);
     duration(Nanos::new(nanoseconds))

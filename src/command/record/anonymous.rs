@@ -4,6 +4,7 @@
 use crate::model::identity::{JobId, JobKind, Name};
 use crate::model::quantity::Nanos;
 use crate::model::reading::{Domain, GroupRole, Header, Place, Tick};
+use crate::model::speech::Statement;
 use crate::model::time::Moment;
 use std::collections::HashMap;
 
@@ -19,6 +20,7 @@ pub struct Anonymous {
     zones: HashMap<Name, usize>,
     users: HashMap<u32, u32>,
     devices: HashMap<Name, usize>,
+    phases: HashMap<Name, usize>,
 }
 
 impl Anonymous {
@@ -31,6 +33,7 @@ impl Anonymous {
             zones: HashMap::new(),
             users: HashMap::new(),
             devices: HashMap::new(),
+            phases: HashMap::new(),
         }
     }
 
@@ -81,6 +84,12 @@ impl Anonymous {
         )
     }
 
+    fn phase(&mut self, name: &Name) -> Name {
+        let count = self.phases.len();
+        let number = *self.phases.entry(name.clone()).or_insert(count);
+        format!("phase-{number}").as_str().into()
+    }
+
     fn job(&mut self, id: &JobId) -> JobId {
         let count = self.jobs.len();
         let number = *self.jobs.entry((id.kind(), id.id().clone())).or_insert(count);
@@ -91,6 +100,15 @@ impl Anonymous {
     pub fn tick(&mut self, tick: &mut Tick) {
         tick.at = self.moment(tick.at);
         tick.namings.clear();
+        for heard in &mut tick.speech {
+            heard.id = self.job(&heard.id);
+            for said in &mut heard.said {
+                said.at = self.moment(Moment { monotonic: said.at, ..self.began }).monotonic;
+                if let Statement::Begin(name) | Statement::End(name) = &mut said.statement {
+                    *name = self.phase(name);
+                }
+            }
+        }
         for birth in &mut tick.groups.births {
             birth.path = format!("/group-{}", birth.slot.0).as_str().into();
             birth.inode = 0;
@@ -211,6 +229,7 @@ mod tests {
             cpus: 1,
             groups: Groups::default(),
             namings: Vec::new(),
+            speech: Vec::new(),
             plan: None,
             factor: factor.expect("the world"),
         }
@@ -245,6 +264,7 @@ mod tests {
             cpus: 1,
             groups: Groups { births, ..Groups::default() },
             namings: Vec::new(),
+            speech: Vec::new(),
             plan: None,
             factor: factor.expect("the world"),
         };

@@ -155,6 +155,7 @@ fn record(job: &Job) -> JobRecord {
         last_seen: NOW.min(last.end.saturating_sub(Nanos::new(1))),
         is_live: last.end > NOW,
         description: std::sync::Arc::default(),
+        phases: Vec::new(),
         cpu: CpuTime::new(1_500_000_000 * (1 + job.life[1] as u64)),
         energy: Vec::new(),
         emissions: Vec::new(),

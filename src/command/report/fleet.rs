@@ -324,6 +324,7 @@ fn entry<'a>(
         last_seen: Nanos::ZERO,
         is_live: false,
         description: std::sync::Arc::default(),
+        phases: Vec::new(),
         cpu: CpuTime::ZERO,
         energy: Vec::new(),
         emissions: Vec::new(),

@@ -1,6 +1,9 @@
 //! What `run` is told on the command line, and what the command and its records are told of it.
 
+use super::limit::Limit;
+use super::output::Pattern;
 use crate::model::description::{Attribute, Description};
+use crate::model::quantity::parse_decimal;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -43,6 +46,22 @@ pub struct RunArguments {
     /// Where your runs are kept, `none` to keep nothing [default: ~/.local/state/jouleprint/runs]
     #[arg(long = "runs.path", value_name = "DIR", env = "JOULEPRINT_RUNS_PATH")]
     pub runs: Option<PathBuf>,
+    /// Find the command's progress in what it prints: a regular expression with two groups, as
+    /// 'epoch ([0-9]+)/([0-9]+)', or one called percent
+    #[arg(long, value_name = "REGEX", value_parser = Pattern::parse)]
+    pub progress_pattern: Option<Pattern>,
+    /// Warn when it will emit more, as 500g: by its predicted emissions, or 80 % of it used
+    #[arg(long, value_name = "MASS", value_parser = Limit::parse_emissions)]
+    pub max_co2e: Option<Limit>,
+    /// Warn when it will use more, as 2kWh
+    #[arg(long, value_name = "ENERGY", value_parser = Limit::parse_energy)]
+    pub max_energy: Option<Limit>,
+    /// End the command (SIGTERM) when a limit is reached or surely will be; the exit code is then 124
+    #[arg(long)]
+    pub stop: bool,
+    /// When so much is done, hold the command and ask on the terminal whether it is to go on
+    #[arg(long, value_name = "SHARE", value_parser = parse_percent)]
+    pub confirm_after: Option<u32>,
     /// The command and its arguments
     #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
     pub command: Vec<OsString>,
@@ -54,6 +73,11 @@ pub struct RunArguments {
 pub struct LabelError(String);
 
 impl RunArguments {
+    /// How much it may use.
+    pub fn limits(&self) -> impl Iterator<Item = Limit> {
+        self.max_co2e.into_iter().chain(self.max_energy)
+    }
+
     /// What is known of the job, in the bounds that all descriptions have. What is no UTF-8 is made so.
     ///
     /// # Errors
@@ -102,25 +126,39 @@ impl RunArguments {
     }
 }
 
+/// A share as `2%`, in ppm.
+fn parse_percent(text: &str) -> Result<u32, String> {
+    let percent = text.trim().strip_suffix('%').and_then(|number| parse_decimal(number.trim_end(), 4).ok());
+    let ppm = percent.and_then(|ppm| u32::try_from(ppm).ok());
+    ppm.filter(|ppm| (1..1_000_000).contains(ppm)).ok_or_else(|| "write a share as 2%".to_owned())
+}
+
 fn lossy(text: &OsStr) -> String {
     text.to_string_lossy().into_owned()
 }
 
 /// What the command finds in its environment beside what was there.
 #[must_use]
-pub fn environment(id: &str, description: &Description) -> Vec<(&'static str, String)> {
+pub fn environment(
+    id: &str,
+    description: &Description,
+    socket: Option<&Path>,
+) -> Vec<(&'static str, OsString)> {
     let labels: BTreeMap<&str, &str> =
         description.labels().iter().map(|(key, value)| (&**key, &**value)).collect();
     // Texts to texts: JSON has room for every one of them.
     let labels = serde_json::to_string(&labels).unwrap_or_default();
-    let mut variables = vec![("JOULEPRINT_RUN_ID", id.to_owned()), ("JOULEPRINT_LABELS", labels)];
+    let mut variables = vec![("JOULEPRINT_RUN_ID", id.into()), ("JOULEPRINT_LABELS", labels.into())];
     for (name, attribute) in
         [("JOULEPRINT_PROJECT", Attribute::Project), ("JOULEPRINT_EXPERIMENT", Attribute::Experiment)]
     {
         let value = description.get(attribute);
         if !value.is_empty() {
-            variables.push((name, value.replace('\0', "")));
+            variables.push((name, value.replace('\0', "").into()));
         }
+    }
+    if let Some(socket) = socket {
+        variables.push(("JOULEPRINT_JOB_SOCKET", socket.into()));
     }
     variables
 }
@@ -173,8 +211,8 @@ mod tests {
         assert_eq!(label("k").map(|value| value.len()), Some(200));
         assert_eq!(label("e").as_deref(), Some("a=b"));
         assert_eq!((known.get(Attribute::Project), known.get(Attribute::Executable)), ("p\u{fffd}", "x"));
-        let environment = environment("id", &known);
-        assert!(environment.contains(&("JOULEPRINT_PROJECT", "p\u{fffd}".to_owned())), "{environment:?}");
+        let environment = environment("id", &known, Some(Path::new("/run/x.sock")));
+        assert!(environment.contains(&("JOULEPRINT_PROJECT", "p\u{fffd}".into())), "{environment:?}");
         for wrong in [&b"novalue"[..], b"=x"] {
             let run = parse(&[b"--label", wrong, b"x"]);
             assert!(run.description(7, "").is_err(), "{wrong:?}");

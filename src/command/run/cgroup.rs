@@ -4,6 +4,7 @@
 use crate::job::account::{file_name, read_account};
 use crate::job::hierarchy::{self, Version};
 use crate::job::run::PREFIX;
+use crate::job::speech::Usage;
 use crate::kernel_file::{Buffer, KernelFile, read_text};
 use crate::model::identity::Name;
 use crate::model::quantity::{CpuTime, Nanos};
@@ -11,6 +12,7 @@ use crate::model::reading::Hierarchy;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A process that has just ended leaves its group a moment later.
 const REMOVALS: usize = 10;
@@ -87,10 +89,32 @@ impl OwnGroup {
     /// Whether a process is in it, or in a group below; `None` if it is there no more.
     #[must_use]
     pub fn has(&self, pid: u32) -> Option<bool> {
-        let groups = read_text(&Path::new("/proc").join(pid.to_string()).join("cgroup")).ok()?;
-        let path = self.version.path_in(&groups).unwrap_or_default();
-        let rest = path.strip_prefix(&*self.path);
-        Some(rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+        is_member(pid, self.version, &self.path)
+    }
+
+    /// The same, for another thread.
+    pub fn members(&self) -> impl Fn(u32) -> Option<bool> + Send + Sync + 'static {
+        let (version, path) = (self.version, Arc::clone(&self.path));
+        move |pid| is_member(pid, version, &path)
+    }
+
+    /// Where its CPU time is counted.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        Usage { group: self.directory.clone(), version: self.version }
+    }
+
+    /// The processes in it and in groups below it that the command made.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        let of = |directory: &Path| {
+            let text = read_text(&directory.join("cgroup.procs")).unwrap_or_default();
+            text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<u32>>()
+        };
+        let below = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let mut all = of(&self.directory);
+        all.extend(below.flat_map(|entry| of(&entry.path())));
+        all
     }
 
     /// Removes the group. Returns how many processes of the command still live in it: it stays then.
@@ -101,7 +125,7 @@ impl OwnGroup {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {}
                 Ok(()) | Err(_) => return 0,
             }
-            let living = self.living();
+            let living = self.processes().len();
             // Workers often end a moment after who started them.
             if attempt + 1 == REMOVALS {
                 return living;
@@ -110,15 +134,12 @@ impl OwnGroup {
         }
         0
     }
+}
 
-    /// Processes in it and in groups below it that the command made.
-    fn living(&self) -> usize {
-        let of = |directory: &Path| {
-            read_text(&directory.join("cgroup.procs")).map_or(0, |text| text.lines().count())
-        };
-        let below = fs::read_dir(&self.directory).into_iter().flatten().flatten();
-        of(&self.directory) + below.map(|entry| of(&entry.path())).sum::<usize>()
-    }
+fn is_member(pid: u32, version: Version, group: &str) -> Option<bool> {
+    let groups = read_text(&Path::new("/proc").join(pid.to_string()).join("cgroup")).ok()?;
+    let rest = version.path_in(&groups).unwrap_or_default().strip_prefix(group);
+    Some(rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 impl Drop for OwnGroup {

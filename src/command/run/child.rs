@@ -8,15 +8,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, kill_process, setrlimit, waitpid,
 };
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGUSR1, SIGUSR2};
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use signal_hook::consts::{SIGCONT, SIGSTOP, SIGTERM};
 
 /// Sent by somebody who means the command and knows only us.
 const PASSED_ON: [i32; 4] = [SIGTERM, SIGHUP, SIGUSR1, SIGUSR2];
@@ -123,6 +125,9 @@ fn ignored() -> u64 {
     line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
+/// What it writes, where that is read.
+pub type Streams = (Option<ChildStdout>, Option<ChildStderr>);
+
 /// The command while it runs.
 #[derive(Debug)]
 pub struct Child {
@@ -130,20 +135,29 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts it, with these variables beside ours.
+    /// Starts it, with these variables beside ours; with `is_read` what it writes comes through us.
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn spawn(command: &[OsString], environment: &[(&str, String)]) -> Result<Child, SpawnError> {
+    pub fn spawn(
+        command: &[OsString],
+        environment: &[(&str, OsString)],
+        is_read: bool,
+    ) -> Result<(Child, Streams), SpawnError> {
         let (program, arguments) = command.split_first().expect("the command line has at least one word");
         let shown = program.to_string_lossy().into_owned();
         let variables = environment.iter().map(|(name, value)| (name, value));
-        let started = Command::new(program).args(arguments).envs(variables).spawn();
-        let child = started.map_err(|error| match error.kind() {
+        let mut command = Command::new(program);
+        command.args(arguments).envs(variables);
+        if is_read {
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        }
+        let mut child = command.spawn().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => SpawnError::NotFound(shown),
             _ => SpawnError::NotStarted(shown, error),
         })?;
-        Ok(Child { pid: Pid::from_child(&child) })
+        let streams = (child.stdout.take(), child.stderr.take());
+        Ok((Child { pid: Pid::from_child(&child) }, streams))
     }
 
     /// Takes note of everything that ended or stopped. Returns the end of the command, if it has come.
@@ -200,6 +214,14 @@ impl Child {
 fn end_of(status: WaitStatus) -> Option<End> {
     let exited = status.exit_status().map(|code| End::Exited(u8::try_from(code & 0xff).unwrap_or(u8::MAX)));
     exited.or_else(|| status.terminating_signal().map(End::Killed))
+}
+
+/// Sends another process a signal.
+pub fn send_to(pid: u32, signal: i32) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    if let (Some(pid), Some(signal)) = (pid, Signal::from_named_raw(signal)) {
+        let _ = kill_process(pid, signal);
+    }
 }
 
 /// Whether the terminal's signals come to all of us.

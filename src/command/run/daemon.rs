@@ -1,13 +1,15 @@
 //! A running exporter on this host, asked by its socket: it takes a command's labels to its own record of it,
 //! and lends its meters to who may not read them. Without it, or with a bad answer, we do by ourselves.
 
-use crate::command::local::Local;
+use crate::command::local::{AskError, Local};
 use crate::model::description::{Attribute, Description};
 use crate::model::identity::Name;
 use crate::model::quantity::Energy;
 use crate::model::reading::{Domain, Factor};
+use crate::model::speech::{Progress, Statement, in_steps};
 use hyper::Method;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -86,6 +88,27 @@ impl Daemon {
         };
         let body = serde_json::to_vec(&labels).unwrap_or_default();
         note(self.0.ask(&Method::PUT, "/api/v1/job/labels", body, DEADLINE));
+    }
+
+    /// Tells it what was said by the job in whose control group we are at this moment. Returns whether it answered.
+    pub fn say(&self, statement: &Statement) -> bool {
+        let (method, path, body) = match statement {
+            Statement::Progress(Progress { done, total }) => (
+                Method::PUT,
+                "/api/v1/job/progress",
+                json!({ "done": in_steps(*done), "total": in_steps(*total) }),
+            ),
+            Statement::Begin(name) => {
+                (Method::POST, "/api/v1/job/marks", json!({ "phase": **name, "mark": "begin" }))
+            }
+            Statement::End(name) => {
+                (Method::POST, "/api/v1/job/marks", json!({ "phase": **name, "mark": "end" }))
+            }
+        };
+        let answer = self.0.ask(&method, path, body.to_string().into_bytes(), DEADLINE);
+        let has_answered = !matches!(answer, Err(AskError::Nobody { .. } | AskError::Broken { .. }));
+        note(answer);
+        has_answered
     }
 
     /// Its meters: as of its last tick, or of one that it takes now.

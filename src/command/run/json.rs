@@ -8,6 +8,7 @@ use crate::command::report::plain::EquivalentObject;
 use crate::model::description::Attribute;
 use crate::model::identity::Name;
 use crate::model::quantity::Nanos;
+use crate::model::speech::Phase;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -64,6 +65,8 @@ struct Document<'a> {
     uncertainty_ratio: Number,
     emissions_grams: Number,
     energy: Vec<PartObject<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    phases: Vec<PhaseObject<'a>>,
     machine: MachineObject,
     intensity: IntensityObject<'a>,
     pue: Number,
@@ -83,6 +86,15 @@ struct PartObject<'a> {
     emissions_grams: Number,
     uncertainty_ratio: Number,
     machine_joules: Number,
+}
+
+#[derive(Serialize)]
+struct PhaseObject<'a> {
+    phase: &'a str,
+    seconds: Number,
+    cpu_seconds: Number,
+    energy_joules: Number,
+    emissions_grams: Number,
 }
 
 #[derive(Serialize)]
@@ -148,6 +160,7 @@ pub fn json(outcome: &Outcome) -> Result<Vec<u8>, serde_json::Error> {
         uncertainty_ratio: number(outcome.uncertainty_ppm(), 6),
         emissions_grams: number(outcome.emissions(), 9),
         energy: outcome.parts.iter().map(part).collect(),
+        phases: outcome.phases.iter().map(phase).collect(),
         machine: MachineObject {
             energy_joules: joules(outcome.machine()),
             energy_kilowatt_hours: kilowatt_hours_number(outcome.machine()),
@@ -187,6 +200,16 @@ fn part(part: &Part) -> PartObject<'_> {
         emissions_grams: number(part.grams(), 9),
         uncertainty_ratio: number(u128::from(part.uncertainty_ppm), 6),
         machine_joules: number(u128::from(part.machine.as_micro()), 6),
+    }
+}
+
+fn phase(phase: &Phase) -> PhaseObject<'_> {
+    PhaseObject {
+        phase: &phase.name,
+        seconds: seconds(phase.time),
+        cpu_seconds: seconds(phase.cpu),
+        energy_joules: number(u128::from(phase.amounts.energy().as_micro()), 6),
+        emissions_grams: number(u128::from(phase.amounts.emissions().as_nano()), 9),
     }
 }
 

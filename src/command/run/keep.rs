@@ -51,6 +51,7 @@ pub fn keep(folder: &Path, outcome: &Outcome, user: u32, checkpoint: &Checkpoint
         last_seen: outcome.ended(),
         is_live: false,
         description: Arc::new(outcome.description.clone()),
+        phases: outcome.phases.clone(),
         cpu: outcome.cpu,
         energy: energy.collect(),
         emissions: emissions.collect(),

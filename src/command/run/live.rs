@@ -43,7 +43,11 @@ impl Live {
         let stderr = io::stderr();
         let width = rustix::termios::tcgetwinsize(&stderr).map_or(USUAL_WIDTH, |size| size.ws_col);
         let width = usize::from(if width == 0 { USUAL_WIDTH } else { width });
-        let line: String = summary::live(lasted, energy, emissions, power).chars().take(width - 1).collect();
+        let mut line = summary::live(lasted, energy, emissions, power);
+        if let Some(progress) = meters.progress() {
+            line.push_str(&summary::ahead(progress, meters.prediction().as_ref()));
+        }
+        let line: String = line.chars().take(width - 1).collect();
         let _ = write!(stderr.lock(), "\r{line}\x1b[K");
         self.is_there = true;
     }

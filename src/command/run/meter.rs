@@ -20,8 +20,10 @@ use crate::model::reading::{
     Accounting, Birth, Domain, Factor, Fault, GroupReading, GroupRole, GroupSlot, Groups, Hierarchy,
     IdlePolicy, Load, Machine, Place, Tick, Value,
 };
-use crate::model::snapshot::Totals;
+use crate::model::snapshot::{ProcessState, SamplerState, Snapshot, Totals};
+use crate::model::speech::{Heard, Prediction, Progress};
 use crate::model::time::Moment;
+use crate::sampler::predictions::Predictions;
 use crate::source::hardware::Hardware;
 use crate::source::rapl::Probe;
 use crate::source::{Sources, Wishes, ipmi};
@@ -62,6 +64,7 @@ pub struct Meters {
     // Whose it is, told with its birth.
     naming: Option<Naming>,
     last: Option<(Moment, CpuTime, CpuTime)>,
+    predictions: Predictions,
     buffer: Buffer,
 }
 
@@ -156,6 +159,7 @@ impl Meters {
             job: Some(job),
             naming: Some(naming),
             last: None,
+            predictions: Predictions::default(),
             buffer: Buffer::default(),
         })
     }
@@ -166,12 +170,12 @@ impl Meters {
         matches!(self.readings, Readings::Host(..))
     }
 
-    /// One tick: everything is read and accounted for; the job has used so much since its start, and has the
-    /// processes of which `is_own` says so.
+    /// One tick: everything is read and accounted for; the job has used so much since its start, has said so much
+    /// since the last tick, and has the processes of which `is_own` says so.
     pub fn tick(
         &mut self,
         at: Moment,
-        used: CpuTime,
+        (used, speech): (CpuTime, Vec<Heard>),
         daemon: Option<&Host>,
         is_own: impl Fn(u32) -> Option<bool>,
     ) {
@@ -206,7 +210,8 @@ impl Meters {
         let namings = self.naming.take().into_iter().collect();
         let factor = self.factor.clone();
         let busy = self.processors.busy().to_vec();
-        let tick = Tick { at, domains: None, meters, busy, cpus, groups, gpus, namings, plan: None, factor };
+        let tick =
+            Tick { at, domains: None, meters, busy, cpus, groups, gpus, namings, speech, plan: None, factor };
         match &mut self.held {
             Some(held) if held.len() < MOST_HELD => held.push(tick),
             Some(_) => {
@@ -248,6 +253,40 @@ impl Meters {
             self.factor = tick.factor.clone();
         }
         self.engine.step(&tick);
+        self.predictions.look(&self.engine.totals(), &tick.at, self.plan.as_deref(), &self.factor);
+    }
+
+    /// What the command will come to, if it says how far it is.
+    #[must_use]
+    pub fn prediction(&self) -> Option<Prediction> {
+        self.predictions.all.values().next().copied()
+    }
+
+    /// How far it says that it has come.
+    #[must_use]
+    pub fn progress(&self) -> Option<Progress> {
+        let totals = self.engine.totals();
+        totals.jobs.first()?.speech.as_ref()?.progress.map(|(progress, _)| progress)
+    }
+
+    /// Everything that is true at this time, for whoever asks.
+    #[must_use]
+    pub fn snapshot(&self, at: Moment, interval: Nanos) -> Snapshot {
+        Snapshot {
+            at,
+            interval,
+            machine: Arc::clone(self.engine.machine()),
+            totals: Arc::new(self.engine.totals()),
+            factor: Arc::new(self.factor.clone()),
+            grid: None,
+            sources: Vec::new(),
+            gpus: Vec::new(),
+            predictions: Arc::clone(&self.predictions.all),
+            sampler: SamplerState::default(),
+            store: None,
+            push: None,
+            process: ProcessState::default(),
+        }
     }
 
     /// How busy the machine was since the last tick: at least as busy as the job, whose use is told more

@@ -7,6 +7,7 @@ use crate::model::identity::{HwType, Name, Origin};
 use crate::model::quantity::{CpuTime, Emissions, Energy, Nanos};
 use crate::model::reading::{Domain, Factor};
 use crate::model::snapshot::{Column, Totals};
+use crate::model::speech::Phase;
 
 /// A command that took less than this is short beside what the kernel's clocks tell apart (10 ms).
 const SHORT: Nanos = Nanos::new(200_000_000);
@@ -82,6 +83,8 @@ pub struct Outcome {
     pub cpu: CpuTime,
     /// By hardware.
     pub parts: Vec<Part>,
+    /// What it was at, by its own word.
+    pub phases: Vec<Phase>,
     /// Read by what.
     pub meters: Vec<MeterUse>,
     /// The intensity used last.

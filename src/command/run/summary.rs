@@ -4,7 +4,8 @@ use super::child::End;
 use super::outcome::{Method, Outcome};
 use crate::carbon::equivalents;
 use crate::model::identity::Origin;
-use crate::model::quantity::Nanos;
+use crate::model::quantity::{Emissions, Energy, Nanos};
+use crate::model::speech::{Prediction, Progress};
 use std::fmt::Write;
 
 /// One J in µJ, one Wh, one kWh.
@@ -88,6 +89,14 @@ pub fn summary(outcome: &Outcome) -> String {
         "machine",
         &format!("{} meanwhile, of which the command {share} %", joules(outcome.machine())),
     );
+    for phase in &outcome.phases {
+        let amounts = &phase.amounts;
+        let (energy, emissions) =
+            (u128::from(amounts.energy().as_micro()), u128::from(amounts.emissions().as_nano()));
+        let text_of =
+            format!("{}: {}, {}, {} CO2e", phase.name, time(phase.time), joules(energy), grams(emissions));
+        line(&mut text, "phase", &text_of);
+    }
     for note in &outcome.notes {
         line(&mut text, "note", note);
     }
@@ -120,8 +129,37 @@ pub fn live(lasted: Nanos, energy: u128, emissions: u128, power: u128) -> String
     )
 }
 
+/// How far it is, and what all of it will come to.
+#[must_use]
+pub fn ahead(progress: Progress, prediction: Option<&Prediction>) -> String {
+    let mut text = format!("  {} %", percent(u128::from(progress.ratio_ppm())));
+    if let Some(Prediction { energy, duration, emissions, .. }) = prediction {
+        let whole = (u128::from(energy[1].as_micro()), u128::from(emissions[1].as_nano()));
+        write!(text, ", in all {}, {}, {} CO2e", time(duration[1]), joules(whole.0), grams(whole.1))
+            .expect("a string takes everything");
+    }
+    text
+}
+
+/// What is used and predicted, for a warning.
+#[must_use]
+pub fn standing(used: (Energy, Emissions), prediction: Option<&Prediction>) -> String {
+    let both = |energy: Energy, emissions: Emissions| {
+        format!("{}, {} CO2e", joules(u128::from(energy.as_micro())), grams(u128::from(emissions.as_nano())))
+    };
+    let used = both(used.0, used.1);
+    match prediction {
+        None => format!("{used} so far"),
+        Some(Prediction { energy, emissions, .. }) => {
+            let [low, middle, high] = [0, 1, 2].map(|index| both(energy[index], emissions[index]));
+            format!("{used} so far; in all {middle} (of ten runs eight come to between {low} and {high})")
+        }
+    }
+}
+
 /// An energy in a unit that fits.
-fn joules(energy: u128) -> String {
+#[must_use]
+pub fn joules(energy: u128) -> String {
     match energy {
         KILOWATT_HOUR.. => format!("{} kWh", three(energy, KILOWATT_HOUR)),
         36_000_000_000.. => format!("{} Wh", three(energy, WATT_HOUR)),
@@ -130,7 +168,8 @@ fn joules(energy: u128) -> String {
 }
 
 /// Emissions in a unit that fits.
-fn grams(emissions: u128) -> String {
+#[must_use]
+pub fn grams(emissions: u128) -> String {
     match emissions {
         1_000_000_000_000.. => format!("{} kg", three(emissions, GRAM * 1_000)),
         GRAM.. => format!("{} g", three(emissions, GRAM)),

@@ -18,7 +18,7 @@ const MAX_PROCESSES: usize = 4_096;
 const MAX_DEPTH: usize = 256;
 
 /// The descendants of one process.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Tree {
     procfs: PathBuf,
     root: u32,
@@ -85,6 +85,17 @@ impl Tree {
     /// How many live, and what they have used, those among it that they waited for.
     #[must_use]
     pub fn living(&self) -> (usize, CpuTime) {
+        let (found, used) = self.walk();
+        (found.len(), used)
+    }
+
+    /// The processes that live.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        self.walk().0.into_iter().collect()
+    }
+
+    fn walk(&self) -> (BTreeSet<u32>, CpuTime) {
         let mut buffer = Buffer::default();
         let mut found: BTreeSet<u32> = BTreeSet::new();
         let mut next = vec![self.root];
@@ -107,7 +118,7 @@ impl Tree {
                 }
             }
         }
-        (found.len(), Nanos::new(used.saturating_mul(TICK)))
+        (found, Nanos::new(used.saturating_mul(TICK)))
     }
 }
 

@@ -132,6 +132,7 @@ impl Host {
             groups: work.groups,
             gpus: work.gpus,
             namings: work.namings,
+            speech: Vec::new(),
             plan,
             factor: Factor::clone(&factor),
         });
@@ -160,6 +161,7 @@ impl Host {
             sources: self.sources(at.wall, &grid),
             grid: Some(grid),
             gpus: self.hardware.sights(),
+            predictions: Arc::default(),
             sampler: state,
             store: Some(StoreState {
                 path: "/var/lib/jouleprint".into(),

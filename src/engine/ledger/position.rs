@@ -1,11 +1,13 @@
 //! Taking over the accounts of an earlier process.
 
 use super::{JobRow, Ledger, Row};
+use crate::engine::speech::Voice;
 use crate::engine::sums::Moving;
 use crate::model::checkpoint::{Checkpoint, RestatedPosition, Slot};
 use crate::model::groups::{GroupsPosition, Membership};
 use crate::model::quantity::{EmissionsRemainder, Nanos};
 use crate::model::snapshot::Column;
+use crate::model::speech::Speech;
 use std::sync::Arc;
 
 impl Ledger {
@@ -43,6 +45,7 @@ impl Ledger {
                 undecided: 0,
                 cpu: job.cpu,
                 held: Vec::new(),
+                voice: job.speech.as_ref().map(|speech| Box::new(Voice::resume(Speech::clone(speech)))),
                 groups: [0, 0],
                 ended: job.ended,
                 changed: Nanos::ZERO,

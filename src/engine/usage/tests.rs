@@ -28,6 +28,7 @@ fn tick(busy_seconds: u64, groups: Groups) -> Tick {
         cpus: 1,
         groups,
         namings: Vec::new(),
+        speech: Vec::new(),
         plan: None,
         factor: Factor {
             zone,

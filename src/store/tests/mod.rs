@@ -271,9 +271,9 @@ impl Sim {
             description: Arc::default(),
             power: MicroWatts::ZERO,
             held: Vec::new(),
+            speech: None,
         });
-        let (columns, zones) = (totals.columns.len(), totals.zones.len());
-        let rows = totals.jobs.len();
+        let (columns, zones, rows) = (totals.columns.len(), totals.zones.len(), totals.jobs.len());
         totals.job_table.energy.resize(rows * columns, Energy::ZERO);
         totals.job_table.emissions.resize(rows * columns * zones, Emissions::ZERO);
     }

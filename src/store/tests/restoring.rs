@@ -311,6 +311,7 @@ fn taken_further(version: i64) {
         "DROP TABLE group_kind; DROP TABLE group_name; DROP TABLE group_live",
         "ALTER TABLE cell DROP COLUMN gpu_instance",
         "DROP TABLE restated",
+        "ALTER TABLE record DROP COLUMN phases",
     ];
     for step in &later[usize::try_from(version - 1).expect("from 1 on")..] {
         sql.execute_batch(step).expect("writable");
