@@ -19,6 +19,8 @@ pub const BY_USER: &str = "user";
 pub enum Key {
     /// Jobs, whole
     Job,
+    /// What jobs said that they were at, and what they used outside of that
+    Phase,
     /// Users
     User,
     /// Groups of the kind that --group names
@@ -45,8 +47,18 @@ pub enum Key {
 const LABEL: &str = "label:";
 
 /// The keys that are no attributes.
-const PLAIN: [Key; 9] =
-    [Key::Job, Key::User, Key::Group, Key::Kind, Key::Hardware, Key::Day, Key::Hour, Key::Zone, Key::Host];
+const PLAIN: [Key; 10] = [
+    Key::Job,
+    Key::Phase,
+    Key::User,
+    Key::Group,
+    Key::Kind,
+    Key::Hardware,
+    Key::Day,
+    Key::Hour,
+    Key::Zone,
+    Key::Host,
+];
 
 /// Short words for attributes; their full names are taken too.
 const ATTRIBUTES: [(&str, Attribute); 11] = [
@@ -87,7 +99,7 @@ impl Key {
 
     /// Whether only job records know it.
     const fn is_of_descriptions(self) -> bool {
-        matches!(self, Key::Attribute(_) | Key::Label(_))
+        matches!(self, Key::Attribute(_) | Key::Label(_) | Key::Phase)
     }
 
     /// As it is typed.
@@ -95,6 +107,7 @@ impl Key {
     pub const fn as_str(self) -> &'static str {
         match self {
             Key::Job => "job",
+            Key::Phase => "phase",
             Key::User => "user",
             Key::Group => "group",
             Key::Kind => "kind",
@@ -126,6 +139,8 @@ pub enum Field {
     JobKind,
     /// A job's id.
     JobId,
+    /// What a job was at.
+    Phase,
     /// A user's id.
     User,
     /// The kind of group.
@@ -160,6 +175,7 @@ impl Field {
             Field::Kind => "kind",
             Field::JobKind => "job_kind",
             Field::JobId => "job_id",
+            Field::Phase => "phase",
             Field::User => "user",
             Field::GroupKind => "group_kind",
             Field::Group => "group",
@@ -311,6 +327,16 @@ pub enum QuestionError {
     /// Job records do not know groups.
     #[error("--group does not go with jobs (use --user or --kind)")]
     GroupOfJobs,
+    /// Phases are kept with less detail than jobs.
+    #[error(
+        "--by {keys}: phases are kept without {what}, each with its kinds of hardware together (phase goes with job, user, kind, host and what is known of jobs)"
+    )]
+    PhaseBy {
+        /// What was asked.
+        keys: String,
+        /// What they do not have.
+        what: &'static str,
+    },
     /// The pattern is too large to compile.
     #[error("--job {text:?}: this pattern is too long (give a part of the id)")]
     LongPattern {
@@ -346,6 +372,14 @@ impl Question {
             }
         }
         let has = |key| once.contains(&key);
+        let without = [
+            (has(Key::Zone) || filter.zone.is_some(), "grid zone"),
+            (has(Key::Hardware) || filter.hardware.is_some(), "device"),
+        ];
+        if let Some((_, what)) = without.into_iter().find(|(is_asked, _)| *is_asked && has(Key::Phase)) {
+            let keys: Vec<&str> = keys.iter().map(|key| key.as_str()).collect();
+            return Err(QuestionError::PhaseBy { keys: keys.join(","), what });
+        }
         if has(Key::Job) || once.iter().any(|key| key.is_of_descriptions()) {
             if [Key::Day, Key::Hour, Key::Group].into_iter().any(has) {
                 let keys: Vec<&str> = keys.iter().map(|key| key.as_str()).collect();
@@ -434,6 +468,7 @@ impl Question {
                 Key::Attribute(attribute) => &[Field::Attribute(*attribute)],
                 Key::Label(text) => &[Field::Label(text)],
                 Key::Job => &[Field::Host, Field::JobKind, Field::JobId, Field::User],
+                Key::Phase => &[Field::Phase],
                 Key::User => &[Field::User],
                 Key::Group => &[Field::GroupKind, Field::Group],
                 Key::Kind if self.is_of_jobs() => &[Field::JobKind],
@@ -481,6 +516,14 @@ mod tests {
             (&[Key::User], group(), "user and team"),
             (&[Key::Group], Filter::default(), "--group KIND"),
             (&[Key::Day], job(), "add --by job"),
+            (
+                &[Key::Phase, Key::Zone],
+                Filter::default(),
+                "--by phase,zone: phases are kept without grid zone",
+            ),
+            (&[Key::Phase, Key::Hardware], Filter::default(), "without device"),
+            (&[Key::Phase], Filter { zone: Some("FR".into()), ..Filter::default() }, "without grid zone"),
+            (&[Key::Phase, Key::Day], Filter::default(), "--by phase,day: a job is kept as one record"),
         ] {
             let error = ask(keys, filter).expect_err(part);
             assert!(error.contains(part), "{keys:?}: {error}");

@@ -172,7 +172,8 @@ fn is_worth_showing(at: usize, field: Field, tally: &Tally, question: &Question)
         Field::User => question.has(Key::User),
         Field::Gpu | Field::GroupKind => false,
         Field::Day | Field::Hour | Field::Zone | Field::Kind | Field::JobKind => true,
-        Field::JobId | Field::Group | Field::Hardware | Field::Attribute(_) | Field::Label(_) => true,
+        Field::JobId | Field::Phase | Field::Group | Field::Hardware => true,
+        Field::Attribute(_) | Field::Label(_) => true,
     };
     // Only jobs have users, but whatever has a row has a host.
     let counts = |row: &&Row| field == Field::Host || row.place == Place::Ordinary;
@@ -199,8 +200,13 @@ fn text(row: &Row, at: usize, field: Field, users: &Users) -> String {
         (Field::JobId, Place::Folded) => format!("{count} older jobs"),
         (Field::JobKind, Place::NoJob) => "-".to_owned(),
         (Field::JobId, Place::NoJob) => "charged to no job".to_owned(),
-        (Field::Attribute(_) | Field::Label(_), Place::Folded) if at == 0 => format!("{count} older jobs"),
-        (Field::Attribute(_) | Field::Label(_), Place::NoJob) if at == 0 => "charged to no job".to_owned(),
+        (Field::Phase | Field::Attribute(_) | Field::Label(_), Place::Folded) if at == 0 => {
+            format!("{count} older jobs")
+        }
+        (Field::Phase | Field::Attribute(_) | Field::Label(_), Place::NoJob) if at == 0 => {
+            "charged to no job".to_owned()
+        }
+        (Field::Phase, Place::Ordinary) if value.is_empty() => "(in no phase)".to_owned(),
         // A line of sums is not a host or a job.
         (_, Place::Ordinary) if row.cells.is_empty() => String::new(),
         (Field::User, _) if value.is_empty() => "-".to_owned(),

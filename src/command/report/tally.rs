@@ -9,6 +9,7 @@ use crate::model::history::{JobRecord, Span};
 use crate::model::identity::{Name, Origin, Residual};
 use crate::model::quantity::{Emissions, Energy, Nanos};
 use crate::model::snapshot::Column;
+use crate::model::speech::{self, Amounts};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows of a report.
@@ -128,6 +129,10 @@ impl Lives {
             is_live: job.is_live,
         }
     }
+
+    fn with_cpu(self, cpu: Nanos) -> Lives {
+        Lives { cpu: u128::from(cpu.get()), ..self }
+    }
 }
 
 /// The answer to a question, one row for each combination of its keys.
@@ -136,7 +141,7 @@ pub fn tally(past: &Past, question: &Question) -> Tally {
     let mut rows = Rows::new(question);
     if question.is_of_jobs() {
         for job in jobs(past, question) {
-            rows.job(job);
+            rows.take(job);
         }
         if question.has_rest {
             let residual = |name: &str| Residual::ALL.iter().any(|account| account.as_str() == name);
@@ -219,6 +224,24 @@ fn only_zone(job: &JobRecord) -> Option<&Name> {
     zones.all(|zone| zone == first).then_some(first)
 }
 
+/// All that a job used, by kind of hardware and origin, as its phases have it.
+fn whole(job: &JobRecord) -> Amounts {
+    let mut all = Amounts::default();
+    let part = |column: &Column, energy, emissions| speech::Amount {
+        hw_type: column.hw_type,
+        origin: column.origin,
+        energy,
+        emissions,
+    };
+    for (column, energy) in &job.energy {
+        all.add(part(column, *energy, Emissions::ZERO));
+    }
+    for (_, column, emissions) in &job.emissions {
+        all.add(part(column, Energy::ZERO, *emissions));
+    }
+    all
+}
+
 struct Rows<'a> {
     question: &'a Question,
     fields: Vec<Field>,
@@ -275,6 +298,50 @@ impl<'a> Rows<'a> {
         self.total.add(part.column.origin, part.energy, part.emissions);
     }
 
+    fn take(&mut self, job: &JobRecord) {
+        if self.question.has(Key::Phase) { self.phases(job) } else { self.job(job) }
+    }
+
+    /// One row for each thing that the job was at, and one for what it used outside of all of them.
+    fn phases(&mut self, job: &JobRecord) {
+        let place = if job.id.is_some() { Place::Ordinary } else { Place::Folded };
+        let (lives, mut rest) = (Lives::of(job), whole(job));
+        let mut cpu = job.cpu;
+        for phase in &job.phases {
+            self.phase(job, (place, &phase.name), &phase.amounts, &lives.with_cpu(phase.cpu));
+            rest = rest.since(&phase.amounts);
+            cpu = cpu.saturating_sub(phase.cpu);
+        }
+        let is_nothing =
+            |amount: &speech::Amount| amount.energy == Energy::ZERO && amount.emissions == Emissions::ZERO;
+        if job.phases.is_empty() || cpu > Nanos::ZERO || !rest.0.iter().all(is_nothing) {
+            self.phase(job, (place, ""), &rest, &lives.with_cpu(cpu));
+        }
+        self.total.live(&lives);
+        self.reach_out(job);
+    }
+
+    fn phase(&mut self, job: &JobRecord, (place, name): (Place, &str), amounts: &Amounts, lives: &Lives) {
+        let cell = |field: &Field| match field {
+            Field::Phase => name.into(),
+            other => job_cell(*other, job, None, ""),
+        };
+        let cells: Vec<Name> = self.fields.iter().map(cell).collect();
+        self.row(place, cells.clone(), job.first_seen).live(lives);
+        for amount in &amounts.0 {
+            let (energy, emissions) = (Some(amount.energy), Some(amount.emissions));
+            self.row(place, cells.clone(), job.first_seen).add(amount.origin, energy, emissions);
+            self.total.add(amount.origin, energy, emissions);
+        }
+    }
+
+    fn reach_out(&mut self, job: &JobRecord) {
+        let period = self.question.period;
+        if job.first_seen < period.start || job.last_seen > period.end {
+            self.reaching_out += job.count;
+        }
+    }
+
     fn job(&mut self, job: &JobRecord) {
         let (question, filter) = (self.question, &self.question.filter);
         let place = if job.id.is_some() { Place::Ordinary } else { Place::Folded };
@@ -312,9 +379,7 @@ impl<'a> Rows<'a> {
         if self.has_zones() && zone.is_empty() && !job.energy.is_empty() {
             self.without_zone += 1;
         }
-        if job.first_seen < question.period.start || job.last_seen > question.period.end {
-            self.reaching_out += job.count;
-        }
+        self.reach_out(job);
     }
 
     fn finish(self, past: &Past) -> Tally {
@@ -385,7 +450,9 @@ fn part_cell(field: Field, part: &Part, zone: &str, place: Place) -> Name {
         Field::GroupKind => Name::clone(&part.group.kind),
         Field::Hardware => part.column.hw_type.as_str().into(),
         Field::Gpu => Name::clone(&part.column.gpu),
-        Field::JobKind | Field::JobId | Field::Attribute(_) | Field::Label(_) => Name::default(),
+        Field::JobKind | Field::JobId | Field::Phase | Field::Attribute(_) | Field::Label(_) => {
+            Name::default()
+        }
     }
 }
 
@@ -402,8 +469,8 @@ fn job_cell(field: Field, job: &JobRecord, column: Option<&Column>, zone: &str) 
         Field::Label(text) => {
             job.description.labels().get(Field::label_key(text)).map(Name::clone).unwrap_or_default()
         }
-        // A question refuses these with jobs.
-        Field::Day | Field::Hour | Field::Group | Field::GroupKind => Name::default(),
+        // A question refuses these with jobs, and a phase is told by who asks.
+        Field::Day | Field::Hour | Field::Group | Field::GroupKind | Field::Phase => Name::default(),
     }
 }
 

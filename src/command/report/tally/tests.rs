@@ -54,6 +54,8 @@ fn every_view_adds_up_to_what_was_used() {
         &[Key::Kind, Key::Day],
         &[Key::Job],
         &[Key::Job, Key::Hardware],
+        &[Key::Phase],
+        &[Key::Job, Key::Phase],
         &[Key::Job, Key::Zone, Key::User, Key::Kind, Key::Host],
     ] {
         assert_eq!(both(&ask(keys, filter(), ALL).total), everything, "{keys:?}");
@@ -88,6 +90,53 @@ fn each_key_makes_its_rows() {
     }
     let group = Filter { group: Some(("user".into(), Some("1000".into()))), ..filter() };
     assert_eq!(cells(&ask(&[Key::Group], group, ALL)), ["user|1000"]);
+}
+
+#[test]
+fn phases_and_the_rest_are_the_job() {
+    let mut history = history();
+    let pod = &mut history.jobs[0];
+    let all = whole(pod);
+    let part = |name: &str, share: u64, cpu| speech::Phase {
+        name: name.into(),
+        time: Nanos::from_seconds(5),
+        cpu: Nanos::new(cpu),
+        amounts: Amounts(
+            all.0
+                .iter()
+                .map(|amount| speech::Amount {
+                    energy: Energy::from_micro(amount.energy.as_micro() / share),
+                    emissions: Emissions::from_nano(amount.emissions.as_nano() / share),
+                    ..*amount
+                })
+                .collect(),
+        ),
+    };
+    let (load, train) = (part("load", 7, 1_000), part("train", 3, 2_000));
+    pod.phases = vec![load.clone(), train];
+    let cpu = pod.cpu;
+    let past = Past::of_store(history, "store".to_owned());
+    let asked = |keys: &[Key], filter| {
+        let question = Question::new(keys, filter, ALL).expect("an answer");
+        let tally = tally(&past, &question);
+        check(&tally);
+        tally
+    };
+    let of_pod = || Filter { kind: Some(JobKind::Pod), ..filter() };
+    let phases = asked(&[Key::Job, Key::Phase], of_pod());
+    let names: Vec<&str> = phases.rows.iter().map(|row| &*row.cells[4]).collect();
+    assert_eq!(names, ["", "load", "train"]);
+    assert_eq!(both(&phases.total), both(&asked(&[Key::Job], of_pod()).total));
+    let [loaded, ..] = both(&phases.rows[1]);
+    let measured = load.amounts.0.iter().filter(|amount| amount.origin == Origin::Measured);
+    let energy: u128 = measured.map(|amount| u128::from(amount.energy.as_micro())).sum();
+    assert_eq!(loaded.0, energy);
+    let cpus = phases.rows.iter().map(|row| row.jobs.expect("jobs").cpu);
+    assert_eq!(cpus.collect::<Vec<_>>(), [u128::from(cpu.get()) - 3_000, 1_000, 2_000]);
+    assert_eq!(phases.total.jobs.expect("jobs").count, 1);
+    // Of all jobs, and with what no job is charged with, it is still everything.
+    let every = asked(&[Key::Phase], filter());
+    assert_eq!(both(&every.total), [everything(Origin::Measured), everything(Origin::Estimated)]);
 }
 
 #[test]
