@@ -11,7 +11,9 @@ use crate::model::identity::Name;
 use crate::model::quantity::{Energy, Nanos};
 use crate::model::reading::{Accounting, Factor, Fault, IdlePolicy, Tick};
 use crate::model::snapshot::{ProcessState, SamplerState, Snapshot, SourceState, StoreState};
+use crate::model::speech::{Heard, Said, Statement};
 use crate::model::time::Moment;
+use crate::sampler::predictions::Predictions;
 use std::sync::Arc;
 
 /// Where the hosts' monotonic clocks stand at the first tick.
@@ -44,6 +46,7 @@ pub struct Host {
     factor: Option<Arc<Factor>>,
     truth: Truth,
     state: SamplerState,
+    predictions: Predictions,
     shown: Option<Arc<Snapshot>>,
 }
 
@@ -95,6 +98,7 @@ impl Host {
             factor: None,
             truth: Truth::default(),
             state: SamplerState { watches_cgroups: true, ..SamplerState::default() },
+            predictions: Predictions::default(),
             shown: None,
         }
     }
@@ -123,6 +127,10 @@ impl Host {
         let (meters, drawn) = self.hardware.draw(&work.load, elapsed);
         let (plan, factor) = self.look(wall, grid);
         self.weigh(drawn, before, wall);
+        let heard = work.progress.into_iter().map(|(id, progress)| {
+            let said = Said { at: at.monotonic, cpu: None, statement: Statement::Progress(progress) };
+            Heard { id, said: vec![said], cpu: None }
+        });
         self.engine.step(&Tick {
             at,
             domains: None,
@@ -132,7 +140,7 @@ impl Host {
             groups: work.groups,
             gpus: work.gpus,
             namings: work.namings,
-            speech: Vec::new(),
+            speech: heard.collect(),
             plan,
             factor: Factor::clone(&factor),
         });
@@ -150,18 +158,21 @@ impl Host {
             return Some(Arc::clone(shown));
         }
         let at = self.at(scenario);
+        let totals = Arc::new(self.engine.totals());
+        // For pages alone: a past is made up without.
+        self.predictions.look(&totals, &at, Some(&grid.plan), &factor);
         let mut state = self.state.clone();
         state.groups = scenario.jobs;
         let snapshot = Snapshot {
             at,
             interval: scenario.step(),
             machine: Arc::clone(self.engine.machine()),
-            totals: Arc::new(self.engine.totals()),
+            totals,
             factor,
             sources: self.sources(at.wall, &grid),
             grid: Some(grid),
             gpus: self.hardware.sights(),
-            predictions: Arc::default(),
+            predictions: Arc::clone(&self.predictions.all),
             sampler: state,
             store: Some(StoreState {
                 path: "/var/lib/jouleprint".into(),

@@ -1,5 +1,5 @@
 //! The jobs of a made-up host: they are born, named a tick later, work by the hour of the day, hold
-//! accelerators and end. There are always as many as were asked for.
+//! accelerators and end. There are always as many as were asked for. Some say how far they are.
 
 use super::day::load_ppm;
 use super::hardware::{Hardware, Load, SLICES};
@@ -10,6 +10,7 @@ use crate::model::gpu::{Claim, Part, Use};
 use crate::model::identity::{JobId, JobKind, Name};
 use crate::model::quantity::{CpuTime, Nanos};
 use crate::model::reading::{Birth, GroupReading, GroupRole, GroupSlot, Groups, Hierarchy};
+use crate::model::speech::Progress;
 use std::sync::Arc;
 
 /// CPUs of a host that are spoken for, in %; services use less at night.
@@ -33,6 +34,10 @@ const SLURM: (u64, u64) = (10, 6 * 60);
 /// Workloads of a team.
 const WORKLOADS: [&str; 6] = ["api", "worker", "index", "gateway", "cache", "train"];
 
+/// The epochs of a job that says how far it is, and one step in the model's unit.
+const EPOCHS: u64 = 100;
+const STEP: u64 = 1_000_000;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sort {
     Unit,
@@ -54,7 +59,10 @@ struct Job {
     used: u64,
     /// How much it makes of an accelerator, in ppm.
     activity: u64,
+    began: Nanos,
     ends: Nanos,
+    /// The epochs that it has said are done; `None` of one that says nothing.
+    epochs: Option<u64>,
 }
 
 /// What a tick has to say of jobs.
@@ -63,6 +71,8 @@ pub struct Work {
     pub groups: Groups,
     /// Names.
     pub namings: Vec<Naming>,
+    /// How far jobs are that have come further.
+    pub progress: Vec<(JobId, Progress)>,
     /// Who holds what.
     pub gpus: Vec<Use>,
     /// What the meters make their count of.
@@ -118,9 +128,12 @@ impl Jobs {
         let mut chance = scenario.chance("work", u64::from(self.host) << 40 | tick);
         let busy = if is_at_rest { 0 } else { self.work(hardware, wall, elapsed, &mut chance) };
         groups.readings = self.jobs.iter().map(Job::reading).collect();
+        // Nobody is heard before it is seen.
+        let progress = self.jobs.iter_mut().filter(|job| job.naming.is_none());
+        let progress = progress.filter_map(|job| Some((job.id.clone(), job.progress(wall)?))).collect();
         let gpus = self.uses(hardware, &mut chance);
         let load = self.load(hardware, busy, elapsed, is_at_rest);
-        Work { groups, namings, gpus, load, busy: Nanos::new(busy) }
+        Work { groups, namings, progress, gpus, load, busy: Nanos::new(busy) }
     }
 
     /// Those whose time is over make room for others.
@@ -184,6 +197,8 @@ impl Jobs {
             }
         }
         let (id, path, naming) = self.name(scenario, sort, place, &mut chance);
+        let speaks = matches!(sort, Sort::Batch | Sort::Slurm) && chance.below(3) == 0;
+        let ends = Nanos::new(wall.get().saturating_add(left));
         Job {
             slot: GroupSlot(slot),
             id,
@@ -193,7 +208,9 @@ impl Jobs {
             demand,
             used: 0,
             activity,
-            ends: Nanos::new(wall.get().saturating_add(left)),
+            began: ends.saturating_sub(Nanos::new(life)),
+            ends,
+            epochs: speaks.then_some(0),
         }
     }
 
@@ -338,6 +355,17 @@ impl Job {
             user: None,
             is_new,
         }
+    }
+
+    /// How far it is, if that is further than it said.
+    fn progress(&mut self, wall: Nanos) -> Option<Progress> {
+        let life = u128::from(self.ends.saturating_sub(self.began).get());
+        let lived = u128::from(wall.saturating_sub(self.began).get());
+        let done = (lived * u128::from(EPOCHS)).checked_div(life)?;
+        let done = u64::try_from(done).unwrap_or(EPOCHS).min(EPOCHS);
+        let said = self.epochs.as_mut().filter(|said| **said < done)?;
+        *said = done;
+        Some(Progress { done: done * STEP, total: EPOCHS * STEP })
     }
 
     fn reading(&self) -> GroupReading {
