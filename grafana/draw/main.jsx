@@ -143,7 +143,9 @@ const named = (legend, metric) => {
   return inner ? `{${inner}}` : 'Value';
 };
 
-async function frames(panel, chosen, own) {
+async function frames(panel, chosen, board) {
+  // A panel may have a range of its own.
+  const own = panel.timeFrom ? { ...board, range: ago(`now-${panel.timeFrom}`) } : board;
   const [, count, unit] = /^(\d+)([mhd])$/.exec(panel.interval ?? '1m');
   const step = Math.max(count * SECONDS[unit], Math.ceil(own.range / 700 / 60) * 60);
   const mine = { ...own, interval: `${step}s`, rate: Math.max(240, step + 60) };

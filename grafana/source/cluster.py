@@ -93,7 +93,7 @@ def board():
     )
     board.add(
         stat(
-            "Machines",
+            "Machines now",
             "Machines whose energy was counted in the last five minutes.",
             now(f"count({WATTS})"),
             "short",

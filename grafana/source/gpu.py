@@ -80,7 +80,7 @@ def board():
         4,
     )
     board.add(
-        stat("Power now", "What all chosen accelerators draw.", now(f"sum({POWER})"), "watt"),
+        stat("Power now", "What all chosen accelerators draw.", now(f"sum({POWER})"), "watt", recent=True),
         4,
         4,
     )
@@ -93,19 +93,21 @@ def board():
             "percentunit",
             graph=True,
             decimals=0,
+            recent=True,
         ),
         4,
         4,
     )
     board.add(
         stat(
-            "Given and not used",
+            "Given and not used now",
             """Whole accelerators' worth that is given to jobs which draw next to nothing there now, beyond idle. It is
             capacity that others wait for, and idle power that is burnt for nothing.""",
             now(f"sum({idle_given(JOB)}) or vector(0)"),
             "short",
             decimals=2,
             thresholds=steps((None, "green"), (0.5, "orange")),
+            recent=True,
         ),
         4,
         4,
@@ -117,6 +119,7 @@ def board():
             target(f"sum({IDLE})"),
             "watt",
             graph=True,
+            recent=True,
         ),
         4,
         4,
@@ -130,6 +133,7 @@ def board():
             ),
             "massg",
             graph=True,
+            recent=True,
         ),
         4,
         4,
@@ -202,6 +206,7 @@ def board():
             ],
             sort="Power",
             labels=("hw_vendor", "pci_address"),
+            recent=True,
         ),
         24,
         9,
@@ -243,6 +248,7 @@ def board():
             ],
             sort="Given",
             labels=("cluster",),
+            recent=True,
         ),
         16,
         9,

@@ -200,6 +200,12 @@ def board():
     board.row("Who says so")
     by = "grid_zone, signal"
     facts = f"{by}, basis, accounting, quality, source, year, fallback"
+
+    def dated(which):
+        """A time of each figure: two exporters may have different ones of one zone."""
+        time = f"jouleprint_grid_intensity_{which}_seconds{{{ZONE}}}"
+        return f"max by ({facts}) (jouleprint_grid_intensity_info{{{ZONE}}} * on (cluster, instance, {by}) group_left () {time})"
+
     board.add(
         table(
             "Where the figures come from",
@@ -225,14 +231,12 @@ def board():
                 ),
                 (
                     "Age",
-                    now(f"time() - max by ({by}) (jouleprint_grid_intensity_timestamp_seconds{{{ZONE}}})"),
+                    now(f"time() - {dated('timestamp')}"),
                     {"unit": "s", "decimals": 0, "width": 110, "absent": "yearly"},
                 ),
                 (
                     "Holds for",
-                    now(
-                        f"max by ({by}) (jouleprint_grid_intensity_valid_until_timestamp_seconds{{{ZONE}}}) - time()"
-                    ),
+                    now(f"{dated('valid_until_timestamp')} - time()"),
                     {"unit": "s", "decimals": 0, "width": 110, "absent": "–"},
                 ),
             ],

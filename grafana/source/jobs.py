@@ -1,6 +1,7 @@
 """The job explorer: pick a group, then a job, and see what it has used, where and when."""
 
 from source.parts import (
+    GAUGE,
     HOST,
     Board,
     bars,
@@ -11,6 +12,7 @@ from source.parts import (
     named,
     newest,
     now,
+    placed,
     series,
     stat,
     table,
@@ -18,8 +20,8 @@ from source.parts import (
 )
 
 CHOSEN = f'{HOST},job_kind=~"$job_kind",job_id=~"$job_id"'
-JOB = "cluster, job_kind, job_id"
-PART = f"host, {JOB}"
+JOB = "cluster, place, job_kind, job_id"
+PART = "cluster, host, job_kind, job_id"
 INFO = f'jouleprint_job_info{{{CHOSEN},${{group_kind:text}}=~"$group"}}'
 RATE = "[$__rate_interval]"
 NAMES = "k8s_namespace_name, slurm_account, user_name, project"
@@ -29,7 +31,7 @@ NEWEST = newest(INFO, JOB)
 
 def total(metric, by=JOB):
     """What jobs had used when they were last seen: a counter's largest value in the range, summed over hosts."""
-    return f"sum by ({by}) (max_over_time({metric}{{{CHOSEN}}}[$__range]) and on ({JOB}) {NEWEST})"
+    return f"sum by ({by}) ({placed(f'max_over_time({metric}{{{CHOSEN}}}[$__range])')} and on ({JOB}) {NEWEST})"
 
 
 def rate(metric):
@@ -67,8 +69,10 @@ def board():
     ]
     board = Board(
         "jobs",
-        """What jobs use and have used. Pick what groups are, a group, then a job. Totals are the largest value of a
-        job's own counters, which is exact; they count from the job's beginning, also before the chosen time.""",
+        """What jobs use and have used, and will use if they say how far they are. Pick what groups are, a group, then
+        a job. Totals are the largest value of a job's own counters, which is exact; they count from the job's
+        beginning, also before the chosen time. A service or a container of one name is a job of its own on each
+        host, a pod or a job of Slurm is one over all of its hosts.""",
         variables,
         start="now-6h",
         refresh="1m",
@@ -103,6 +107,7 @@ def board():
             "What the chosen jobs draw now, without idle and system energy unless the exporter charges jobs with it.",
             now(f"sum({rate('jouleprint_job_energy_joules_total')} and on ({PART}) {INFO})"),
             "watt",
+            recent=True,
         ),
         5,
         4,
@@ -131,20 +136,18 @@ def board():
     )
 
     board.row("Over time")
-    top = f"""topk(10, sum by ({JOB})
-        (max_over_time(jouleprint_job_energy_joules_total{{{CHOSEN}}}[$__range] @ end())
-        and on ({JOB}) max_over_time({INFO}[$__range] @ end())))"""
+    used = f"""(max_over_time(jouleprint_job_energy_joules_total{{{CHOSEN}}}[$__range] @ end())
+        and on ({PART}) max_over_time({INFO}[$__range] @ end()))"""
+    top = f"topk(10, sum by ({JOB}) ({placed(used)}))"
     power = rate("jouleprint_job_energy_joules_total")
+    described = named(f"({placed(power)} and on ({JOB}) {top})", INFO, PART)
     board.add(
         series(
             "Power by job",
             "The ten chosen jobs that have used most, and all others of the choice together.",
             [
-                target(
-                    f"sum by (job_kind, name) ({named(f'({power} and on ({JOB}) {top})', INFO, PART)})",
-                    "{{job_kind}} {{name}}",
-                ),
-                target(f"sum(({power} and on ({PART}) {INFO}) unless on ({JOB}) {top})", "others"),
+                target(f"sum by (job_kind, name, place) ({described})", "{{job_kind}} {{name}} {{place}}"),
+                target(f"sum({placed(f'({power} and on ({PART}) {INFO})')} unless on ({JOB}) {top})", "others"),
             ],
             "watt",
             stack=True,
@@ -175,9 +178,10 @@ def board():
             per kWh is what its electricity emitted, PUE included.""",
             [
                 ("Cluster", "cluster", {"width": 90}),
+                ("Host", "place", {"width": 90}),
                 ("Kind", "job_kind", {"width": 60}),
                 ("Name", "name", None),
-                ("Namespace", "k8s_namespace_name", {"width": 120}),
+                ("Namespace", "k8s_namespace_name", {"width": 110}),
                 ("Account", "slurm_account", {"width": 100}),
                 ("User", "user_name", {"width": 90}),
                 ("Project", "project", {"width": 120}),
@@ -196,6 +200,45 @@ def board():
         24,
         11,
     )
+    board.row("Ahead")
+    told = f"jouleprint_job_progress_ratio{{{CHOSEN}}}"
+    told = f"sum by ({PART}, name) ({named(f'({told} and on ({PART}) {INFO})', INFO, PART)})"
+
+    def ahead(metric, quantile, unit, divided=""):
+        series = f'jouleprint_job_predicted_{metric}{{{CHOSEN},quantile="{quantile}"}}'
+        expr = f"sum by ({PART}) ({series} and on ({PART}) {INFO}){divided}"
+        return now(expr), {"unit": unit, "width": 120}
+
+    board.add(
+        table(
+            "Progress and prediction",
+            """Jobs that say how far they are (`jouleprint job progress`, `run --progress-pattern`), and what they will
+            have used in all at their end: the median, and between which bounds four of five ends are (from … to). A job
+            of several hosts has a line for each. Nothing is predicted before five points of progress.""",
+            [
+                ("Cluster", "cluster", {"width": 90}),
+                ("Host", "host", {"width": 110}),
+                ("Kind", "job_kind", {"width": 60}),
+                ("Name", "name", None),
+                ("Job", "job_id", {"width": 180}),
+                (
+                    "Done",
+                    now(told),
+                    {"unit": "percentunit", "cell": GAUGE, "top": 1, "decimals": 0, "width": 150},
+                ),
+                ("Energy in all", *ahead("energy_joules", "0.5", "watth", " / 3600")),
+                ("from", *ahead("energy_joules", "0.1", "watth", " / 3600")),
+                ("to", *ahead("energy_joules", "0.9", "watth", " / 3600")),
+                ("Emissions in all", *ahead("emissions_co2e_grams", "0.5", "massg")),
+                ("Time in all", *ahead("duration_seconds", "0.5", "s")),
+            ],
+            sort="Energy in all",
+        ),
+        24,
+        8,
+    )
+
+    board.row("Where")
     hosts_total = total("jouleprint_job_energy_joules_total", "host")
     hardware_total = total("jouleprint_job_energy_joules_total", "hw_type, origin")
     zone_total = total("jouleprint_job_emissions_co2e_grams_total", "grid_zone")

@@ -34,7 +34,8 @@ def rate(metric, more=""):
 def board():
     board = Board(
         "node",
-        "One machine: the power of each device and of each job, the sums, its sources and its idle floor.",
+        """One machine: the power of each device and of each job, the sums, its sources and its idle floor. Where two
+        clusters have machines of one name, pick the cluster too: all clusters together add them up.""",
         [clusters(), hosts(many=False, every=False)],
         start="now-3h",
         refresh="30s",
@@ -92,7 +93,7 @@ def board():
     )
     board.add(
         stat(
-            "Jobs",
+            "Jobs now",
             "Jobs that live on the machine now.",
             now(f"sum(jouleprint_jobs{{{ONE}}})"),
             "short",

@@ -194,7 +194,7 @@ def board():
     board.row("Day by day")
     board.add(
         series(
-            "Emissions by cluster",
+            "Emissions by cluster, day by day",
             "Each day's emissions by cluster. The last bar is today so far. A day begins at midnight of your time zone.",
             target(f"sum by (cluster) (sum_over_time({EMISSIONS}{DAY}))", "{{cluster}}"),
             "massg",

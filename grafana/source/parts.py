@@ -68,6 +68,9 @@ def steps(*pairs):
     return {"mode": "absolute", "steps": made}
 
 
+# A range of its own. Of a past that was chosen Grafana leaves this out.
+RECENT = {"timeFrom": "30m", "hideTimeOverride": True}
+
 PLAIN = steps((None, "text"))
 GOOD_AT_1 = steps((None, "red"), (1, "green"))
 BAD_ABOVE_0 = steps((None, "green"), (0.000001, "orange"))
@@ -84,8 +87,12 @@ def stat(
     absent="none",
     names=False,
     graph=False,
+    recent=False,
 ):
-    """Single large figures."""
+    """Single large figures; `recent` ones are of now however long the chosen time is.
+
+    A rate is the mean of a step, and a month has steps of an hour.
+    """
     targets = [targets] if isinstance(targets, dict) else targets
     defaults = {"unit": unit, "color": {"mode": "thresholds"}, "thresholds": thresholds, "noValue": absent}
     if decimals is not None:
@@ -102,7 +109,8 @@ def stat(
     if names:
         # By itself it makes names as small as the longest needs.
         options["text"] = {"titleSize": 13, "valueSize": 26}
-    return _panel("stat", title, description, targets, defaults, options)
+    more = RECENT if recent else {}
+    return _panel("stat", title, description, targets, defaults, options, **more)
 
 
 def series(
@@ -241,10 +249,10 @@ YES_NO = [
 ]
 
 
-def table(title, description, columns, *, sort=None, unit="short", labels=()):
+def table(title, description, columns, *, sort=None, unit="short", labels=(), recent=False):
     """A table: `columns` is (name, target or label, look) from left to right, targets being merged by their labels.
 
-    `labels` are those of the results that are not shown.
+    `labels` are those of the results that are not shown; a `recent` one is of now, as a figure may be.
     """
     targets, order, names, looks = [], {}, {}, []
     count = sum(1 for _, source, _ in columns if isinstance(source, dict))
@@ -275,8 +283,9 @@ def table(title, description, columns, *, sort=None, unit="short", labels=()):
         "footer": {"show": False, "reducer": ["sum"], "countRows": False, "fields": ""},
         "sortBy": [{"displayName": sort, "desc": True}] if sort else [],
     }
+    more = RECENT if recent else {}
     return _panel(
-        "table", title, description, targets, defaults, options, looks, transformations=transformations
+        "table", title, description, targets, defaults, options, looks, transformations=transformations, **more
     )
 
 
@@ -288,13 +297,27 @@ def named(expr, info, on):
     return joined
 
 
+# Of these kinds an id means one job wherever it is seen.
+_EVERYWHERE = "pod|slurm|run"
+
+
+def placed(expr):
+    """With the label `place`: the host of a job whose id means one job on that host alone, as a service's does."""
+    joined = f'label_join({expr}, "place", "/", "job_kind", "host")'
+    for pattern, text in ((f"({_EVERYWHERE})/.*", ""), (".+?/(.+)", "$1")):
+        joined = f'label_replace({joined}, "place", "{text}", "place", "{pattern}")'
+    return joined
+
+
 def newest(info, by):
     """The newest description of each job in the range, as 1.
 
     A description grows as names become known, so that a range may hold several of one job. A step of five minutes
     is what a job stays on the page at least; what began after the last step is there now.
     """
-    seen = f"max_over_time(timestamp({info})[$__range:5m]) or timestamp({info})"
+    seen = f"(max_over_time(timestamp({info})[$__range:5m]) or timestamp({info}))"
+    if "place" in by:
+        seen = placed(seen)
     return f"(topk by ({by}) (1, {seen}) > bool 0)"
 
 

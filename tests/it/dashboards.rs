@@ -88,7 +88,7 @@ fn every_dashboard_is_one_that_grafana_provisions() {
 fn every_panel_has_its_place_its_unit_and_a_sentence() {
     let mut faults = Faults::default();
     for (name, board) in &boards() {
-        let mut ids = BTreeSet::new();
+        let (mut ids, mut titles) = (BTreeSet::new(), BTreeSet::new());
         let mut taken: BTreeMap<(u64, u64), &str> = BTreeMap::new();
         for panel in &board.all {
             let place = format!("{name} / {}", panel.title());
@@ -107,6 +107,7 @@ fn every_panel_has_its_place_its_unit_and_a_sentence() {
         for panel in &board.panels {
             let place = format!("{name} / {}", panel.title());
             faults.unless(panel.title().len() > 2, &place, || "no title".into());
+            faults.unless(titles.insert(panel.title()), &place, || "a title that another panel has".into());
             let told = panel.json["description"].as_str().unwrap_or_default();
             faults.unless(told.len() > 25 && told.ends_with('.'), &place, || format!("description {told:?}"));
             faults.unless(KINDS.contains(&panel.kind()), &place, || {
@@ -284,6 +285,15 @@ fn every_query_is_one_that_can_be_trusted() {
                 _ => range.starts_with("$__range"),
             };
             faults.unless(is_right, place, || format!("{function} over [{range}]"));
+            // A rate is the mean of a step, and a month has steps of an hour: that is not now.
+            let is_figure = ["stat", "table", "bargauge"].contains(&panel.kind());
+            let is_recent = !panel.json["timeFrom"].is_null();
+            faults.unless(range != "$__rate_interval" || !is_figure || is_recent, place, || {
+                "a figure by a rate of the whole range's steps".into()
+            });
+            faults.unless(!is_recent || !range.starts_with("$__range"), place, || {
+                "the chosen time in a panel that has its own".into()
+            });
         }
         if target.expr.contains("$__interval") {
             let is_daily = panel.json["interval"] == "1d";
@@ -394,6 +404,7 @@ fn what_is_wrong_with_a_query_is_found() {
         ("jouleprint_jobs * on (host) group_left (version) jouleprint_pue_ratio", "no label version"),
         ("sum by (host) (jouleprint_jobs) + jouleprint_pue_ratio", "never match"),
         ("label_replace(jouleprint_jobs, \"a\", \"$1\", \"gpu\", \"(.*)\")", "no label gpu"),
+        ("label_join(jouleprint_jobs, \"a\", \"/\", \"host\", \"gpu\")", "no label gpu"),
         ("sum(jouleprint_jobs) / sum(jouleprint_pue_ratio)", "may be 0"),
         ("sum(jouleprint_jobs) / (sum(jouleprint_pue_ratio) > bool 0)", "may be 0"),
         ("sum(jouleprint_jobs) / -1", "may be 0"),

@@ -304,6 +304,29 @@ class Host:
         self.describe(t, seconds, jobs, loads, busy, share)
         return total, total * share
 
+    def speak(self, t, job):
+        """How far a job is that has an end, and what will have become of it then."""
+        labels = {"host": self.name, "job_kind": job.kind, "job_id": job.id}
+        done = (t - job.start) / (job.end - job.start)
+        self.set("jouleprint_job_progress_ratio", done, **labels)
+        if done < 0.05:
+            return
+        for name, used in (
+            ("predicted_energy_joules", self.used("energy_joules_total", job)),
+            ("predicted_emissions_co2e_grams", self.used("emissions_co2e_grams_total", job)),
+            ("predicted_duration_seconds", t - job.start),
+        ):
+            # What is not done yet may come to a fifth more or less.
+            for quantile, rest in (("0.1", 0.8), ("0.5", 1.0), ("0.9", 1.2)):
+                whole = used * (1 + rest * (1 - done) / done)
+                self.set(f"jouleprint_job_{name}", whole, **labels, quantile=quantile)
+
+    def used(self, metric, job):
+        """What a job has used on this host, of all hardware."""
+        whose = {("job_kind", job.kind), ("job_id", job.id)}
+        keys = [key for known, key in self.keys.items() if known[0] == f"jouleprint_job_{metric}" and whose <= set(known[1:])]
+        return sum(self.page.get(key, 0.0) for key in keys)
+
     def group(self, kind, group, joules, share, common):
         self.add(
             "jouleprint_group_energy_joules_total",
@@ -400,6 +423,8 @@ class Host:
                 process_linux_cgroup=f"/{job.kind}/{job.id}",
                 **job.info,
             )
+            if job.end < math.inf:
+                self.speak(t, job)
         # What has ended leaves the page, and its energy goes to what is retired.
         for known in [known for known in self.keys if known[0].startswith("jouleprint_job_")]:
             labels = dict(known[1:])

@@ -113,6 +113,10 @@ impl<'a> Check<'a> {
                 self.has(&labels, &text(3), "label_replace");
                 labels.insert(text(1));
             }
+            "label_join" => {
+                (3..of.args.args.len()).for_each(|at| self.has(&labels, &text(at), "label_join"));
+                labels.insert(text(1));
+            }
             "histogram_quantile" => {
                 self.has(&labels, "le", "histogram_quantile");
                 labels.remove("le");
