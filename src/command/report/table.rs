@@ -206,9 +206,9 @@ fn text(row: &Row, at: usize, field: Field, users: &Users) -> String {
         (Field::Phase | Field::Attribute(_) | Field::Label(_), Place::NoJob) if at == 0 => {
             "charged to no job".to_owned()
         }
-        (Field::Phase, Place::Ordinary) if value.is_empty() => "(in no phase)".to_owned(),
         // A line of sums is not a host or a job.
         (_, Place::Ordinary) if row.cells.is_empty() => String::new(),
+        (Field::Phase, Place::Ordinary) if value.is_empty() => "(in no phase)".to_owned(),
         (Field::User, _) if value.is_empty() => "-".to_owned(),
         (Field::User, _) => users.name(value),
         (Field::Hour, _) => value.replacen('T', " ", 1).replace(":00Z", ""),

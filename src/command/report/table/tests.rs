@@ -57,6 +57,22 @@ total                                                                           
 }
 
 #[test]
+fn phases_are_this() {
+    let drawn = draw_by(&[Key::Phase], Filter::default(), None, None);
+    assert_eq!(
+        drawn,
+        "\
+phase              jobs  state   first seen  lasted  CPU s       kWh        kWh         g          g  g/kWh
+                                                            measured  estimated  measured  estimated
+(in no phase)         4  live                         31.5     0.454      0.232     1.737      0.888    3.8
+7 older jobs          7  folded                        1.5     0.002      0.001     0.015      0.009    7.2
+charged to no job                                              0.790      0.405     3.036      1.554    3.8
+total                11                               33.0     1.246      0.639     4.788      2.451    3.8
+"
+    );
+}
+
+#[test]
 fn one_origin_makes_one_column() {
     let gpu = Filter { hardware: Some(HwType::Gpu), ..Filter::default() };
     let drawn = draw_by(&[Key::Host], gpu, None, None);
