@@ -287,16 +287,24 @@ fn a_collector_has_by_grpc_what_a_scrape_shows_and_passes_it_on() {
     let data = tempfile::tempdir().expect("a folder");
     let victoria = Victoria::start(data.path(), free_address());
     let (grpc, http) = (free_address(), free_address());
-    let config = data.path().join("collector.yaml");
-    let text = format!(
-        "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '{grpc}'}}, http: {{endpoint: '{http}'}}}}}}}}\n\
-         exporters: {{otlp_http: {{endpoint: 'http://{}/opentelemetry', compression: none, tls: {{insecure: true}}}}}}\n\
-         service: {{telemetry: {{metrics: {{level: none}}}}, \
-         pipelines: {{metrics: {{receivers: [otlp], exporters: [otlp_http]}}}}}}\n",
-        victoria.address
-    );
-    std::fs::write(&config, text).expect("written");
-    let arguments = ["--config".to_owned(), format!("file:{}", config.display())];
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/otlp/collector.yaml");
+    let mut text = std::fs::read_to_string(shipped).expect("read");
+    for (ours, here) in [
+        ("0.0.0.0:4318", http.to_string()),
+        ("0.0.0.0:4317", grpc.to_string()),
+        ("http://mimir:8080/otlp", format!("http://{}/opentelemetry", victoria.address)),
+    ] {
+        assert!(text.contains(ours), "{ours} is not in {text}");
+        text = text.replace(ours, &here);
+    }
+    // Its own metrics would want a port of their own.
+    let quiet = "service: {telemetry: {metrics: {level: none}}}";
+    let mut arguments = Vec::new();
+    for (name, text) in [("collector.yaml", &*text), ("quiet.yaml", quiet)] {
+        let path = data.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        arguments.extend(["--config".to_owned(), format!("file:{}", path.display())]);
+    }
     let _collector = Program::start(&cached("collector/otelcolmini"), &arguments);
     wait_for("a Collector that listens", || std::net::TcpStream::connect(grpc).ok());
     let bed = Bed::new(14, 3);
