@@ -93,10 +93,11 @@ fn head(budgets: &[Budget]) -> String {
         "# Budgets of emissions, printed by `jouleprint rules --budgets`; change the file of budgets, not this.\n\
          # RETENTION: {days} days of `…:increase1h`: --storage.tsdb.retention.time={days}d or more, or evaluate them where\n\
          # the hours are kept. COST: about {rules} recorded series and as many queries in 4 minutes; six a budget\n\
-         # read up to {samples} samples of every matched series of the hours, two the counters themselves over 2 h{}.\n\
+         # read up to {samples} samples of every matched series of the hours, two the counters themselves over 2 h (one of\n\
+         # them, and the hours of a day, where overhead is shared out){}.\n\
          # Days and months are those of UTC. An hour counts when it has been recorded: up to one hour late, two for a\n\
          # calendar month.\n",
-        if steps == 0 { String::new() } else { format!("; months\n# take {steps} steps more") }
+        if steps == 0 { String::new() } else { format!("; months take {steps} steps more") }
     )
 }
 
