@@ -19,6 +19,9 @@ const SHIPPED: [&str; 2] = [
 /// A file of a thousand budgets has a tenth of it.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// Budgets of one PrometheusRule: about 190 kB in all. `kubectl apply` takes 256 kB, and the operator twice that.
+const MOST_IN_A_RESOURCE: usize = 25;
+
 /// Of `jouleprint rules`.
 #[derive(Debug, Args)]
 pub struct RulesArguments {
@@ -93,34 +96,46 @@ fn load(path: &Path) -> Result<Vec<Budget>, RulesError> {
 /// The rules as a file.
 #[must_use]
 pub fn text(budgets: &[Budget], format: RulesFormat, only_budgets: bool) -> String {
-    let of_budgets = (!budgets.is_empty()).then(|| write::file(budgets));
-    let shipped = SHIPPED.into_iter().filter(|_| !only_budgets);
-    let (mut head, mut groups) = (String::new(), String::new());
-    for file in shipped.chain(of_budgets.as_deref()) {
-        // The comment before the groups, and the groups; a file of ours has both.
+    // The comment before the groups, and the groups; a file of ours has both.
+    let parts = |file: &str| {
         let (comment, rest) = file.split_once("groups:\n").unwrap_or(("", file));
-        if !head.is_empty() {
-            head.push('\n');
-            groups.push('\n');
-        }
-        head.push_str(comment);
-        groups.push_str(rest);
-    }
+        (comment.to_owned(), rest.to_owned())
+    };
+    let shipped = SHIPPED.into_iter().filter(|_| !only_budgets).map(parts);
     match format {
-        RulesFormat::Prometheus => format!("{head}groups:\n{groups}"),
+        RulesFormat::Prometheus => {
+            let of_budgets = (!budgets.is_empty()).then(|| parts(&write::file(budgets)));
+            let (heads, groups): (Vec<String>, Vec<String>) = shipped.chain(of_budgets).unzip();
+            format!("{}groups:\n{}", heads.join("\n"), groups.join("\n"))
+        }
         RulesFormat::Kubernetes => {
-            let name = if only_budgets { "jouleprint-budgets" } else { "jouleprint" };
-            let mut text = head;
-            let _ = write!(
-                text,
-                "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: {name}\n  \
-                 labels: {{app.kubernetes.io/name: jouleprint}}\nspec:\n  groups:\n"
-            );
-            for line in groups.lines() {
-                let indent = if line.is_empty() { "" } else { "  " };
-                let _ = writeln!(text, "{indent}{line}");
+            let (heads, groups): (Vec<String>, Vec<String>) = shipped.unzip();
+            let mut resources = Vec::new();
+            if !groups.is_empty() {
+                resources.push(resource("jouleprint", &heads.join("\n"), &groups.join("\n")));
             }
-            text
+            let count = budgets.len().div_ceil(MOST_IN_A_RESOURCE);
+            for (at, some) in budgets.chunks(MOST_IN_A_RESOURCE).enumerate() {
+                let name = match at {
+                    0 => "jouleprint-budgets".to_owned(),
+                    _ => format!("jouleprint-budgets-{}", at + 1),
+                };
+                let groups = write::groups(some, at + 1 == count);
+                resources.push(resource(&name, &write::head(some), &groups));
+            }
+            resources.join("---\n")
         }
     }
+}
+
+fn resource(name: &str, head: &str, groups: &str) -> String {
+    let mut text = format!(
+        "{head}apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: {name}\n  \
+         labels: {{app.kubernetes.io/name: jouleprint}}\nspec:\n  groups:\n"
+    );
+    for line in groups.lines() {
+        let indent = if line.is_empty() { "" } else { "  " };
+        let _ = writeln!(text, "{indent}{line}");
+    }
+    text
 }

@@ -73,6 +73,60 @@ fn promtool_accepts_the_rules_and_their_tests_pass() {
     }
 }
 
+/// Budgets of a few days, one that is named anew, and hours alone, as a store for the long term has them.
+const SHORT: &str = "
+budgets:
+- {name: one, owner: o, match: {host: n1}, grams: 24kg, period: 1d}
+- {name: two, owner: o, match: {host: n1}, grams: 48kg, period: 2d}
+- {name: three, owner: o, match: {host: n1}, grams: 72kg, period: 3d}
+- {name: renamed, owner: o, match: {host: n2}, grams: 720kg, period: 30d}
+";
+
+/// Four quiet days, and then three times the pace: each is warned of before it is spent. Nothing says when, since a pace
+/// that it has always had would be said to end it.
+const SHORT_TEST: &str = r#"
+rule_files: [rules.yaml]
+evaluation_interval: 1h
+tests:
+- interval: 1h
+  input_series:
+  - {series: 'node_zone:jouleprint_host_emissions_co2e_grams:increase1h{host="n1",grid_zone="FR"}', values: '200x95 3000x100'}
+  - {series: 'node_zone:jouleprint_host_emissions_co2e_grams:increase1h{host="n2",grid_zone="FR"}', values: '500x48 stale'}
+  promql_expr_test:
+  - {expr: 'ALERTS{budget!="renamed"}', eval_time: 95h, exp_samples: []}
+  - {expr: 'count by (budget) (ALERTS{alertname="JouleprintBudgetNearlySpent",alertstate="firing"})', eval_time: 101h, exp_samples: [{labels: '{budget="one"}', value: 1}]}
+  - {expr: 'count by (budget) (ALERTS{alertname="JouleprintBudgetNearlySpent",alertstate="firing"})', eval_time: 108h, exp_samples: [{labels: '{budget="two"}', value: 1}]}
+  - {expr: 'count by (budget) (ALERTS{alertname="JouleprintBudgetNearlySpent",alertstate="firing"})', eval_time: 113h, exp_samples: [{labels: '{budget="three"}', value: 1}]}
+  - {expr: 'budget:jouleprint_emissions_exhausted_timestamp_seconds{budget!="renamed"}', eval_time: 110h, exp_samples: []}
+  # Of hours alone: three times the pace is seen by the short ranges too.
+  - {expr: 'round(budget:jouleprint_emissions_burn:ratio_rate30m{budget="three"}, 0.01)', eval_time: 110h, exp_samples: [{labels: '{budget="three",owner="o",period="3d"}', value: 3}]}
+  alert_rule_test:
+  - {eval_time: 110h, alertname: JouleprintBudgetSeesNothing, exp_alerts: []}
+  - eval_time: 150h
+    alertname: JouleprintBudgetSeesNothing
+    exp_alerts:
+    - exp_labels: {budget: renamed, owner: o, period: 30d, severity: warning}
+      exp_annotations:
+        summary: An emission budget sees nothing.
+        description: "Nothing of what renamed of o matches has been recorded for three days or ever (30d): is a name misspelt, or has it another one now?"
+        runbook_url: https://github.com/jouleprint/jouleprint/blob/main/docs/budgets.md#what-each-alert-means
+"#;
+
+#[test]
+fn budgets_of_a_few_days_are_warned_of_before_they_are_spent() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [budgets, rules, tests] =
+        ["budgets.yaml", "rules.yaml", "tests.yaml"].map(|name| folder.path().join(name));
+    std::fs::write(&budgets, SHORT).expect("written");
+    let only = ["--only-budgets", "--budgets", budgets.to_str().expect("a path")];
+    std::fs::write(&rules, printed(&only)).expect("written");
+    std::fs::write(&tests, SHORT_TEST).expect("written");
+    for [_, promtool] in programs() {
+        let output = Command::new(&promtool).args(["test", "rules"]).arg(&tests).output().expect("it starts");
+        assert!(output.status.success(), "{}: {}", version(&promtool), said(&output));
+    }
+}
+
 /// Serves counters that rise as fast as it is told to, and takes what Alertmanager sends.
 struct Site {
     address: SocketAddr,

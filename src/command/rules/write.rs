@@ -61,15 +61,23 @@ const RUNBOOK: &str =
 /// A rule file: a comment, then groups.
 #[must_use]
 pub fn file(budgets: &[Budget]) -> String {
-    let mut text = head(budgets);
-    text.push_str("groups:\n- name: jouleprint-budget-hours\n  interval: 1h\n  rules:\n");
+    format!("{}groups:\n{}", head(budgets), groups(budgets, true))
+}
+
+/// The groups of some budgets, and the alerts, which are of all of them.
+#[must_use]
+pub fn groups(budgets: &[Budget], has_alerts: bool) -> String {
+    let mut text = "- name: jouleprint-budget-hours\n  interval: 1h\n  rules:\n".to_owned();
     for budget in budgets {
-        let expr = format!("sum(sum_over_time({}{}))", hours(budget), range(1));
+        let expr = format!("sum(sum_over_time({}{}))", hours(budget, budget.overhead), range(1));
         record(&mut text, budget, "budget:jouleprint_emissions_co2e_grams:increase1h", &expr);
     }
     text.push_str("\n- name: jouleprint-budgets\n  interval: 4m\n  rules:\n");
     for budget in budgets {
         state(&mut text, budget);
+    }
+    if !has_alerts {
+        return text;
     }
     text.push_str(
         "  - record: budget:jouleprint_emissions_remaining:ratio\n    \
@@ -80,7 +88,9 @@ pub fn file(budgets: &[Budget]) -> String {
     text
 }
 
-fn head(budgets: &[Budget]) -> String {
+/// What the reader of the file should know.
+#[must_use]
+pub fn head(budgets: &[Budget]) -> String {
     let days = budgets.iter().map(|budget| match budget.period {
         Period::Rolling { days } => days,
         Period::Month => 31,
@@ -101,11 +111,11 @@ fn head(budgets: &[Budget]) -> String {
     )
 }
 
-/// The recorded hours of what a budget is about.
-fn hours(budget: &Budget) -> String {
+/// The recorded hours of what a budget is about, with the overhead or without.
+fn hours(budget: &Budget, overhead: Overhead) -> String {
     let selection = &budget.selection;
     let is_by_host = selection.has("host") || selection.has("grid_zone");
-    let name = match (selection.has("group"), is_by_host, budget.overhead) {
+    let name = match (selection.has("group"), is_by_host, overhead) {
         (true, true, _) => "node_group:jouleprint_group_emissions_co2e_grams:increase1h",
         (true, false, Overhead::None) => "group:jouleprint_group_emissions_co2e_grams:increase1h",
         (true, false, Overhead::Proportional) => {
@@ -123,7 +133,8 @@ fn selected(name: &str, budget: &Budget) -> String {
     if matchers.is_empty() { name.to_owned() } else { format!("{name}{{{}}}", matchers.join(",")) }
 }
 
-/// Grams a second over less than the hours tell, from the counters themselves.
+/// Grams a second over less than the hours tell, from the counters themselves; where these are not, as in a store
+/// for the long term, from the newest hours.
 fn pace(budget: &Budget, short: &str, count: Option<u64>) -> String {
     let has_group = budget.selection.has("group");
     let counter = if has_group {
@@ -131,8 +142,13 @@ fn pace(budget: &Budget, short: &str, count: Option<u64>) -> String {
     } else {
         "jouleprint_host_emissions_co2e_grams_total"
     };
-    let own = format!("sum(rate({}[{short}]))", selected(counter, budget));
-    let all = hours(budget);
+    let (all, plain) = (hours(budget, budget.overhead), hours(budget, Overhead::None));
+    // One hour alone may just not be there yet.
+    let own = format!(
+        "(\n  sum(rate({}[{short}]))\n  or sum(sum_over_time({plain}{})) / 7200\n)",
+        selected(counter, budget),
+        range(2),
+    );
     match (budget.overhead, count) {
         (Overhead::None, _) => own,
         // The counters do not have the overhead, and it does not go up and down with what a group uses.
@@ -141,7 +157,6 @@ fn pace(budget: &Budget, short: &str, count: Option<u64>) -> String {
         }
         // Less than an hour: it is taken to be what it was over the last day.
         (Overhead::Proportional, None) => {
-            let plain = selected("group:jouleprint_group_emissions_co2e_grams:increase1h", budget);
             let day = range(24);
             format!(
                 "(\n  {own}\n  + (sum(sum_over_time({all}{day})) - sum(sum_over_time({plain}{day}))) / 86400\n)"
@@ -171,7 +186,7 @@ fn state(text: &mut String, budget: &Budget) {
     let used = format!("budget:jouleprint_emissions_used_co2e_grams{of_it}");
     let start = format!("budget:jouleprint_emissions_period_start_timestamp_seconds{of_it}");
     let burn = |range: &str| format!("budget:jouleprint_emissions_burn:ratio_rate{range}{of_it}");
-    let (period, hours) = (seconds(budget.period), hours(budget));
+    let (period, hours) = (seconds(budget.period), hours(budget, budget.overhead));
 
     let grams = number(budget.milligrams, 3);
     record(text, budget, "budget:jouleprint_emissions_limit_co2e_grams", &format!("vector({grams})"));
@@ -207,36 +222,42 @@ fn state(text: &mut String, budget: &Budget) {
             format!("sum(sum_over_time({hours}{}))\n* {period} / {} / {grams}", range(count), count * 3600);
         record(text, budget, &format!("budget:jouleprint_emissions_burn:ratio_rate{name}"), &expr);
     }
-    // At the pace of the last three days.
-    let three = burn("3d");
+    // At the pace of the last three days, or of the last one of a period that is shorter.
+    let pace = burn(if is_short(budget.period) { "1d" } else { "3d" });
     let (projected, exhausted) = match budget.period {
         Period::Rolling { days } => (
-            format!("{three} * {limit}"),
-            format!(
-                "time() + ({limit} - {used} > 0)\n/ ({three} * {limit} / {period} - {} > 0)\n< time() + {period}",
-                leaving(&hours, days)
-            ),
+            format!("{pace} * {limit}"),
+            // What is over in three days has no oldest three days that make room.
+            days.checked_sub(3).filter(|before| *before > 0).map(|before| {
+                let leaving = leaving(&hours, before);
+                format!(
+                    "time() + ({limit} - {used} > 0)\n/ ({pace} * {limit} / {period} - {leaving} > 0)\n\
+                     < time() + {period}"
+                )
+            }),
         ),
         Period::Month => (
-            format!("{used}\n+ {three} * {limit} * ({start} + {period} - time()) / {period}"),
-            format!(
-                "time() + ({limit} - {used} > 0)\n/ ({three} * {limit} / {period} > 0)\n< {start} + {period}"
-            ),
+            format!("{used}\n+ {pace} * {limit} * ({start} + {period} - time()) / {period}"),
+            Some(format!(
+                "time() + ({limit} - {used} > 0)\n/ ({pace} * {limit} / {period} > 0)\n< {start} + {period}"
+            )),
         ),
     };
     record(text, budget, "budget:jouleprint_emissions_projected_co2e_grams", &projected);
-    record(text, budget, "budget:jouleprint_emissions_exhausted_timestamp_seconds", &exhausted);
+    if let Some(exhausted) = exhausted {
+        record(text, budget, "budget:jouleprint_emissions_exhausted_timestamp_seconds", &exhausted);
+    }
 }
 
 /// Grams a second that fall out of a rolling period at its far end, and make room: of its three oldest days, in
 /// which there may have been nothing yet.
-fn leaving(hours: &str, days: u64) -> String {
-    match days.checked_sub(3) {
-        None | Some(0) => "0".to_owned(),
-        Some(before) => {
-            format!("scalar(sum(sum_over_time({hours}{} offset {before}d)) or vector(0)) / 259200", range(72))
-        }
-    }
+fn leaving(hours: &str, before: u64) -> String {
+    format!("scalar(sum(sum_over_time({hours}{} offset {before}d)) or vector(0)) / 259200", range(72))
+}
+
+/// Whether it is over before three days tell anything of it.
+fn is_short(period: Period) -> bool {
+    shortest_days(period) < 3
 }
 
 /// At which burn each alert fires for this budget: as for any, or what it can reach; none where the next says it too.
@@ -286,24 +307,28 @@ fn alerts(text: &mut String) {
     alert(
         text,
         ("JouleprintBudgetNearlySpent", "warning", None),
-        // What rolls on at an even pace is always that full.
+        // What rolls on at an even pace is always that full. Of a few days the last hours tell whether they fill up.
         &format!(
-            "{share} >= {soft} < {hard}\nand (\n  budget:jouleprint_emissions_burn:ratio_rate3d > 1\n  \
+            "{share} >= {soft} < {hard}\nand (\n  \
+             budget:jouleprint_emissions_burn:ratio_rate3d{{period!~\"[123]d\"}} > 1\n  \
+             or budget:jouleprint_emissions_burn:ratio_rate6h{{period=~\"[123]d\"}} > 1\n  \
              or budget:jouleprint_emissions_limit_co2e_grams{{period=\"month\"}}\n)"
         ),
         ("An emission budget is nearly spent.", &has_used),
     );
     let sees_nothing = format!(
-        "There have been no emissions of what {what} matches for a day ({{{{ $labels.period }}}}): is a name misspelt?"
+        "Nothing of what {what} matches has been recorded for three days or ever ({{{{ $labels.period }}}}): is a name \
+         misspelt, or has it another one now?"
     );
     alert(
         text,
         ("JouleprintBudgetSeesNothing", "warning", Some("for: 24h")),
-        "budget:jouleprint_emissions_limit_co2e_grams unless budget:jouleprint_emissions_used_co2e_grams",
+        // A whole period would be a month late for a team that was renamed.
+        "budget:jouleprint_emissions_limit_co2e_grams unless budget:jouleprint_emissions_burn:ratio_rate3d",
         ("An emission budget sees nothing.", &sees_nothing),
     );
     let ends = format!(
-        "At the pace of the last three days {what} ends with {{{{ $value | humanizePercentage }}}} of its grams \
+        "At the pace of the last days {what} ends with {{{{ $value | humanizePercentage }}}} of its grams \
          ({{{{ $labels.period }}}})."
     );
     alert(

@@ -41,16 +41,32 @@ fn the_operator_gets_the_same_rules() {
         #[serde(rename = "apiVersion")]
         api: String,
         kind: String,
+        metadata: Metadata,
         spec: super::RuleFile,
     }
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        name: String,
+    }
     let budgets = parse(&text(EXAMPLE)).expect("valid");
-    let resource: Resource =
-        serde_saphyr::from_str(&printed(&budgets, RulesFormat::Kubernetes, false)).expect("a resource");
-    assert_eq!(
-        (resource.api.as_str(), resource.kind.as_str()),
-        ("monitoring.coreos.com/v1", "PrometheusRule")
-    );
-    let same: Vec<Rule> = resource.spec.groups.into_iter().flat_map(|group| group.rules).collect();
+    let resources = |budgets: &[Budget], only_budgets| {
+        let all = printed(budgets, RulesFormat::Kubernetes, only_budgets);
+        let of_one = |text: &str| {
+            // What kubectl keeps of it in an annotation has this room.
+            assert!(text.len() < 230_000, "{} bytes", text.len());
+            let resource: Resource = serde_saphyr::from_str(text).expect("a resource");
+            assert_eq!(
+                (resource.api.as_str(), resource.kind.as_str()),
+                ("monitoring.coreos.com/v1", "PrometheusRule")
+            );
+            (resource.metadata.name, resource.spec.groups)
+        };
+        let (names, groups): (Vec<String>, Vec<_>) = all.split("---\n").map(of_one).unzip();
+        let rules: Vec<Rule> = groups.into_iter().flatten().flat_map(|group| group.rules).collect();
+        (names, rules)
+    };
+    let (resource_names, same) = resources(&budgets, false);
+    assert_eq!(resource_names, ["jouleprint", "jouleprint-budgets"]);
     let plain = read(&printed(&budgets, RulesFormat::Prometheus, false));
     let names = |rules: &[Rule]| -> Vec<String> {
         rules
@@ -59,6 +75,23 @@ fn the_operator_gets_the_same_rules() {
             .collect()
     };
     assert_eq!(names(&same), names(&plain));
+    // Many of the largest kind: several resources, and the alerts once.
+    let many: String = (0..60)
+        .map(|at| {
+            format!(
+                "- {{name: 'team-{at}-of-many', owner: o, grams: 1kg, period: month, overhead: proportional, \
+                 match: {{group_kind: namespace, group: 'team-{at}-of-many'}}}}\n"
+            )
+        })
+        .collect();
+    let many = parse(&format!("budgets:\n{many}")).expect("valid");
+    let (resource_names, same) = resources(&many, true);
+    let expected = ["jouleprint-budgets", "jouleprint-budgets-2", "jouleprint-budgets-3"];
+    assert_eq!(resource_names, expected);
+    let (mut same, mut plain) = (names(&same), names(&read(&printed(&many, RulesFormat::Prometheus, true))));
+    same.sort();
+    plain.sort();
+    assert_eq!(same, plain);
 }
 
 #[test]
@@ -186,7 +219,7 @@ fn no_name_breaks_out_of_its_rule() {
                 for (label, value) in selectors(&expr) {
                     match label.as_str() {
                         "budget" | "owner" => assert_eq!(value, name),
-                        "period" => assert_eq!(value, "month"),
+                        "period" => assert!(["month", "[123]d"].contains(&&*value), "{value:?}"),
                         "group" if several => {
                             let pattern =
                                 regex_lite::Regex::new(&format!("^(?s:{value})$")).expect("a pattern");
