@@ -53,7 +53,7 @@ impl GridDesk {
                     () = settling => {}
                 }
                 if let Some(wake) = wake {
-                    wake.ask();
+                    wake.ask(None);
                 }
             }
             asking.await;

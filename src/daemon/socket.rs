@@ -62,6 +62,17 @@ pub(crate) enum Holder {
     Foreign,
 }
 
+impl Holder {
+    /// By which it is told from others.
+    fn number(&self) -> u64 {
+        match self {
+            Holder::Job(id) => id.fingerprint(),
+            Holder::User(user) => u64::from(*user),
+            Holder::Foreign => u64::MAX,
+        }
+    }
+}
+
 /// Finds out who is at the other end, by the process's number and user.
 pub(crate) type Who = Box<dyn Fn(Option<(i32, u32)>) -> Caller + Send + Sync>;
 
@@ -257,9 +268,10 @@ async fn attend(desk: &Arc<Desk>, stream: UnixStream) {
         let _ = stream.try_write(format!("{head}Content-Length: {}\r\n\r\n{text}", text.len()).as_bytes());
         return;
     }
+    let who = holder.as_ref().map(Holder::number);
     let service = service_fn(|request: Request<Incoming>| {
         let (desk, caller) = (Arc::clone(desk), Arc::clone(&caller));
-        async move { Ok::<_, Infallible>(answer(&desk, &caller, request).await) }
+        async move { Ok::<_, Infallible>(answer(&desk, &caller, who, request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -269,13 +281,19 @@ async fn attend(desk: &Arc<Desk>, stream: UnixStream) {
     desk.give_place_back(holder.as_ref());
 }
 
-async fn answer(desk: &Desk, caller: &Caller, request: Request<Incoming>) -> Response<Full<Bytes>> {
+/// `who` is the number of the one whose connection it is; an administrator has none.
+async fn answer(
+    desk: &Desk,
+    caller: &Caller,
+    who: Option<u64>,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let is_get = request.method() == Method::GET;
     let method = match request.uri().path() {
         "/api/v1/job/labels" | "/api/v1/job/progress" => Method::PUT,
         "/api/v1/job/marks" => Method::POST,
         "/api/v1/host" | "/api/v1/jobs" | "/api/v1/job" if is_get => {
-            return ask(desk, caller, request.uri()).await;
+            return ask(desk, caller, who, request.uri()).await;
         }
         "/api/v1/host" | "/api/v1/jobs" | "/api/v1/job" => Method::GET,
         _ => return refuse(StatusCode::NOT_FOUND, "there is nothing here (see docs/api.md)", None),
@@ -288,11 +306,11 @@ async fn answer(desk: &Desk, caller: &Caller, request: Request<Incoming>) -> Res
     hear(desk, caller, &path, request.into_body()).await
 }
 
-async fn ask(desk: &Desk, caller: &Caller, address: &Uri) -> Response<Full<Bytes>> {
+async fn ask(desk: &Desk, caller: &Caller, who: Option<u64>, address: &Uri) -> Response<Full<Bytes>> {
     let parameters = || address.query().unwrap_or_default().split('&');
     let wants_fresh = parameters().any(|key| key == "fresh=1");
     let since = parameters().find_map(|key| key.strip_prefix("since="));
-    let Some(snapshot) = snapshot(desk, wants_fresh).await else {
+    let Some(snapshot) = snapshot(desk, wants_fresh.then_some(who)).await else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the first reading is under way", None);
     };
     match address.path() {
@@ -345,11 +363,15 @@ async fn hear(desk: &Desk, caller: &Caller, path: &str, body: Incoming) -> Respo
 }
 
 /// The newest snapshot; a fresh one is of a tick just before the question, or after it.
-async fn snapshot(desk: &Desk, wants_fresh: bool) -> Option<Arc<Snapshot>> {
+async fn snapshot(desk: &Desk, fresh_for: Option<Option<u64>>) -> Option<Arc<Snapshot>> {
     let asked = clock::monotonic();
     let is_fresh = |latest: &Snapshot| latest.at.monotonic + FRESH >= asked;
     let is_late = || !desk.latest.load().as_deref().is_some_and(is_fresh);
-    if wants_fresh && is_late() && desk.wake.as_ref().is_some_and(|wake| wake.ask()) {
+    let ask = |who| desk.wake.as_ref().is_some_and(|wake| wake.ask(who));
+    if let Some(who) = fresh_for
+        && is_late()
+        && ask(who)
+    {
         while is_late() && clock::monotonic().saturating_sub(asked) < FRESH_WAIT {
             tokio::time::sleep(FRESH_LOOK).await;
         }

@@ -51,7 +51,8 @@ impl Predictions {
                 let known = self.known.get(&job.job.number);
                 let is_new =
                     known.is_none_or(|known| !Arc::ptr_eq(&known.course, course) || known.total != total);
-                is_new.then(|| (known.map_or(self.turn, |known| known.turn), job, course, total))
+                // Who is not known yet comes before all others.
+                is_new.then(|| (known.map_or(0, |known| known.turn), job, course, total))
             })
             .collect();
         // Who has waited longest comes first.
@@ -81,4 +82,76 @@ impl Predictions {
 fn so_far(totals: &Totals, row: usize, job: &JobTotals, at: &Moment) -> (Energy, Emissions, Nanos) {
     let amounts = totals.amounts_of_job(row);
     (amounts.energy(), amounts.emissions(), at.monotonic.saturating_sub(job.job.started.monotonic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::grid::Step;
+    use crate::model::identity::{JobId, JobKind};
+    use crate::model::quantity::{Intensity, Pue};
+    use crate::model::snapshot::JobIdentity;
+    use crate::model::speech::{Progress, Speech};
+
+    /// So many jobs, each at its tenth of a hundred steps and one more at each `tick`.
+    fn totals(count: u64, tick: u64) -> Totals {
+        let job = |number: u64| {
+            let points = 0..10 + tick;
+            let point = |at: u64| Point {
+                at: Nanos::from_seconds(at + 1),
+                done: (at + 1) * 1_000_000,
+                energy: Energy::from_micro((at + 1) * 5_000_000),
+            };
+            let course: Vec<Point> = points.map(point).collect();
+            let progress = Progress { done: (10 + tick) * 1_000_000, total: 100_000_000 };
+            let last = *course.last().expect("a point");
+            let speech =
+                Speech { progress: Some((progress, last)), course: Arc::new(course), ..Speech::default() };
+            JobTotals {
+                job: Arc::new(JobIdentity {
+                    number,
+                    id: JobId::new(JobKind::Run, &number.to_string()),
+                    user: None,
+                    started: Moment::default(),
+                    cgroup: "".into(),
+                }),
+                cpu: Nanos::ZERO,
+                ended: None,
+                description: Arc::default(),
+                power: Default::default(),
+                held: Vec::new(),
+                speech: Some(Arc::new(speech)),
+            }
+        };
+        Totals { jobs: (0..count).map(job).collect(), ..Totals::default() }
+    }
+
+    #[test]
+    fn who_comes_late_is_predicted_though_many_speak_at_every_tick() {
+        let factor = Factor {
+            zone: "".into(),
+            intensity: Intensity::from_milligrams(400_000).expect("an intensity"),
+            pue: Pue::ONE,
+            basis: "".into(),
+            accounting: "".into(),
+            quality: "".into(),
+            source: "".into(),
+            year: "".into(),
+            fallback: Step::Wanted,
+        };
+        let mut predictions = Predictions::default();
+        let many = MAX_A_TICK as u64;
+        for tick in 0..3 {
+            predictions.look(&totals(many, tick), &Moment::default(), None, &factor);
+        }
+        predictions.look(&totals(many + 5, 3), &Moment::default(), None, &factor);
+        let late = (many..many + 5).filter(|number| predictions.all.contains_key(number));
+        assert_eq!(late.count(), 5);
+        // And nobody waits for longer than it takes to look at all of them.
+        for tick in 4..40 {
+            predictions.look(&totals(many * 2, tick), &Moment::default(), None, &factor);
+            let oldest = predictions.known.values().map(|known| known.turn).min().expect("some");
+            assert!(tick < 6 || predictions.turn - oldest <= 2, "{} {oldest}", predictions.turn);
+        }
+    }
 }
