@@ -192,12 +192,26 @@ impl Directory {
         if self.ended == 0 {
             return false;
         }
-        let before = self.jobs.len();
         let has_no_room = self.ended > MAX_ENDED;
-        self.jobs.retain(|_, known| known.groups > 0 || !known.naming.is_final && !has_no_room);
-        let forgotten = before - self.jobs.len();
-        self.ended -= forgotten;
-        forgotten > 0
+        let mut forgotten = Vec::new();
+        self.jobs.retain(|id, known| {
+            let stays = known.groups > 0 || !known.naming.is_final && !has_no_room;
+            if !stays {
+                forgotten.push(id.clone());
+            }
+            stays
+        });
+        self.ended -= forgotten.len();
+        // Who has the id next, as a service that is started again, says for itself what it is.
+        let told = self.told.load();
+        if forgotten.iter().any(|id| told.contains_key(id)) {
+            self.told.rcu(|told| {
+                let mut left = Told::clone(told);
+                forgotten.iter().for_each(|id| drop(left.remove(id)));
+                left
+            });
+        }
+        !forgotten.is_empty()
     }
 
     fn tell(&mut self, at: Nanos) -> Vec<Naming> {

@@ -240,16 +240,21 @@ impl Register {
         known: impl FnOnce() -> HashSet<JobId>,
     ) -> Result<(), Refusal> {
         let _turn = self.writing.lock().expect("nothing panics with it");
-        let mut all = Told::clone(&self.told.load());
-        if all.len() >= MAX_TOLD && !all.contains_key(&job) {
-            let known = known();
-            all.retain(|id, _| known.contains(id));
-            if all.len() >= MAX_TOLD {
-                return Err(Refusal::Full);
-            }
+        let all = self.told.load();
+        let is_full = all.len() >= MAX_TOLD && !all.contains_key(&job);
+        let known = if is_full { Some(known()) } else { None };
+        let stays = |id: &JobId| known.as_ref().is_none_or(|known| known.contains(id));
+        if is_full && all.keys().filter(|id| stays(id)).count() >= MAX_TOLD {
+            return Err(Refusal::Full);
         }
-        all.insert(job, Arc::new(description));
-        self.told.store(Arc::new(all));
+        let description = Arc::new(description);
+        // What ended meanwhile is not brought back.
+        self.told.rcu(|all| {
+            let mut all: Told =
+                all.iter().filter(|(id, _)| stays(id)).map(|(id, it)| (id.clone(), Arc::clone(it))).collect();
+            all.insert(job.clone(), Arc::clone(&description));
+            all
+        });
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use super::clerk::Book;
 use super::*;
 use crate::job::names::{Look, Word};
 use crate::model::reading::{Fault, Hierarchy};
+use std::collections::HashSet;
 use std::sync::Mutex;
 
 const SECOND: Nanos = Nanos::from_seconds(1);
@@ -107,6 +108,21 @@ fn a_unit_is_described_at_once_and_told_of_once() {
     assert_eq!(bench.directory.jobs.len(), 0, "an ended job that has its name is forgotten");
     // Started again it is told of anew.
     assert_eq!(bench.tick(&[(1, unit, "/x/run-7.scope")], &[]).len(), 1);
+}
+
+#[test]
+fn what_a_job_said_of_itself_ends_with_it() {
+    let mut bench = Bench::new(&[], Grouping::default());
+    let unit = JobId::new(JobKind::Unit, "batch.service");
+    let register = crate::job::register::Register::new(bench.directory.told());
+    let mut said = Description::default();
+    said.set(Attribute::Project, "old");
+    register.tell(unit.clone(), said, HashSet::new).expect("room");
+    let told = bench.tick(&[(1, unit.clone(), "/system.slice/batch.service")], &[]);
+    assert_eq!(told[0].description.get(Attribute::Project), "old");
+    bench.tick(&[], &[1]);
+    let told = bench.tick(&[(1, unit, "/system.slice/batch.service")], &[]);
+    assert_eq!(told[0].description.get(Attribute::Project), "", "another has the id now");
 }
 
 #[test]
