@@ -79,6 +79,13 @@ struct Job<'a> {
     prediction: Option<speech::Prediction>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     phases: Vec<speech::Phase>,
+    #[serde(skip_serializing_if = "is_nothing")]
+    refused_marks: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_nothing(count: &u32) -> bool {
+    *count == 0
 }
 
 /// An accelerator that a job was given, and how much of it.
@@ -213,6 +220,7 @@ fn entry(snapshot: &Snapshot, row: usize) -> Job<'_> {
         progress: speech::progress(snapshot, row),
         prediction: speech::prediction(snapshot, row),
         phases: speech::phases(snapshot, row),
+        refused_marks: speech::refused_marks(snapshot, row),
     }
 }
 

@@ -136,6 +136,9 @@ fn a_phase_within_a_tick_has_its_share_and_nothing_of_it_is_lost_when_the_export
     let share = number(&phase["energy_joules"]) / sum(&job["energy"], "joules");
     println!("a quarter of the work, in one tick: {:.1} % of the energy", share * 100.0);
     assert_eq!(phase["phase"], "load");
+    assert!(job["refused_marks"].is_null(), "{job}");
+    mark(&host, &place, "laod", "end");
+    assert_eq!(own(&host, &place)["refused_marks"], 1, "what changed nothing is told");
     assert!((share - 0.25).abs() < 0.04, "{job}");
     // What is new since it was asked first is all of it, and the cursor is of these counters alone.
     let target = format!("/api/v1/job?since={}", first["cursor"].as_str().expect("a cursor"));

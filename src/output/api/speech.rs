@@ -108,6 +108,12 @@ pub(super) fn phases(snapshot: &Snapshot, row: usize) -> Vec<Phase> {
     all.into_iter().enumerate().map(phase).collect()
 }
 
+/// Marks of it that changed nothing: begun too deep, or ended without being open.
+pub(super) fn refused_marks(snapshot: &Snapshot, row: usize) -> u32 {
+    let speech = snapshot.totals.jobs[row].speech.as_ref();
+    speech.map_or(0, |speech| speech.phases.refused)
+}
+
 fn part(amount: &speech::Amount) -> Part {
     Part {
         hw_type: amount.hw_type.as_str(),
