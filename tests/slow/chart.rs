@@ -13,7 +13,7 @@ relay: {enabled: true, zones: [DE], providers: [{name: gb}]}
 monitor: {kind: ServiceMonitor}
 dashboards: {enabled: true}
 prometheusRule: {enabled: true}
-networkPolicy: {enabled: true}
+networkPolicy: {enabled: true, from: [{podSelector: {}}]}
 web: {tls: {secretName: x}}
 ";
 
@@ -206,7 +206,11 @@ fn a_value_without_a_value_is_none_or_is_refused_by_its_name() {
         let last = place.last().expect("a name");
         match tried(&values.to_string()) {
             Ok(documents) => assert!(!documents.is_empty()),
-            Err(said) => assert!(said.contains(&format!("missing property '{last}'")), "{place:?}: {said}"),
+            Err(said) => {
+                let is_named = said.contains(&format!("missing property '{last}'"))
+                    || said.contains(&format!("{}: empty", place.join(".")));
+                assert!(is_named, "{place:?}: {said}");
+            }
         }
     }
 }
@@ -263,4 +267,27 @@ fn secrets_of_any_name_are_mounted_and_one_of_them_twice() {
             assert_eq!(volume["secret"]["secretName"], secret);
         }
     }
+}
+
+#[test]
+fn a_network_policy_says_who_may_connect() {
+    let monitoring =
+        json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]);
+    let relay = "relay: {enabled: true, zones: [DE], providers: [{name: gb}]}\n";
+    for (more, rules) in [("", 1), (relay, 2)] {
+        let documents = taken(&format!("{more}networkPolicy: {{enabled: true, from: {monitoring}}}"));
+        let ingress = of_kind(&documents, "NetworkPolicy")[0]["spec"]["ingress"].clone();
+        let ingress = ingress.as_array().expect("rules");
+        assert_eq!((ingress.len(), &ingress[0]["from"]), (rules, &monitoring));
+        assert!(ingress.iter().all(|rule| rule["from"].is_array()), "without it everybody may: {ingress:?}");
+    }
+    for from in ["", ", from: []", ", from: null"] {
+        let values = format!("networkPolicy: {{enabled: true{from}}}");
+        let said = tried(&values).expect_err(&values);
+        assert!(
+            said.contains("networkPolicy.from: empty") && said.contains("monitoring"),
+            "{values}: {said}"
+        );
+    }
+    taken("networkPolicy: {enabled: false, from: []}");
 }
