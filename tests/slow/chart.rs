@@ -291,3 +291,42 @@ fn a_network_policy_says_who_may_connect() {
     }
     taken("networkPolicy: {enabled: false, from: []}");
 }
+
+/// The time-outs of all endpoints of a release with a relay, or what helm says.
+fn timeouts(monitor: &str) -> Result<BTreeSet<String>, String> {
+    let relay = "relay: {enabled: true, zones: [DE], providers: [{name: gb}]}";
+    let documents = tried(&format!("{relay}\nmonitor: {monitor}"))?;
+    let specs = documents.iter().map(|object| &object["spec"]);
+    let lists = specs.flat_map(|spec| [&spec["podMetricsEndpoints"], &spec["endpoints"]]);
+    let endpoints: Vec<&Value> = lists.filter_map(Value::as_array).flatten().collect();
+    assert_eq!(endpoints.len(), 2, "the nodes' and the relay's");
+    Ok(endpoints.iter().map(|endpoint| endpoint["scrapeTimeout"].to_string()).collect())
+}
+
+#[test]
+fn a_scrape_has_no_more_time_than_there_is_between_two() {
+    for kind in ["PodMonitor", "ServiceMonitor"] {
+        for (more, timeout) in [
+            ("", "10s"),
+            (", interval: 1m30s", "10s"),
+            (", interval: 10s", "10s"),
+            (", interval: 5s", "5s"),
+            (", interval: 5s, scrapeTimeout: null", "5s"),
+            (", interval: 5s, scrapeTimeout: 3s", "3s"),
+            (", interval: 1m, scrapeTimeout: 60s", "60s"),
+        ] {
+            let found = timeouts(&format!("{{kind: {kind}{more}}}")).expect(more);
+            assert_eq!(found, [json!(timeout).to_string()].into(), "{kind}{more}");
+        }
+        for (more, part) in [
+            (", interval: 5s, scrapeTimeout: 10s", "monitor.scrapeTimeout: 10s, with an interval of 5s"),
+            (", scrapeTimeout: 1m", "monitor.scrapeTimeout: 1m, with an interval of 30s"),
+            (", scrapeTimeout: 0s", "monitor.scrapeTimeout: 0s"),
+            (", interval: 0s", "monitor.interval: 0s is no time"),
+            (", interval: 0m0s", "monitor.interval: 0m0s is no time"),
+        ] {
+            let said = timeouts(&format!("{{kind: {kind}{more}}}")).expect_err(more);
+            assert!(said.contains(part), "{more}: {said}");
+        }
+    }
+}

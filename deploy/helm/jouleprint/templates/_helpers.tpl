@@ -81,6 +81,26 @@ recursiveReadOnly: IfPossible
 {{- $seconds }}s
 {{- end }}
 
+{{- /* 10s, or the interval if that is shorter: Prometheus takes no time-out beyond the interval, and the operator leaves
+such a monitor out without a word. */}}
+{{- define "jouleprint.scrapeTimeout" -}}
+{{- with .Values.monitor }}
+{{- $interval := include "jouleprint.seconds" .interval | trimSuffix "s" | int64 }}
+{{- if eq $interval 0 }}
+{{- fail (printf "monitor.interval: %s is no time (30s, 1m or 1m30s)" .interval) }}
+{{- end }}
+{{- if .scrapeTimeout }}
+{{- $timeout := include "jouleprint.seconds" .scrapeTimeout | trimSuffix "s" | int64 }}
+{{- if or (eq $timeout 0) (gt $timeout $interval) }}
+{{- fail (printf "monitor.scrapeTimeout: %s, with an interval of %s (take from 1s to the interval, or leave it out)" .scrapeTimeout .interval) }}
+{{- end }}
+{{- .scrapeTimeout }}
+{{- else }}
+{{- min 10 $interval }}s
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- /* What the user says goes before what the chart knows. */}}
 {{- define "jouleprint.config" -}}
 {{- $config := default dict .Values.config }}
@@ -131,7 +151,7 @@ httpGet: {path: {{ .path }}, port: http{{ if include "jouleprint.isTls" .root }}
 port: http
 path: {{ dig "web" "telemetry_path" "/metrics" (default dict .Values.config) }}
 interval: {{ .Values.monitor.interval }}
-scrapeTimeout: {{ .Values.monitor.scrapeTimeout }}
+scrapeTimeout: {{ include "jouleprint.scrapeTimeout" . }}
 honorLabels: false
 {{- if include "jouleprint.isTls" . }}
 scheme: https
