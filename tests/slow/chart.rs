@@ -330,3 +330,23 @@ fn a_scrape_has_no_more_time_than_there_is_between_two() {
         }
     }
 }
+
+#[test]
+fn the_right_is_given_to_an_account_that_is_named() {
+    for name in ["", ", name: ''", ", name: null"] {
+        let values = format!("serviceAccount: {{create: false{name}}}");
+        let said = tried(&values).expect_err(&values);
+        assert!(said.contains("serviceAccount.name: empty") && said.contains("rbac.create=false"), "{said}");
+    }
+    for (values, account, bindings) in [
+        ("{}", "jp-jouleprint", 1),
+        ("serviceAccount: {create: false, name: own}", "own", 1),
+        ("{serviceAccount: {create: false}, rbac: {create: false}}", "default", 0),
+    ] {
+        let documents = taken(values);
+        assert_eq!(pod(&documents, "node")["serviceAccountName"], account, "{values}");
+        let found = of_kind(&documents, "ClusterRoleBinding");
+        assert_eq!(found.len(), bindings, "{values}");
+        assert!(found.iter().all(|binding| binding["subjects"][0]["name"] == account), "{values}");
+    }
+}
