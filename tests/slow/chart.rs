@@ -19,11 +19,15 @@ web: {tls: {secretName: x}}
 
 /// The objects of these values, or what helm says.
 fn tried(values: &str) -> Result<Vec<Value>, String> {
+    released("jp", values)
+}
+
+fn released(name: &str, values: &str) -> Result<Vec<Value>, String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("values.yaml");
     fs::write(&file, values).expect("written");
     let mut helm = tool("helm");
-    helm.args(["template", "jp", "--namespace", "energy"]).arg(chart()).arg("--values").arg(&file);
+    helm.args(["template", name, "--namespace", "energy"]).arg(chart()).arg("--values").arg(&file);
     let output = helm.stdin(Stdio::null()).output().expect("helm runs");
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
@@ -348,5 +352,84 @@ fn the_right_is_given_to_an_account_that_is_named() {
         let found = of_kind(&documents, "ClusterRoleBinding");
         assert_eq!(found.len(), bindings, "{values}");
         assert!(found.iter().all(|binding| binding["subjects"][0]["name"] == account), "{values}");
+    }
+}
+
+/// Everything that has a name of its own, with a Service of each kind.
+const NAMED: &str = "\
+relay: {enabled: true, zones: [DE], providers: [{name: gb}]}
+monitor: {kind: ServiceMonitor}
+dashboards: {enabled: true}
+prometheusRule: {enabled: true}
+";
+
+#[test]
+fn names_are_such_as_the_api_server_takes() {
+    let is_label = |name: &str| {
+        let is_inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let ends = |byte: char| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        name.bytes().all(is_inside) && name.starts_with(ends) && name.ends_with(ends)
+    };
+    let dashed = format!("{}--{}", "a".repeat(48), "b".repeat(8));
+    for (release, values, name) in [
+        ("jp", "", "jp-jouleprint"),
+        ("my.rel", "", "my-rel-jouleprint"),
+        ("a.jouleprint.b", "", "a-jouleprint-b"),
+        ("7even", "fullnameOverride: seven", "seven"),
+        ("jp", "nameOverride: energy", "jp-energy"),
+        ("jp", &format!("fullnameOverride: {dashed}"), &"a".repeat(48)),
+    ] {
+        let values = format!("{NAMED}{values}\n");
+        let documents = released(release, &values).unwrap_or_else(|error| panic!("{values}: {error}"));
+        let services: Vec<&str> = of_kind(&documents, "Service")
+            .iter()
+            .map(|service| service["metadata"]["name"].as_str().expect("a name"))
+            .collect();
+        assert_eq!(services.len(), 2, "the nodes' and the relay's");
+        assert!(services.iter().all(|service| service.len() <= 63), "{services:?}");
+        assert!(
+            services.contains(&name) && services.contains(&format!("{name}-relay").as_str()),
+            "{services:?}"
+        );
+        for object in &documents {
+            let name = object["metadata"]["name"].as_str().expect("a name");
+            assert!(is_label(name), "{release}: {} {name}", object["kind"]);
+        }
+    }
+    for key in ["nameOverride", "fullnameOverride"] {
+        for name in ["Foo_Bar", "foo.bar", "-foo", "foo-", "Foo"] {
+            let said = tried(&format!("{key}: {name}")).expect_err(name);
+            assert!(said.contains(&format!("/{key}")), "{key}: {name}: {said}");
+        }
+        taken(&format!("{key}: ''"));
+    }
+    // Only a Service must begin with a letter.
+    let said = released("7even", NAMED).expect_err("a digit");
+    assert!(said.contains("fullnameOverride: a Service's name begins with a letter"), "{said}");
+    released("7even", "{}").expect("no Service");
+}
+
+#[test]
+fn labels_of_pods_are_added_to_the_charts_own() {
+    let gpus = "nvidia: {enabled: true}";
+    let documents = taken(&format!("{gpus}\npodLabels: {{team: energy, app.kubernetes.io/tier: node}}"));
+    for set in of_kind(&documents, "DaemonSet") {
+        let labels = &set["spec"]["template"]["metadata"]["labels"];
+        assert_eq!((&labels["team"], &labels["app.kubernetes.io/tier"]), (&json!("energy"), &json!("node")));
+        for (key, value) in set["spec"]["selector"]["matchLabels"].as_object().expect("labels") {
+            assert_eq!(&labels[key], value, "{key}");
+        }
+        assert_eq!(labels["jouleprint/serves"], "node");
+    }
+    for key in [
+        "app.kubernetes.io/name",
+        "app.kubernetes.io/instance",
+        "app.kubernetes.io/component",
+        "app.kubernetes.io/version",
+        "helm.sh/chart",
+        "jouleprint/serves",
+    ] {
+        let said = tried(&format!("{gpus}\npodLabels: {{{key}: x}}")).expect_err(key);
+        assert!(said.contains(&format!("podLabels: {key} is the chart's own")), "{said}");
     }
 }

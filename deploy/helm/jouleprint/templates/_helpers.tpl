@@ -1,11 +1,20 @@
 {{- define "jouleprint.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimAll "-" }}
 {{- end }}
 
+{{- /* A release's name may have dots, a Service's may not. */}}
 {{- define "jouleprint.fullname" -}}
 {{- $name := include "jouleprint.name" . }}
 {{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
-{{- default $full .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- default $full .Values.fullnameOverride | replace "." "-" | trunc 50 | trimAll "-" }}
+{{- end }}
+
+{{- define "jouleprint.serviceName" -}}
+{{- $name := include "jouleprint.fullname" . }}
+{{- if not (regexMatch "^[a-z]" $name) }}
+{{- fail (printf "fullnameOverride: a Service's name begins with a letter, and %s does not (fullnameOverride=jouleprint)" $name) }}
+{{- end }}
+{{- $name }}
 {{- end }}
 
 {{- /* What is of the whole cluster, or in another's namespace: two releases of one name may be in two namespaces. */}}
@@ -14,8 +23,8 @@
 {{- end }}
 
 {{- define "jouleprint.selector" -}}
-app.kubernetes.io/name: {{ include "jouleprint.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "jouleprint.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- with .component }}
 app.kubernetes.io/component: {{ . }}
 {{- end }}
@@ -27,6 +36,16 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: jouleprint
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- end }}
+
+{{- /* Labels that stand twice are refused by the API server, and those of a selector must stay as they are. */}}
+{{- define "jouleprint.podLabels" -}}
+{{- $own := include "jouleprint.labels" . | fromYaml }}
+{{- $_ := set $own "jouleprint/serves" "node" }}
+{{- range $key, $_ := .root.Values.podLabels }}
+{{- if hasKey $own $key }}{{ fail (printf "podLabels: %s is the chart's own (leave it out)" $key) }}{{ end }}
+{{- end }}
+{{- merge $own (default dict .root.Values.podLabels) | toYaml }}
 {{- end }}
 
 {{- define "jouleprint.serviceAccount" -}}

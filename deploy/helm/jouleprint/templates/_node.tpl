@@ -19,12 +19,7 @@ spec:
     rollingUpdate: {maxSurge: 0, maxUnavailable: 10%}
   template:
     metadata:
-      labels:
-        {{- include "jouleprint.labels" (dict "root" $root "component" $component) | nindent 8 }}
-        jouleprint/serves: node
-        {{- with $values.podLabels }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
+      labels: {{- include "jouleprint.podLabels" (dict "root" $root "component" $component) | nindent 8 }}
       annotations:
         checksum/config: {{ include (print $root.Template.BasePath "/configmap.yaml") $root | sha256sum }}
         {{- with $values.podAnnotations }}
