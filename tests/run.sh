@@ -41,7 +41,7 @@ both_hierarchies() {
 # Those of the slow tier that wait more than they work, and that neither measure what they cost nor are disturbed by
 # groups and load of others: side by side they take a third of the time. All others have the machine for themselves.
 beside=(access:: bmc:: chart:: daemon:: dashboards:: deploy:: gpu:: image:: meters:: otlp:: prometheus:: report::
-    rollout:: rules:: simulate::)
+    rollout:: rules:: scraped:: simulate::)
 
 # Said first: a run that cannot end well need not begin.
 if ! $is_fast && [[ $EUID -ne 0 ]]; then

@@ -51,6 +51,7 @@ mod rollout;
 mod roots;
 mod rules;
 mod run;
+mod scraped;
 mod sidecar;
 mod simulate;
 mod slurm;

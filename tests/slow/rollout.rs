@@ -39,8 +39,14 @@ fn of_the_chart(kind: &str) -> Vec<Value> {
     let documents = documents(&text);
     let monitor = of_kind(&documents, kind)[0];
     let list = if kind == "PodMonitor" { "podMetricsEndpoints" } else { "endpoints" };
-    let rules = monitor["spec"][list][0]["relabelings"].as_array().expect("rules").clone();
+    let rules = &monitor["spec"][list][0]["relabelings"];
+    [operators(), in_words_of_prometheus(rules)].concat()
+}
+
+/// Rules of prometheus-operator as Prometheus writes them.
+pub(crate) fn in_words_of_prometheus(rules: &Value) -> Vec<Value> {
     let words = [("sourceLabels", "source_labels"), ("targetLabel", "target_label")];
+    let rules = rules.as_array().expect("rules").clone();
     let renamed = rules.into_iter().map(|rule| {
         let rule = rule.as_object().expect("a rule").clone();
         let pairs = rule.into_iter().map(|(key, value)| {
@@ -49,7 +55,7 @@ fn of_the_chart(kind: &str) -> Vec<Value> {
         });
         Value::Object(pairs.collect())
     });
-    [operators(), renamed.collect()].concat()
+    renamed.collect()
 }
 
 /// That of the scrape configuration for those without the operator.
