@@ -433,3 +433,30 @@ fn labels_of_pods_are_added_to_the_charts_own() {
         assert!(said.contains(&format!("podLabels: {key} is the chart's own")), "{said}");
     }
 }
+
+/// What is said after the install.
+fn notes(more: &[&str]) -> String {
+    let mut helm = tool("helm");
+    helm.args(["install", "jp"]).arg(chart()).args(["--dry-run=client", "--namespace", "energy"]).args(more);
+    let output = helm.env("KUBECONFIG", "/dev/null").stdin(Stdio::null()).output().expect("helm runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).expect("UTF-8");
+    said.split_once("\nNOTES:\n").expect("notes").1.to_owned()
+}
+
+#[test]
+fn the_notes_say_where_pods_are_to_be_looked_for() {
+    let relay = "relay.enabled=true,relay.zones={DE},relay.providers[0].name=gb";
+    for (values, parts) in [
+        ("config.zone=DE", vec!["Put in its job\n", "namespaces: {names: [energy]}\n"]),
+        (relay, vec!["Put in both its jobs\n", "namespaces: {names: [energy]}\n"]),
+        ("nameOverride=joules", vec!["names: [energy]}\n", "label: app.kubernetes.io/name=joules\n"]),
+    ] {
+        let said = notes(&["--set", values]);
+        for part in parts {
+            assert!(said.contains(part), "{values}: {said}");
+        }
+    }
+    let said = notes(&["--set", "monitor.kind=PodMonitor"]);
+    assert!(!said.contains("names: ["), "the operator looks in the monitor's own: {said}");
+}
