@@ -375,6 +375,9 @@ fn kustomize_builds_the_base_and_every_overlay() {
     assert_eq!(checked_monitors(&monitor).expect("as the operator knows them").trim(), "1");
     let ours = &sidecar[0]["spec"]["template"]["spec"]["initContainers"][0];
     assert_eq!((&ours["name"], &ours["restartPolicy"]), (&json!("jouleprint"), &json!("Always")));
+    for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+        assert!(ours[probe].is_null(), "the user's pod would depend on our {probe}");
+    }
     let variables = environment(ours);
     assert!(variables.contains("POD_UID") && !variables.contains("NODE_NAME"), "{variables:?}");
 }
