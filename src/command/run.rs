@@ -12,6 +12,7 @@ pub mod cgroup;
 pub mod child;
 pub mod csv;
 pub mod daemon;
+pub mod due;
 pub mod grid;
 pub mod json;
 pub mod keep;
@@ -43,6 +44,7 @@ use care::{Care, NoTerminal};
 use cgroup::OwnGroup;
 use child::{Child, End, Signals, SpawnError};
 use daemon::{Daemon, Host};
+use due::Patience;
 use grid::Asking;
 use jiff::Timestamp;
 use live::Live;
@@ -60,9 +62,6 @@ const TICK: Nanos = Nanos::from_seconds(1);
 
 /// An exporter is asked for its intensity this often, where it is not asked for its meters.
 const FACTOR_INTERVAL: Nanos = Nanos::from_seconds(60);
-
-/// An exporter that has failed so often in a row is not asked again: each time costs its deadline.
-const MOST_FAILURES: u32 = 3;
 
 /// What is used where nobody says where the machine is.
 const NO_ZONE: &str = "WORLD";
@@ -192,7 +191,7 @@ struct Measured {
     meters: Meters,
     daemon: Option<Daemon>,
     asked: Nanos,
-    failures: u32,
+    patience: Patience,
     wants_factor: bool,
     // Whom to ask once the command is there, and who is being asked.
     wish: Option<Setting>,
@@ -254,7 +253,7 @@ impl Measured {
             // Without an answer it is not asked again.
             daemon: daemon.filter(|_| at_start.is_some()),
             asked: now.monotonic,
-            failures: 0,
+            patience: Patience::default(),
             wants_factor,
             wish,
             asking: None,
@@ -328,13 +327,11 @@ impl Measured {
     fn host_reading(&mut self, now: Nanos, is_fresh: bool) -> Option<Host> {
         let has_meters = self.meters.are_of_daemon();
         let is_due = self.wants_factor && now.saturating_sub(self.asked) >= FACTOR_INTERVAL;
-        let daemon = self.daemon.as_ref().filter(|_| has_meters || is_due)?;
+        let is_asked = (has_meters || is_due) && self.patience.may_try(now);
+        let daemon = self.daemon.as_ref().filter(|_| is_asked)?;
         self.asked = now;
         let host = daemon.host(is_fresh && has_meters, self.wants_factor);
-        self.failures = if host.is_some() { 0 } else { self.failures + 1 };
-        if self.failures >= MOST_FAILURES {
-            self.daemon = None;
-        }
+        self.patience.note(now, host.is_some());
         host
     }
 
@@ -403,6 +400,9 @@ impl Measured {
             self.notes
                 .push("its output is still open; who writes there after this finds no reader".to_owned());
         }
+        // An exporter that was away may be back.
+        self.patience.hurry();
+        self.said.hurry();
         let host = self.host_reading(self.ended.monotonic, true);
         self.tick(self.ended, host.as_ref());
         // After the meters were read: what is drawn while we wait is nobody's.

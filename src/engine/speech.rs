@@ -15,7 +15,7 @@ const MAX_PHASES: usize = 32;
 const OTHER: &str = "other";
 
 /// Phases inside one another; what is begun deeper is refused.
-const MAX_DEPTH: usize = 16;
+pub const MAX_DEPTH: usize = 16;
 
 /// All that one job has said.
 #[derive(Debug, Default)]

@@ -396,3 +396,63 @@ fn an_exporter_hears_of_a_command_under_run_and_from_a_shell() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("jouleprint run"), "{output:?}");
 }
+
+#[test]
+fn what_an_exporter_had_no_room_for_or_was_not_there_for_it_is_told_later() {
+    // In a tick of 15 s there is room for few of these marks.
+    let host = host(CONFIG);
+    let home = tempfile::tempdir().expect("a folder");
+    let script = "
+import json, os, socket, time
+def mark(phase, side):
+    body = json.dumps({'phase': phase, 'mark': side})
+    ask = socket.socket(socket.AF_UNIX)
+    ask.connect(os.environ['JOULEPRINT_JOB_SOCKET'])
+    ask.sendall(f'POST /api/v1/job/marks HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\nContent-Length: {len(body)}\\r\\n\\r\\n{body}'.encode())
+    assert b' 200 ' in ask.recv(4096).splitlines()[0]
+def wait_for(name):
+    while not os.path.exists(name): time.sleep(0.1)
+mark('outer', 'begin')
+for _ in range(100):
+    mark('step', 'begin')
+    time.sleep(0.03)
+    mark('step', 'end')
+    time.sleep(0.01)
+open('marked', 'w')
+wait_for('away')
+mark('outer', 'end')
+mark('late', 'begin')
+open('said', 'w')
+wait_for('end')
+";
+    fs::write(home.path().join("train.py"), script).expect("written");
+    let mut command = under_run(home.path(), &["--quiet", "--json", "run.json", "--", "python3", "train.py"]);
+    command.env("JOULEPRINT_JOB_SOCKET", &host.socket);
+    let mut child = command.spawn().expect("it runs");
+    let file = |name: &str| home.path().join(name);
+    let open = |socket: &Path| -> Option<Vec<String>> {
+        let (status, all) = ask(socket, &[], "GET", "/api/v1/jobs?fresh=1", "");
+        let job =
+            all["jobs"].as_array().filter(|_| status == 200)?.iter().find(|job| job["phases"].is_array())?;
+        let phases = job["phases"].as_array()?.iter().filter(|phase| phase["is_open"] == true);
+        Some(phases.filter_map(|phase| phase["phase"].as_str().map(str::to_owned)).collect())
+    };
+    wait_for("all steps", || file("marked").exists().then_some(()));
+    wait_for("no step is open", || (open(&host.socket)? == ["outer"]).then_some(()));
+    let Host { exporter, socket, powercap, home: of_host } = host;
+    exporter.kill();
+    fs::write(file("away"), "").expect("written");
+    wait_for("what is said to nobody", || file("said").exists().then_some(()));
+    // Three tries fail meanwhile, and the next one is ten seconds later.
+    std::thread::sleep(Duration::from_secs(5));
+    let setup = Setup {
+        sysfs: Some(powercap.sysfs()),
+        config: CONFIG,
+        home: Some(of_host.path()),
+        ..Setup::default()
+    };
+    let _exporter = Exporter::start(&setup);
+    wait_for("what was said meanwhile", || (open(&socket)? == ["late"]).then_some(()));
+    fs::write(file("end"), "").expect("written");
+    assert!(child.wait().expect("it ends").success());
+}

@@ -7,7 +7,7 @@ use crate::model::identity::Name;
 use crate::model::quantity::Energy;
 use crate::model::reading::{Domain, Factor};
 use crate::model::speech::{Progress, Statement, in_steps};
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -19,6 +19,35 @@ const DEADLINE: Duration = Duration::from_millis(300);
 
 /// A way to it.
 pub struct Daemon(Local);
+
+/// What became of something that it was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hearing {
+    /// It has heard it.
+    Heard,
+    /// It has no room for it before its next tick.
+    Later,
+    /// It is none to it, and will not be.
+    Never,
+    /// No answer came: it may have heard it.
+    Unsure,
+    /// It has not heard it.
+    Nobody,
+}
+
+impl Hearing {
+    /// Whether it is not to be told again.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Hearing::Heard | Hearing::Never)
+    }
+
+    /// Whether there is somebody who can hear more.
+    #[must_use]
+    pub const fn is_answer(self) -> bool {
+        matches!(self, Hearing::Heard | Hearing::Later | Hearing::Never)
+    }
+}
 
 /// Its meters at one moment.
 #[derive(Debug, Clone, Deserialize)]
@@ -90,8 +119,8 @@ impl Daemon {
         note(self.0.ask(&Method::PUT, "/api/v1/job/labels", body, DEADLINE));
     }
 
-    /// Tells it what was said by the job in whose control group we are at this moment. Returns whether it answered.
-    pub fn say(&self, statement: &Statement) -> bool {
+    /// Tells it what was said by the job in whose control group we are at this moment.
+    pub fn say(&self, statement: &Statement) -> Hearing {
         let (method, path, body) = match statement {
             Statement::Progress(Progress { done, total }) => (
                 Method::PUT,
@@ -106,9 +135,9 @@ impl Daemon {
             }
         };
         let answer = self.0.ask(&method, path, body.to_string().into_bytes(), DEADLINE);
-        let has_answered = !matches!(answer, Err(AskError::Nobody { .. } | AskError::Broken { .. }));
+        let hearing = hearing(&answer);
         note(answer);
-        has_answered
+        hearing
     }
 
     /// Its meters: as of its last tick, or of one that it takes now.
@@ -118,6 +147,17 @@ impl Daemon {
         let body = note(self.0.ask(&Method::GET, path, Vec::new(), DEADLINE))?;
         let host: Result<Host, _> = serde_json::from_slice(&body);
         note(host).map(|host| Host { wants_factor, ..host })
+    }
+}
+
+fn hearing<T>(answer: &Result<T, AskError>) -> Hearing {
+    match answer {
+        Ok(_) => Hearing::Heard,
+        Err(AskError::Broken { .. }) => Hearing::Unsure,
+        Err(AskError::Refused { status: StatusCode::TOO_MANY_REQUESTS, .. }) => Hearing::Later,
+        Err(AskError::Refused { status: StatusCode::BAD_REQUEST, .. }) => Hearing::Never,
+        // Who does not know the command now may know it after a change of its configuration.
+        Err(AskError::Refused { .. } | AskError::Nobody { .. }) => Hearing::Nobody,
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::arguments::RunArguments;
 use super::child::Streams;
+use super::due::{Due, Patience};
 use super::output::{Pattern, Stand, pass_on, write_all};
 use super::socket::Socket;
 use super::{Account, Daemon};
@@ -13,7 +14,7 @@ use crate::model::description::Description;
 use crate::model::identity::JobId;
 use crate::model::quantity::Nanos;
 use crate::model::snapshot::Snapshot;
-use crate::model::speech::{Heard, Progress, Statement};
+use crate::model::speech::{Heard, Statement};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -29,8 +30,8 @@ const TELLING: Nanos = Nanos::from_seconds(5);
 const LAST_WORDS: Nanos = Nanos::new(300_000_000);
 const LOOK: Nanos = Nanos::new(1_000_000);
 
-/// The exporter is told no more when it failed to hear so often: each time costs its deadline.
-const MOST_FAILURES: u32 = 3;
+/// Telling it takes no longer in one tick, however slow each answer is; the last may take its deadline beside that.
+const TELLING_TIME: Nanos = Nanos::new(300_000_000);
 
 /// The ways in which a command speaks.
 pub struct Said {
@@ -39,9 +40,9 @@ pub struct Said {
     inbox: Arc<Inbox>,
     readers: Vec<(Arc<Stand>, JoinHandle<()>)>,
     // What the exporter has not heard.
-    progress: Option<Progress>,
+    due: Due,
     told: Nanos,
-    failures: u32,
+    patience: Patience,
 }
 
 impl Said {
@@ -56,9 +57,9 @@ impl Said {
             socket,
             inbox,
             readers: Vec::new(),
-            progress: None,
+            due: Due::default(),
             told: Nanos::ZERO,
-            failures: 0,
+            patience: Patience::default(),
         }
     }
 
@@ -159,25 +160,27 @@ impl Said {
     /// Tells the exporter, which knows us by the control group that we are in: we enter the command's for that.
     pub fn tell_on(&mut self, heard: &[Heard], now: Nanos, daemon: Option<&Daemon>, account: &Account) {
         let (Some(daemon), Account::Group(group, _)) = (daemon, account) else { return };
-        let mut due = Vec::new();
-        for said in heard.iter().flat_map(|heard| &heard.said) {
-            match &said.statement {
-                Statement::Progress(progress) => self.progress = Some(*progress),
-                mark @ (Statement::Begin(_) | Statement::End(_)) => due.push(mark.clone()),
-            }
+        self.due.add(heard);
+        let is_time = self.due.has_marks() || now.saturating_sub(self.told) >= TELLING;
+        if self.due.is_empty() || !is_time {
+            return;
         }
-        if now.saturating_sub(self.told) >= TELLING || !due.is_empty() {
-            due.extend(self.progress.take().map(Statement::Progress));
-        }
-        if due.is_empty() || self.failures >= MOST_FAILURES || group.enter().is_err() {
+        if !self.patience.may_try(now) || group.enter().is_err() {
+            self.due.settle();
             return;
         }
         self.told = now;
+        let until = clock::monotonic() + TELLING_TIME;
         // One that hangs costs one deadline, not one for each of them.
-        let has_heard = due.iter().all(|statement| daemon.say(statement));
-        self.failures = if has_heard { 0 } else { self.failures + 1 };
+        let answer = self.due.tell(|statement| daemon.say(statement), || clock::monotonic() < until);
+        self.patience.note(now, answer.is_answer());
         if let Err(error) = group.leave() {
             tracing::debug!("staying in the command's control group: {error}");
         }
+    }
+
+    /// The command has ended: what is due is tried once more, however long was still to be waited.
+    pub fn hurry(&mut self) {
+        self.patience.hurry();
     }
 }
