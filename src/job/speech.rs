@@ -18,6 +18,10 @@ use std::sync::Mutex;
 /// Marks of one job between two ticks; a loop that marks each of its steps says its progress instead.
 const MAX_SAID: usize = 64;
 
+/// With the ends of what is open, for which there is room beyond that: what is refused stays open. One more place is
+/// that of the newest progress.
+const MAX_WITH_ENDS: usize = 2 * MAX_SAID;
+
 /// Jobs that say something between two ticks.
 const MAX_JOBS: usize = 4_096;
 
@@ -146,6 +150,16 @@ struct Entry {
     usage: Option<Usage>,
 }
 
+impl Entry {
+    /// Whether something of this name may be open: what was begun since the last tick, and one from before it. Who
+    /// ends what was refused takes no room from the others.
+    fn has_room_to_end(&self, name: &Name) -> bool {
+        let count = |mark: &Statement| self.said.iter().filter(|said| said.statement == *mark).count();
+        let is_open = count(&Statement::End(name.clone())) <= count(&Statement::Begin(name.clone()));
+        is_open && self.said.len() < MAX_WITH_ENDS
+    }
+}
+
 impl Inbox {
     /// Leaves what a job says at this time. Of its progress only the newest is kept.
     ///
@@ -169,12 +183,19 @@ impl Inbox {
         let cpu = cpu.max(entry.said.last().and_then(|last| last.cpu).filter(|_| cpu.is_some()));
         let said = Said { at, cpu, statement };
         let is_progress = |said: &Said| matches!(said.statement, Statement::Progress(_));
-        let has_room = entry.said.len() < MAX_SAID;
-        match entry.said.last_mut().filter(|last| is_progress(last) && is_progress(&said)) {
-            Some(last) => *last = said,
-            None if has_room => entry.said.push(said),
-            None => return Err(Refusal::Busy),
+        let is_full = entry.said.len() >= MAX_SAID;
+        match &said.statement {
+            Statement::Progress(_) => {
+                let last = entry.said.iter().rposition(is_progress);
+                if let Some(last) = last.filter(|last| is_full || last + 1 == entry.said.len()) {
+                    entry.said.remove(last);
+                }
+            }
+            Statement::End(name) if is_full && entry.has_room_to_end(name) => {}
+            Statement::Begin(_) | Statement::End(_) if is_full => return Err(Refusal::Busy),
+            Statement::Begin(_) | Statement::End(_) => {}
         }
+        entry.said.push(said);
         Ok(())
     }
 
@@ -266,6 +287,46 @@ mod tests {
         assert_eq!(leave(&inbox, MAX_JOBS + 1, 1, progress(1)), Err(Refusal::Busy));
         assert_eq!(inbox.take().len(), MAX_JOBS);
         leave(&inbox, MAX_JOBS + 1, 1, progress(1)).expect("room again");
+    }
+
+    #[test]
+    fn the_end_of_what_is_open_and_the_newest_progress_have_room_when_there_is_no_other() {
+        let inbox = Inbox::default();
+        let begin = |name: &str| leave(&inbox, 1, 1, Statement::Begin(name.into()));
+        let end = |name: &str| leave(&inbox, 1, 1, Statement::End(name.into()));
+        let progress = |done| leave(&inbox, 1, 1, Statement::Progress(Progress { done, total: 1_000 }));
+        for _ in 0..31 {
+            begin("step").expect("room");
+            end("step").expect("room");
+        }
+        begin("outer").expect("room");
+        begin("last").expect("room");
+        assert_eq!(begin("step"), Err(Refusal::Busy));
+        for name in ["last", "outer", "of an earlier tick"] {
+            end(name).expect("it may be open");
+        }
+        // Its beginnings were refused.
+        let refused = (0..100).filter(|_| end("step").is_err()).count();
+        assert_eq!(refused, 99);
+        for done in 0..100 {
+            progress(done).expect("room for the newest");
+        }
+        for number in 0..1_000 {
+            let _ = end(&number.to_string());
+        }
+        progress(500).expect("room for the newest");
+        let said = &inbox.take()[0].said;
+        assert_eq!(said.len(), MAX_WITH_ENDS);
+        assert_eq!(
+            said[MAX_WITH_ENDS - 1].statement,
+            Statement::Progress(Progress { done: 500, total: 1_000 })
+        );
+        // Full of ends: the first word of progress still has its place.
+        for number in 0..1_000 {
+            let _ = end(&number.to_string());
+        }
+        progress(1).expect("room");
+        assert!(inbox.take()[0].said.len() <= MAX_WITH_ENDS + 1);
     }
 
     #[test]
