@@ -3,14 +3,14 @@
 
 use super::local::{AskError, Local};
 use super::report::amount::duration;
-use super::run::child::{Child, Signals, SpawnError};
+use super::run::child::{Child, SIGCHLD, Signals};
 use super::run::summary::{grams, joules};
 use crate::clock;
 use crate::job::speech::progress;
 use crate::model::quantity::Nanos;
 use crate::model::speech::{Progress, in_steps};
 use clap::{Args, Subcommand};
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -23,6 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A command's end is told by a signal; where that is lost it is looked for.
 const LOOK: Nanos = Nanos::from_seconds(1);
+
+/// The end of a phase finds room after the next tick; ticks are longer than this hardly anywhere.
+const MOST_INSISTENCE: Nanos = Nanos::from_seconds(30);
+const INSISTENCE: Nanos = Nanos::new(500_000_000);
 
 /// Of `jouleprint job`.
 #[derive(Debug, Args)]
@@ -81,20 +85,26 @@ pub enum JobError {
     /// A label has no key.
     #[error("{0:?} is no label: write KEY=VALUE")]
     Label(String),
-    /// Nobody hears.
-    #[error(
-        "{0}; start the exporter, or put the command under `jouleprint run --`; another socket is named by --job.socket"
-    )]
+    /// Nobody hears, or what was said is refused.
+    #[error("{}", advised(.0))]
     Ask(#[from] AskError),
     /// The answer is none.
     #[error("the answer is none: {0}")]
     Answer(#[from] serde_json::Error),
-    /// The command cannot be started.
-    #[error(transparent)]
-    Command(#[from] SpawnError),
     /// There is no runtime, or nobody reads.
     #[error(transparent)]
     System(#[from] io::Error),
+}
+
+/// With what can be done about it. Whoever refuses may be the exporter or `jouleprint run`.
+fn advised(error: &AskError) -> String {
+    match error {
+        AskError::Nobody { .. } => format!(
+            "{error}; start the exporter, or put the command under `jouleprint run --`; another socket is named by --job.socket"
+        ),
+        AskError::Broken { path, why } => format!("whoever listens on {path} does not answer: {why}"),
+        AskError::Refused { status, message } => format!("refused ({status}): {message}"),
+    }
 }
 
 /// Says it, or shows it. Returns the code to end with.
@@ -130,15 +140,21 @@ pub fn run(arguments: &JobArguments, sockets: Vec<PathBuf>) -> Result<u8, JobErr
         }
         What::Mark { phase, side: None, command } => {
             // A figure less is no reason not to do the work, nor to say that it failed.
-            let tell = |side| {
-                mark(phase, side).inspect_err(|error| {
-                    let _ = writeln!(io::stderr(), "jouleprint: {phase} is not told apart: {error}");
-                })
+            let complain = |what: &str, error: &AskError| {
+                let _ = writeln!(io::stderr(), "jouleprint: {phase} {what}: {}", advised(error));
             };
-            let has_begun = tell("begin").is_ok();
-            let code = follow(command);
-            if has_begun {
-                let _ = tell("end");
+            let mut signals = Signals::watch()?;
+            let begun = mark(phase, "begin").inspect_err(|error| complain("is not told apart", error));
+            let code = follow(command, &mut signals);
+            if begun.is_ok() {
+                let ended = insist(
+                    || mark(phase, "end"),
+                    || {
+                        signals.wait(clock::monotonic() + INSISTENCE);
+                        signals.take().iter().all(|signal| *signal == SIGCHLD)
+                    },
+                );
+                let _ = ended.inspect_err(|error| complain("stays open, what follows counts as it", error));
             }
             return code;
         }
@@ -150,10 +166,31 @@ pub fn run(arguments: &JobArguments, sockets: Vec<PathBuf>) -> Result<u8, JobErr
     Ok(0)
 }
 
-/// Runs it; signals that are meant for it reach it.
-fn follow(command: &[OsString]) -> Result<u8, JobError> {
-    let mut signals = Signals::watch()?;
-    let (child, _) = Child::spawn(command, &[], false)?;
+/// Asks again while there is no room and `wait` says to go on.
+fn insist<T>(
+    mut ask: impl FnMut() -> Result<T, AskError>,
+    mut wait: impl FnMut() -> bool,
+) -> Result<T, AskError> {
+    let mut left = MOST_INSISTENCE.get() / INSISTENCE.get();
+    loop {
+        let answer = ask();
+        let is_busy = matches!(&answer, Err(AskError::Refused { status, .. }) if *status == StatusCode::TOO_MANY_REQUESTS);
+        if !is_busy || left == 0 || !wait() {
+            return answer;
+        }
+        left -= 1;
+    }
+}
+
+/// Runs it; signals that are meant for it reach it. What cannot be started is told with the code that shells end with.
+fn follow(command: &[OsString], signals: &mut Signals) -> Result<u8, JobError> {
+    let (child, _) = match Child::spawn(command, &[], false) {
+        Ok(spawned) => spawned,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "jouleprint: {error}");
+            return Ok(error.shell_code());
+        }
+    };
     loop {
         for signal in signals.take() {
             child.pass_on(signal);
@@ -270,6 +307,40 @@ mod tests {
         for label in ["x", "=1", ""] {
             assert!(matches!(described(&[label.to_owned()]), Err(JobError::Label(_))), "{label}");
         }
+    }
+
+    #[test]
+    fn the_end_of_a_phase_is_told_again_while_there_is_no_room_and_not_for_ever() {
+        let refused = |status| AskError::Refused { status, message: "why".to_owned() };
+        let busy = StatusCode::TOO_MANY_REQUESTS;
+        let tries = |answers: &dyn Fn(u32) -> Result<(), AskError>, patience: u32| {
+            let (mut asked, mut waited) = (0, 0);
+            let answer = insist(
+                || {
+                    asked += 1;
+                    answers(asked)
+                },
+                || {
+                    waited += 1;
+                    waited <= patience
+                },
+            );
+            (asked, answer.is_ok())
+        };
+        assert_eq!(tries(&|at| if at < 5 { Err(refused(busy)) } else { Ok(()) }, 1_000), (5, true));
+        assert_eq!(tries(&|_| Err(refused(busy)), 1_000), (61, false));
+        assert_eq!(tries(&|_| Err(refused(busy)), 2), (3, false), "a signal ends it");
+        assert_eq!(tries(&|_| Err(refused(StatusCode::BAD_REQUEST)), 1_000), (1, false));
+    }
+
+    #[test]
+    fn only_where_nobody_is_there_somebody_is_to_be_started() {
+        let refused = AskError::Refused { status: StatusCode::BAD_REQUEST, message: "no name".to_owned() };
+        assert_eq!(advised(&refused), "refused (400 Bad Request): no name");
+        let broken = AskError::Broken { path: "/x".to_owned(), why: "not within 5000 ms".to_owned() };
+        assert_eq!(advised(&broken), "whoever listens on /x does not answer: not within 5000 ms");
+        let error = io::Error::from(io::ErrorKind::NotFound);
+        assert!(advised(&AskError::Nobody { path: "/x".to_owned(), error }).contains("start the exporter"));
     }
 
     #[test]
