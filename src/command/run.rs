@@ -139,6 +139,7 @@ pub fn run(flags: &Flags, arguments: &RunArguments) -> Result<Finish, RunError> 
         }
     });
     let (outcome, checkpoint) = measured.finish(arguments, started, end);
+    care.look_back(arguments, &measured.meters);
     // First what nobody can hold up: a pipe may have no reader.
     if let Some(folder) = place::runs(arguments.runs.clone())
         && let Err(error) = keep::keep(&folder, &outcome, user, &checkpoint)

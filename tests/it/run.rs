@@ -513,3 +513,15 @@ fn an_exporter_that_answers_badly_or_never_costs_nothing_but_itself() {
         assert_eq!(said(&output), "", "{number}");
     }
 }
+
+#[test]
+fn a_limit_that_is_crossed_before_the_first_look_is_told_at_the_end() {
+    let home = tempfile::tempdir().expect("a folder");
+    let work = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exit 3";
+    let words = ["--zone", "DE", "-q", "--max-energy", "0.000001J", "--stop", "--", "sh", "-c", work];
+    let output = run(home.path(), &words);
+    assert_eq!(output.status.code(), Some(3), "it has ended by itself: {}", said(&output));
+    assert_eq!(said(&output).matches("has exceeded its limit").count(), 1, "{}", said(&output));
+    let words = ["--zone", "DE", "-q", "--max-energy", "1GJ", "--stop", "--", "sh", "-c", work];
+    assert_eq!(said(&run(home.path(), &words)), "");
+}

@@ -106,6 +106,22 @@ impl Care {
         }
     }
 
+    /// Looks once more when the command has ended: a limit that it has crossed since the last look is told.
+    pub fn look_back(&self, arguments: &RunArguments, meters: &Meters) {
+        if self.told.is_empty() {
+            return;
+        }
+        let used = used(&meters.totals());
+        for (limit, told) in arguments.limits().zip(&self.told) {
+            // What was going to be used is past.
+            if *told < Standing::Exceeded && limit.standing(used, None) == Standing::Exceeded {
+                let energy = summary::joules(u128::from(used.0.as_micro()));
+                let emissions = summary::grams(u128::from(used.1.as_nano()));
+                warn(&format!("the command has exceeded its limit of {limit}: {energy}, {emissions} CO2e"));
+            }
+        }
+    }
+
     /// A signal came while the command was held: it is to hear it, and nobody is waited for.
     pub fn let_go(&mut self, child: &Child, account: &Account) {
         if matches!(self.question, Question::Asked(_)) {
