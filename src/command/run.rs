@@ -288,6 +288,8 @@ impl Measured {
         let host = self.host_reading(clock::monotonic(), true);
         let started = clock::now();
         self.meters.tick(started, (CpuTime::ZERO, Vec::new()), host.as_ref(), |_| Some(false));
+        // The command may ask for itself at once.
+        self.said.publish(|| self.meters.snapshot(started, self.interval));
         match &mut self.account {
             Account::Group(group, before) => *before = group.used(&mut self.buffer).unwrap_or_default(),
             Account::Tree(tree) => tree.begin(),

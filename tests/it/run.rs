@@ -525,3 +525,12 @@ fn a_limit_that_is_crossed_before_the_first_look_is_told_at_the_end() {
     let words = ["--zone", "DE", "-q", "--max-energy", "1GJ", "--stop", "--", "sh", "-c", work];
     assert_eq!(said(&run(home.path(), &words)), "");
 }
+
+#[test]
+fn a_command_may_ask_for_itself_at_once() {
+    let home = tempfile::tempdir().expect("a folder");
+    let own = env!("CARGO_BIN_EXE_jouleprint");
+    let output = run(home.path(), &["--zone", "DE", "-q", "--", own, "job", "show", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(json_of(&output)["job_kind"], "run");
+}
