@@ -534,3 +534,14 @@ fn a_command_may_ask_for_itself_at_once() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(json_of(&output)["job_kind"], "run");
 }
+
+#[test]
+fn a_mark_around_a_command_that_cannot_be_started_ends_as_a_shell_would() {
+    let home = tempfile::tempdir().expect("a folder");
+    for (command, code) in [("no-such-command-anywhere", 127), ("/etc/passwd", 126), ("true", 0)] {
+        let output =
+            program(home.path()).args(["job", "mark", "x", "--", command]).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(code), "{command}: {}", said(&output));
+        assert!(said(&output).contains("x is not told apart"), "{}", said(&output));
+    }
+}
