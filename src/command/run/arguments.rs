@@ -4,7 +4,7 @@ use super::limit::Limit;
 use super::output::Pattern;
 use crate::model::description::{Attribute, Description};
 use crate::model::quantity::parse_decimal;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ const MAX_COMMAND_BYTES: usize = 4_096;
 /// Of `jouleprint run`.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Run")]
+#[command(group = ArgGroup::new("limit").args(["max_co2e", "max_energy"]).multiple(true))]
 pub struct RunArguments {
     /// Write the result to this file as one JSON object; - is standard output
     #[arg(long, value_name = "FILE")]
@@ -57,7 +58,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "ENERGY", value_parser = Limit::parse_energy)]
     pub max_energy: Option<Limit>,
     /// End the command (SIGTERM) when a limit is reached or surely will be; the exit code is then 124
-    #[arg(long)]
+    #[arg(long, requires = "limit")]
     pub stop: bool,
     /// When so much is done, hold the command and ask on the terminal whether it is to go on
     #[arg(long, value_name = "SHARE", value_parser = parse_percent)]
@@ -186,6 +187,15 @@ mod tests {
         assert_eq!((run.command.len(), run.quiet, run.json), (5, true, None));
         let run = parse(&[b"--", b"--odd-name", b"--quiet"]);
         assert_eq!((run.command.len(), run.quiet), (2, false));
+    }
+
+    #[test]
+    fn who_wants_to_stop_says_at_what() {
+        let is_taken = |words: &[&str]| Line::try_parse_from([&["run"], words, &["x"]].concat()).is_ok();
+        assert!(!is_taken(&["--stop"]));
+        assert!(!is_taken(&["--stop", "--confirm-after", "2%"]));
+        assert!(is_taken(&["--stop", "--max-energy", "1J"]) && is_taken(&["--max-co2e", "1g", "--stop"]));
+        assert!(is_taken(&["--stop", "--max-co2e", "1g", "--max-energy", "1J"]));
     }
 
     #[test]
