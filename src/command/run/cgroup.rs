@@ -18,6 +18,9 @@ use std::sync::Arc;
 const REMOVALS: usize = 10;
 const PAUSE: Nanos = Nanos::new(1_000_000);
 
+/// So many groups that earlier runs left are tried at once: each may cost the kernel a look, and the command waits.
+const MAX_LEFT: usize = 100;
+
 /// The group; removed when dropped, if it is empty.
 #[derive(Debug)]
 pub struct OwnGroup {
@@ -46,6 +49,7 @@ impl OwnGroup {
         let outside = root.path.join(path.trim_start_matches('/'));
         let name = format!("{PREFIX}{id}");
         let directory = outside.join(&name);
+        sweep(&outside);
         fs::create_dir(&directory)?;
         let account = KernelFile::open(&directory.join(file_name(root.version, false)));
         let account = account.inspect_err(|_| drop(fs::remove_dir(&directory)))?;
@@ -136,6 +140,19 @@ impl OwnGroup {
     }
 }
 
+/// Removes what earlier runs left whose command outlived them, or that were killed: their number is at the end of their
+/// id. Where somebody still lives the kernel refuses.
+fn sweep(place: &Path) {
+    let entries = fs::read_dir(place).into_iter().flatten().flatten();
+    let named = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let pid: u32 = name.strip_prefix(PREFIX)?.rsplit_once('-')?.1.parse().ok()?;
+        Some((entry.path(), pid))
+    });
+    let gone = named.filter(|(_, pid)| !Path::new("/proc").join(pid.to_string()).exists());
+    gone.take(MAX_LEFT).for_each(|(path, _)| drop(fs::remove_dir(path)));
+}
+
 fn is_member(pid: u32, version: Version, group: &str) -> Option<bool> {
     let groups = read_text(&Path::new("/proc").join(pid.to_string()).join("cgroup")).ok()?;
     let rest = version.path_in(&groups).unwrap_or_default().strip_prefix(group);
@@ -146,6 +163,30 @@ impl Drop for OwnGroup {
     fn drop(&mut self) {
         if !self.is_removed {
             let _ = fs::remove_dir(&self.directory);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_earlier_runs_left_goes_and_nothing_else() {
+        let place = tempfile::tempdir().expect("a folder");
+        // More than any process has.
+        let gone = "jouleprint-run-20261122T081500Z-4194305";
+        let full = "jouleprint-run-20261122T081501Z-4194305";
+        let own = format!("jouleprint-run-20261122T081500Z-{}", std::process::id());
+        let others = ["jouleprint-4194305", "jouleprint-run-x", "x-jouleprint-run-20261122T081500Z-4194305"];
+        for name in others.into_iter().chain([gone, full, &own]) {
+            fs::create_dir(place.path().join(name)).expect("made");
+        }
+        fs::write(place.path().join(full).join("somebody"), "").expect("written");
+        sweep(place.path());
+        assert!(!place.path().join(gone).exists());
+        for name in others.into_iter().chain([full, &own]) {
+            assert!(place.path().join(name).exists(), "{name}");
         }
     }
 }
