@@ -131,13 +131,11 @@ pub fn run(flags: &Flags, arguments: &RunArguments) -> Result<Finish, RunError> 
     let mut care = Care::new(arguments)?;
     let mut measured = Measured::start(&settings, flags, description, user)?;
     let (child, started) = measured.spawn(arguments)?;
-    let end = measured.follow(&child, started, Live::new(arguments), |measured, child, is_signal| {
-        if is_signal {
-            care.let_go(child, &measured.account);
-        } else {
-            care.look(arguments, &measured.meters, child, &measured.account);
-        }
-    });
+    let end =
+        measured.follow(&child, started, Live::new(arguments), |measured, child, signal| match signal {
+            Some(signal) => care.heed(signal, child, &measured.account),
+            None => care.look(arguments, &measured.meters, child, &measured.account),
+        });
     let (outcome, checkpoint) = measured.finish(arguments, started, end);
     care.look_back(arguments, &measured.meters);
     // First what nobody can hold up: a pipe may have no reader.
@@ -344,14 +342,14 @@ impl Measured {
         child: &Child,
         started: Moment,
         mut live: Live,
-        mut look: impl FnMut(&Measured, &Child, bool),
+        mut look: impl FnMut(&Measured, &Child, Option<i32>),
     ) -> End {
         let mut due = started.monotonic + self.interval;
         loop {
             for signal in self.signals.take() {
                 if signal != SIGCHLD {
                     child.pass_on(signal);
-                    look(self, child, true);
+                    look(self, child, Some(signal));
                 } else if let Some(end) = child.attend() {
                     self.ended = clock::now();
                     live.clear();
@@ -369,7 +367,7 @@ impl Measured {
                 }
                 self.take_price(now.since(&started) < grid::PATIENCE);
                 self.tick(now, host.as_ref());
-                look(self, child, false);
+                look(self, child, None);
                 live.show(&self.meters, now.since(&started));
                 // What has been missed, as while we were stopped, is not made up for.
                 while due <= now.monotonic {

@@ -370,6 +370,43 @@ fn the_terminal_is_the_commands() {
 }
 
 #[test]
+fn the_question_and_the_command_stay_where_they_are_while_we_are_stopped() {
+    let home = open_folder();
+    let run = env!("CARGO_BIN_EXE_jouleprint");
+    let script = "
+import time
+for step in range(60):
+    end = time.process_time() + 0.3
+    while time.process_time() < end: pass
+    print('step %d/60' % (step + 1), flush=True)
+";
+    fs::write(home.path().join("train.py"), script).expect("written");
+    let pattern = "--progress-pattern 'step ([0-9]+)/([0-9]+)' --confirm-after 5%";
+    let line = format!("{run} run {pattern} -- python3 train.py\n");
+    let steps = [
+        ("PROMPT", line.as_str()),
+        ("Go on?", "\x1a"),
+        ("Stopped", "echo still he\"\"re\n"),
+        ("still here", "fg\n"),
+        ("held still", "n\n"),
+        ("machine  ", "echo code=$?\n"),
+        ("code=124", "exit\n"),
+    ];
+    let shell = ["env", "PS1=PROMPT", "bash", "--norc", "--noprofile", "--noediting", "-i"];
+    let (seen, _) = at_terminal(home.path(), &steps, &shell);
+    let after = seen.split("still here").nth(1).expect("it was stopped");
+    assert!(!after.contains("\nstep "), "it went on though it was held: {seen}");
+    // Another signal is heard by the command, which goes on, and can still be ended.
+    let ignores = format!("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n{script}");
+    fs::write(home.path().join("train.py"), ignores).expect("written");
+    let words = ["--progress-pattern", "step ([0-9]+)/([0-9]+)", "--confirm-after", "5%", "--"];
+    let command = [&[run, "run"], &words[..], &["python3", "train.py"]].concat();
+    let steps = [("Go on?", "\x03"), ("step ", "n\n"), ("machine  ", "")];
+    let (seen, status) = at_terminal(home.path(), &steps, &command);
+    assert_eq!(status, 124, "{seen}");
+}
+
+#[test]
 fn a_signal_for_us_is_one_for_the_command() {
     let home = open_folder();
     for (name, raw) in [("TERM", "15"), ("HUP", "1"), ("USR1", "10"), ("INT", "2")] {

@@ -1,7 +1,7 @@
 //! What is done about a command that uses more than it may: a line, its end, a question before it has gone far.
 
 use super::arguments::RunArguments;
-use super::child::{Child, SIGCONT, SIGSTOP, SIGTERM};
+use super::child::{Child, SIGCONT, SIGSTOP, SIGTERM, SIGTSTP, stop_ourselves};
 use super::limit::Standing;
 use super::meter::Meters;
 use super::summary;
@@ -37,6 +37,8 @@ enum Question {
     After(u32, File),
     /// The command is held until there is an answer.
     Asked(Receiver<bool>),
+    /// It goes on for a signal that came, and can still be ended by the answer.
+    LetGo(Receiver<bool>),
 }
 
 impl Care {
@@ -63,8 +65,7 @@ impl Care {
 
     /// Looks after a tick.
     pub fn look(&mut self, arguments: &RunArguments, meters: &Meters, child: &Child, account: &Account) {
-        let is_asked = matches!(self.question, Question::After(..) | Question::Asked(_));
-        if self.told.is_empty() && !is_asked {
+        if self.told.is_empty() && matches!(self.question, Question::None) {
             return;
         }
         let totals = meters.totals();
@@ -122,15 +123,29 @@ impl Care {
         }
     }
 
-    /// A signal came while the command was held: it is to hear it, and nobody is waited for.
-    pub fn let_go(&mut self, child: &Child, account: &Account) {
-        if matches!(self.question, Question::Asked(_)) {
-            self.question = Question::None;
-            to_all(child, account, SIGCONT);
+    /// A signal came while the command was held: it is to hear it, and nobody is waited for. Only Ctrl-Z wants the
+    /// terminal back: it leaves the command held, and the question open.
+    pub fn heed(&mut self, signal: i32, child: &Child, account: &Account) {
+        match std::mem::replace(&mut self.question, Question::None) {
+            Question::Asked(answer) if signal == SIGTSTP => {
+                self.question = Question::Asked(answer);
+                stop_ourselves();
+                // Whoever lets us go on has let all of us go on.
+                to_all(child, account, SIGSTOP);
+                warn("the command is held still. Go on? [y/n]");
+            }
+            Question::Asked(answer) => {
+                self.question = Question::LetGo(answer);
+                to_all(child, account, SIGCONT);
+            }
+            question @ (Question::None | Question::After(..) | Question::LetGo(_)) => {
+                self.question = question;
+            }
         }
     }
 
     fn ask(&mut self, meters: &Meters, totals: &Totals, child: &Child, account: &Account) {
+        let is_held = matches!(self.question, Question::Asked(_));
         match &self.question {
             Question::None => {}
             Question::After(ppm, _) => {
@@ -144,17 +159,19 @@ impl Care {
                 let figures = summary::standing(used(totals), Some(&prediction));
                 self.question = Question::Asked(question(terminal, figures));
             }
-            Question::Asked(answer) => match answer.try_recv() {
+            Question::Asked(answer) | Question::LetGo(answer) => match answer.try_recv() {
                 Err(TryRecvError::Empty) => {}
                 // Without a thread nobody can answer.
                 Ok(true) | Err(TryRecvError::Disconnected) => {
-                    to_all(child, account, SIGCONT);
+                    if is_held {
+                        to_all(child, account, SIGCONT);
+                    }
                     self.question = Question::None;
                 }
                 Ok(false) => {
                     self.question = Question::None;
                     self.is_stopped = true;
-                    end(child, account, true);
+                    end(child, account, is_held);
                 }
             },
         }

@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, kill_process, setrlimit, waitpid,
 };
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2};
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -18,7 +18,7 @@ use std::process::{ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use signal_hook::consts::{SIGCHLD, SIGCONT, SIGSTOP, SIGTERM};
+pub use signal_hook::consts::{SIGCHLD, SIGCONT, SIGSTOP, SIGTERM, SIGTSTP};
 
 /// Sent by somebody who means the command and knows only us.
 const PASSED_ON: [i32; 4] = [SIGTERM, SIGHUP, SIGUSR1, SIGUSR2];
@@ -184,7 +184,7 @@ impl Child {
         let is_terminal =
             [Signal::TSTP, Signal::TTIN, Signal::TTOU].iter().any(|signal| by == Some(signal.as_raw()));
         if is_terminal {
-            let _ = kill_process(rustix::process::getpid(), Signal::STOP);
+            stop_ourselves();
             let _ = kill_process(self.pid, Signal::CONT);
         }
     }
@@ -222,6 +222,11 @@ pub fn send_to(pid: u32, signal: i32) {
     if let (Some(pid), Some(signal)) = (pid, Signal::from_named_raw(signal)) {
         let _ = kill_process(pid, signal);
     }
+}
+
+/// Returns when somebody lets us go on.
+pub fn stop_ourselves() {
+    let _ = kill_process(rustix::process::getpid(), Signal::STOP);
 }
 
 /// Whether the terminal's signals come to all of us.
