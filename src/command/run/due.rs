@@ -91,7 +91,7 @@ impl Due {
     ) -> Hearing {
         let mut left = std::mem::take(&mut self.marks).into_iter();
         let mut answer = Hearing::Heard;
-        while let Some(mark) = left.next() {
+        for mark in left.by_ref() {
             answer = if is_time() { say(&mark) } else { Hearing::Later };
             match (answer, &mark) {
                 (Hearing::Heard, _) => self.has_heard(&mark),
@@ -185,7 +185,8 @@ mod tests {
         fn hear(&mut self, statement: &Statement, answer: Hearing) -> Hearing {
             self.said += 1;
             // An answer that was lost may be that of a statement which was heard.
-            let is_heard = answer == Hearing::Heard || answer == Hearing::Unsure && self.said % 2 == 0;
+            let is_heard =
+                answer == Hearing::Heard || answer == Hearing::Unsure && self.said.is_multiple_of(2);
             match statement {
                 Statement::Begin(name) if is_heard && self.open.len() < MAX_DEPTH => {
                     self.open.push(name.clone())
